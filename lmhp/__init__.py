@@ -1,7 +1,7 @@
 """lmhp: choose language-model hyperparameters, in JAX.
 
-Four commands carry the package: count, train, sweep and report. Importing the package
-imports no jax. Each name is imported when it is first used.
+The four main functions are `count`, `train`, `sweep` and `report`. `import lmhp` does not
+import jax, because a public name is imported only when it is first used.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _MODULES = {
 }
 """{public name: module that defines it}."""
 
-# The names are imported when they are used.
+# `__getattr__` provides these names. pyright cannot see that.
 __all__ = ['__version__', *_MODULES]  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:
@@ -81,11 +81,13 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> object:
+  # `analysis` is a package, which is imported as a whole.
   if name == 'analysis':
     return importlib.import_module('lmhp.analysis')
   if name not in _MODULES:
     raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
   value = getattr(importlib.import_module(_MODULES[name]), name)
+  # From now on, the name is found without a call of this function.
   globals()[name] = value
   return value
 

@@ -55,16 +55,16 @@ if TYPE_CHECKING:
 
 
 def count(target: BaseConfig | ModelConfig, **options: Any) -> dict[str, Any]:
-  """Counts a model before it exists: parameters by kind, FLOPs, memory, time and cost.
+  """Counts parameters, FLOPs, memory, training time and cost of a model from its config.
 
   Args:
     target: Name of a preset, path of an experiment file, path of a Hugging Face
-      `config.json` or of its directory, a `ModelConfig`, or a config.
+      `config.json` or of its directory, a `ModelConfig`, or a config as in `train`.
     **options: `seq_len`, `batch_size`, `device`, `utilization` and `tokens`, as in
       `lmhp.counting.description.describe`.
 
   Returns:
-    The counts that `lmhp count --json` prints.
+    The counts as a dict. `lmhp count --json` prints such a dict for each model.
 
   Raises:
     ConfigError: If the target is unknown, or cannot be read.
@@ -74,7 +74,7 @@ def count(target: BaseConfig | ModelConfig, **options: Any) -> dict[str, Any]:
 
 
 def model_of(target: BaseConfig | ModelConfig) -> tuple[str, ModelConfig]:
-  """Returns a name for the target of `count`, and its model."""
+  """Returns a name to print for a target of `count`, and the config of its model."""
   if isinstance(target, ModelConfig):
     return 'model', target
   if not isinstance(target, (str, os.PathLike)):
@@ -82,8 +82,8 @@ def model_of(target: BaseConfig | ModelConfig) -> tuple[str, ModelConfig]:
       config_lib.resolve(experiment.base_config(target))
     )
 
-  # A text is a preset, an experiment file (with an argument after a colon), or a
-  # config.json, in this order.
+  # A string is the name of a preset, or else the path of an experiment file, or else of a
+  # config.json. FILE.py:TEXT passes TEXT to `get_config` of the experiment file.
   name = os.fspath(target)
   if name.lower() in PRESETS:
     return name.lower(), preset(name)
@@ -96,7 +96,7 @@ def model_of(target: BaseConfig | ModelConfig) -> tuple[str, ModelConfig]:
 
 
 def _with_vocab_size(cfg: RunConfig) -> ModelConfig:
-  """Returns the model with the vocabulary size of the data, if the config sets none."""
+  """Returns the config of the model. A missing vocabulary size is taken from the data."""
   if cfg.model.vocab_size is not None:
     return cfg.model
   vocab_size = datasets.load(cfg.data).vocab_size
@@ -105,7 +105,7 @@ def _with_vocab_size(cfg: RunConfig) -> ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class _StoredRun:
-  """The manifest of a run that exists, and the config in it."""
+  """An earlier run in a directory: its manifest, and the config that the manifest holds."""
 
   manifest: RunManifest
   cfg: RunConfig
@@ -124,15 +124,16 @@ def train(
     config: A ConfigDict (see `lmhp.default_config`), the path of an experiment file, or a
       `RunConfig`.
     workdir: Directory of the run. None makes a temporary one.
-    overrides: {dotted path: value}, set before the config is resolved.
-    display: 'auto', 'terminal', 'plain', 'notebook' or 'none'.
+    overrides: {dotted path: value} to change in the config, such as {'train.steps': 100}.
+    display: Progress display: 'terminal', 'plain' (lines of text), 'notebook' or 'none'. 'auto'
+      is the one that fits the output.
 
   Returns:
-    The parameters, the result and the history.
+    The last parameters, the content of `result.json`, the logged metrics and the network.
 
   Raises:
-    ConfigError: In one line, with the path of the wrong value, before anything is trained
-      or written.
+    ConfigError: If a value is wrong, before anything is trained or written. The message is
+      one line that begins with the dotted path of the value.
   """
   use_compile_cache()
   # Read and check the config before anything slow.
@@ -141,7 +142,7 @@ def train(
   check_keys_are_read(cfg.optimizer)
   check_keys_are_read(cfg.schedule)
 
-  # A directory is new, or has a run to continue.
+  # The workdir has a run to continue, or it must be free for a new run.
   stored = None if workdir is None else _stored_run(workdir)
   if workdir is not None and stored is None:
     check_is_free(workdir)
@@ -197,9 +198,10 @@ def _check_same(
   workdir: PathLike, stored: _StoredRun, cfg: RunConfig, dataset: Dataset
 ) -> None:
   """Checks that a run continues with the config and the text that it began with."""
+  # Only the first difference is reported.
   for path, (before, now) in differences(stored.cfg, cfg).items():
     raise ConfigError(
-      f'{path}: got {now!r}, but the run in {workdir} has {before!r}; use its config, or '
+      f'{path}: got {now!r}, but the run in {workdir} has {before!r}; use this value, or '
       'another workdir'
     )
   if stored.manifest.data_sha256 != dataset.sha256:
@@ -226,26 +228,26 @@ def sweep(
   An earlier call with the same workdir is continued.
 
   Args:
-    config: The base config: a ConfigDict, or the path of an experiment file. A
-      `FunctionTask` tunes a model that is not lmhp's.
+    config: The base config: a ConfigDict, or the path of an experiment file. Or a
+      `FunctionTask`, which tunes user functions instead of a model of lmhp.
     sweep: Search space and search method. None uses `get_sweep()` of the experiment file.
     workdir: Directory of the study. None makes a temporary one.
-    overrides: {dotted path: value} of the base config. Keys of the sweep begin with
-      `sweep.`.
-    engine: 'local', or 'ray' (extra `ray`) to run on a Ray cluster. Each pack, a group of
-      trials that one program trains together, is a task of the cluster.
-    storage: Optuna storage as a URL, such as `postgresql://...`. None is a journal in the
-      workdir.
+    overrides: {dotted path: value} to change in the base config, or in the sweep if the path
+      begins with `sweep.`.
+    engine: 'local', or 'ray' to run on a Ray cluster (needs `pip install "lmhp[ray]"`). Each
+      pack (a group of trials that one program trains together) is one Ray task.
+    storage: URL of an Optuna storage, such as `postgresql://...`. None is the file
+      `study.journal` in the workdir.
     ray_address: Address of the Ray cluster. None finds one on this machine, or starts one.
-    display: 'auto', 'terminal', 'plain', 'notebook' or 'none'.
-    report: If True, `report.html` is written in the workdir at rungs and at the end, as
-      `lmhp.report` makes it.
+    display: As in `train`.
+    report: If True, the page of `lmhp.report` is written to `report.html` in the workdir at the
+      end and after each rung (a step at which bad trials are stopped).
 
   Returns:
-    The trials, the best point and the result of its confirmation.
+    The trials, the best point, and its results on new seeds (the confirmation).
 
   Raises:
-    ConfigError: In one line, with the path of the wrong value, before anything is trained.
+    ConfigError: As in `train`.
   """
   from lmhp.sweeping.request import build_request
   from lmhp.sweeping.study_run import StudyOptions, StudyRun
@@ -274,7 +276,7 @@ def plan_sweep(
   *,
   overrides: Mapping[str, object] | None = None,
 ) -> SweepEstimate:
-  """Estimates the trials, packs, memory, FLOPs and hours of a sweep before it is run.
+  """Estimates the cost of a sweep before it is run: trials, memory, FLOPs and hours.
 
   The arguments and errors are those of `sweep`.
 
@@ -290,18 +292,18 @@ def plan_sweep(
 
 
 def report(*sources: PathLike | Runs | RunResult | StudyResult, **options: Any) -> Page:
-  """Reports what runs show, in one page that begins with the answer.
+  """Reports the results of sweeps or runs on one page, which begins with the main results.
 
   Args:
-    *sources: Directories of sweeps and runs, Optuna storages, files of runs, tables
-      (`lmhp.analysis.runs.table.Runs`), or results of `lmhp.sweep` and `lmhp.train`. Two
-      or more are compared.
+    *sources: Directories of sweeps and runs, Optuna storages, files with one row per run,
+      `lmhp.analysis.runs.table.Runs`, or results of `lmhp.sweep` and `lmhp.train`. Two or
+      more sources are compared.
     **options: `objective`, `maximize`, `parameters`, `study` and `storage`, as in
       `lmhp.analysis.runs.sources.read`.
 
   Returns:
-    A page. `answer` is three sentences, `text(format)` is the page as text, and
-    `save(path)` writes it. A notebook shows it.
+    A page. `answer` has the main results in at most three sentences, `text(format)` returns
+    the page as text, and `save(path)` writes it. A notebook displays the page.
 
   Raises:
     ConfigError: If there is nothing to report on.
@@ -317,7 +319,7 @@ def report(*sources: PathLike | Runs | RunResult | StudyResult, **options: Any) 
 
 
 def load_run(workdir: PathLike) -> tuple[Model, PyTree, Tokenizer]:
-  """Loads the newest saved state of a run.
+  """Loads the model of the newest checkpoint of a run.
 
   Args:
     workdir: Directory of the run.
@@ -326,14 +328,14 @@ def load_run(workdir: PathLike) -> tuple[Model, PyTree, Tokenizer]:
     The network, its parameters and its tokenizer.
 
   Raises:
-    ConfigError: If the directory has no run, or the run has saved nothing.
+    ConfigError: If the directory has no run, or the run has no checkpoint yet.
   """
   text_model = _load_text_model(workdir)
   return text_model.model, text_model.params, text_model.tokenizer
 
 
 def _load_text_model(workdir: PathLike) -> TextModel:
-  """Returns the model of a run, with the traced numbers that it was trained with."""
+  """Returns a run's newest model, tokenizer and traced hyperparameters (such as dropout rates)."""
   workdir = as_path(workdir)
   stored = _stored_run(workdir)
   if stored is None:
@@ -343,7 +345,7 @@ def _load_text_model(workdir: PathLike) -> TextModel:
 
   cfg = stored.cfg
   dataset = datasets.load(cfg.data)
-  # The programs of the run describe the state that the checkpoint must have.
+  # `restore` needs the shapes and dtypes of the run's train state.
   stream = TrainStream(dataset, cfg.train.seq_len, cfg.data)
   programs = Programs(cfg, stream, dataset.sha256)
   with Checkpoints(workdir / 'checkpoints', cfg.checkpoint) as checkpoints:
@@ -366,7 +368,7 @@ def generate(workdir: PathLike, prompt: str, **options: Any) -> str:
       `lmhp.generation.sampling.generate`.
 
   Returns:
-    The prompt and its continuation. For an encoder-decoder, the answer alone.
+    The prompt and its continuation. For an encoder-decoder, only the decoder's output.
 
   Raises:
     ConfigError: If there is no model, or no tokenizer.
@@ -375,7 +377,7 @@ def generate(workdir: PathLike, prompt: str, **options: Any) -> str:
     return sampling.generate(_load_text_model(workdir), prompt, **options)
   model, params, tokenizer = load_pretrained(workdir)
   if tokenizer is None:
-    raise ConfigError(f'{workdir}: no tokenizer.json, which reads and writes the text')
+    raise ConfigError(f'{workdir}: no tokenizer.json, expected one for the prompt')
   return sampling.generate(TextModel(model, params, tokenizer), prompt, **options)
 
 
@@ -387,8 +389,8 @@ def export(workdir: PathLike, path: PathLike) -> None:
     path: Path of the directory to write, which must be empty or not exist.
 
   Raises:
-    ConfigError: If no model type of Hugging Face transformers has such a model, or the
-      directory exists.
+    ConfigError: If no model type of Hugging Face transformers can represent the model, or
+      `path` exists and is not an empty directory.
   """
   _, params, tokenizer = load_run(workdir)
   stored = _stored_run(workdir)

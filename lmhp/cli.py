@@ -1,7 +1,7 @@
 """The command line: `lmhp count`, `lmhp train`, `lmhp sweep`, `lmhp report` and others.
 
-A mistake of the user is one line on stderr and exit status 2. Only the standard library is
-imported before a command needs more, so that help and Ctrl-C are immediate.
+A mistake of the user gives one line on stderr and exit status 2. Each command imports slow
+packages such as jax only when it needs them, so that help and Ctrl-C are immediate.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ EXIT_MISTAKE = 2
 def run() -> NoReturn:
   """Runs the `lmhp` command, and exits.
 
-  A signal that stops a command gives the exit status that a shell expects: 128 plus the
-  number of the signal. Ctrl-C ends the process at once until a run installs its signal handler.
-  Python's own handler is not used, because its KeyboardInterrupt could be swallowed if it is
-  raised during an import.
+  If a signal stops a command, the exit status is 128 plus the number of the signal, as a
+  shell expects. Before a run installs its own signal handler, Ctrl-C ends the process at once.
+  Python's handler is not used, because a KeyboardInterrupt during an import can be lost.
   """
-  # Ctrl-C ends the process as it ends any program, without a traceback.
+  # Only Python's own handler is replaced. If the parent process ignores Ctrl-C (as for a
+  # background job), it stays ignored.
   if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
   if isinstance(sys.stdout, io.TextIOWrapper):
     # A terminal that cannot print ± prints ? instead.
     sys.stdout.reconfigure(errors='replace')
   logging.basicConfig(format='lmhp: %(message)s')
-  # Orbax logs through absl. lmhp prints what matters of that itself.
+  # Hide the log lines of Orbax, which uses absl. lmhp prints the important ones itself.
   logging.root.handlers[0].addFilter(lambda record: record.name != 'absl')
 
   try:
@@ -60,7 +60,8 @@ def run() -> NoReturn:
   except KeyboardInterrupt:
     status = 128 + signal.SIGINT
   except BrokenPipeError:
-    # The program that reads the output has exited. Python would print an error at exit.
+    # The program that reads the output (such as `head`) has exited. Without this line, Python
+    # would print an error at exit, when it flushes stdout.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     status = 128 + signal.SIGPIPE
   sys.exit(status)
@@ -99,7 +100,7 @@ def main(arguments: Sequence[str]) -> int:
   except ConfigError as error:
     print(f'lmhp: {error}', file=sys.stderr)
   except BrokenPipeError:
-    # `run` handles this error, which is an OSError too.
+    # BrokenPipeError is an OSError, but `run` handles it.
     raise
   except OSError as error:
     # For instance a full disk, or a directory that was removed.

@@ -1,8 +1,9 @@
-"""Configs: from the user's ConfigDict to the frozen sections, and to JSON and back.
+"""Conversion of configs: from a ConfigDict to a `RunConfig`, and from that to JSON and back.
 
-A `RunConfig` is the resolved, frozen form of a ConfigDict. `resolve` checks each value
-against its declaration. `complete` fills in what the data and the machine decide: the
-vocabulary, the number of steps and the precision.
+A `RunConfig` is the checked, frozen form of a ConfigDict, with one dataclass for each section
+(`model`, `data`, `train`, ...). `resolve` checks each value against the declaration of its key
+(type, bounds, choices). `complete` fills in values that depend on the data and the machine:
+the vocabulary size, the number of steps and the precision.
 
 Only this file imports ml_collections.
 """
@@ -39,8 +40,10 @@ from lmhp.typing import JSON
 T = TypeVar('T')
 
 SMALLEST_FLOAT32 = float(np.finfo(np.float32).tiny)
+"""Smallest positive normal number of float32."""
 LARGEST_FLOAT32 = float(np.finfo(np.float32).max)
 MAX_MESSAGE_LENGTH = 500
+"""Largest number of characters of an error message. The middle of a longer one is cut out."""
 
 
 def default_config() -> ConfigDict:
@@ -53,19 +56,20 @@ def default_config() -> ConfigDict:
   config = ConfigDict()
   for name, cls in SECTIONS.items():
     defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+    # `resolve` checks the types, so the ConfigDict does not.
     config[name] = ConfigDict(defaults, type_safe=False)
   config.lock()
   return config
 
 
 def to_config_dict(config: object) -> ConfigDict:
-  """Returns a config as a new ConfigDict. References between its keys stay references.
+  """Returns a config as a new ConfigDict. References between keys (`get_ref`) are kept.
 
   Args:
     config: ConfigDict (frozen or not), mapping of mappings, or `RunConfig`.
 
   Raises:
-    ConfigError: If it is none of these.
+    ConfigError: If the config has another type, or cannot be converted.
   """
   if isinstance(config, RunConfig):
     sections = sections_of(flatten(config))
@@ -78,7 +82,7 @@ def to_config_dict(config: object) -> ConfigDict:
       'path of an experiment file'
     )
   try:
-    # A ConfigDict accepts another one, unlike its annotation.
+    # The constructor accepts a ConfigDict, although its annotation does not.
     return copy.deepcopy(ConfigDict(config))  # pyright: ignore[reportArgumentType]
   except (TypeError, ValueError) as error:
     raise ConfigError(_one_line(f'config: {error}')) from None
@@ -98,7 +102,8 @@ def override(config: ConfigDict, overrides: Mapping[str, object]) -> ConfigDict:
 
   Args:
     config: Config to change in place.
-    overrides: {dotted path: value}. A text is read by `lmhp.config_keys.parse`.
+    overrides: {dotted path: value}. A string is converted to the type of the key, by
+      `lmhp.config_keys.parse`.
 
   Returns:
     The same config.
@@ -109,13 +114,13 @@ def override(config: ConfigDict, overrides: Mapping[str, object]) -> ConfigDict:
   for path, value in overrides.items():
     if path in SECTIONS:
       raise ConfigError(
-        f'{path}: got {value!r} for a whole section, expected one of its keys, such as '
+        f'{path}: got {value!r} for a whole section, expected the path of a key, such as '
         f'{keys_of_section(path)[0]}'
       )
     if path not in keys():
       raise unknown_key(path)
 
-    # A config without this section gets it, with the one key that is set.
+    # Add the section if the config does not have it.
     section, _, name = path.partition('.')
     if section not in config:
       with config.unlocked():
@@ -125,7 +130,8 @@ def override(config: ConfigDict, overrides: Mapping[str, object]) -> ConfigDict:
       raise ConfigError(
         f'{section}: got {section_config!r}, expected a section of keys'
       )
-    # The ConfigDict of a user may be locked, and binds the types of its first values.
+    # The ConfigDict of a user may be locked, and may refuse a value of another type than the
+    # present one.
     with section_config.unlocked(), section_config.ignore_type():
       section_config[name] = (
         parse(value, type_of(path)) if isinstance(value, str) else value
@@ -143,7 +149,8 @@ def resolve(config: ConfigDict | Mapping[str, object] | RunConfig) -> RunConfig:
     config: ConfigDict, mapping of mappings, or `RunConfig` (returned unchanged).
 
   Raises:
-    ConfigError: With the dotted path, the value and what is accepted, in one line.
+    ConfigError: If a section or a key does not exist, or a value is not accepted. The message
+      is one line with the dotted path, the value, and what is accepted.
   """
   if isinstance(config, RunConfig):
     return config
@@ -174,7 +181,7 @@ def _resolve_section(
       value = section_config[key]
     except config_dict.RequiredValueError:
       raise ConfigError(
-        f'{path}: got no value for a required placeholder, expected one'
+        f'{path}: got no value for a required placeholder, expected a value'
       ) from None
     values[key] = _check_representable(path, value)
   try:
@@ -184,29 +191,34 @@ def _resolve_section(
 
 
 def _check_representable(path: str, value: object) -> object:
-  """Returns a value, numpy arrays as tuples, and checks that the program can hold it."""
+  """Checks that int64 or float32 can hold the numbers of a value.
+
+  Returns the value, or a tuple if it is a numpy array.
+  """
   if isinstance(value, np.ndarray):
     value = tuple(value.tolist()) if value.ndim else value.item()
   is_traced = keys()[path].traced
   for item in value if isinstance(value, (tuple, list)) else (value,):
     is_number = isinstance(item, (int, float, np.number))
-    # Zero, infinities and NaN have a form in float32.
+    # float32 also has zero, infinities and NaN (the only number that differs from itself).
     if not is_number or item in (0, math.inf, -math.inf) or item != item:
       continue
-    # A static number must fit into int64, and a traced one into a normal float32.
+    # A static number (part of the compiled program) must fit into int64. A traced number (an
+    # argument of the program) must be a normal float32.
     if not is_traced and not -(2**63) < item < 2**63:
       raise ConfigError(
-        f'{path}: got a number of more than 18 digits, expected one below 2**63'
+        f'{path}: got a number of more than 18 digits, expected one between -2**63 and 2**63'
       )
     if is_traced and not SMALLEST_FLOAT32 <= abs(item) <= LARGEST_FLOAT32:
       raise ConfigError(
-        f'{path}: got a number that float32 cannot hold, expected 0, or 1.2e-38 to 3.4e38'
+        f'{path}: got a number that float32 cannot hold, expected 0 or an absolute '
+        'value of 1.2e-38 to 3.4e38'
       )
   return value
 
 
 def _one_line(text: str) -> str:
-  """Returns a text without line breaks, and without its middle if it is very long."""
+  """Returns a text without line breaks. The middle of a very long text is cut out."""
   text = ' '.join(line.strip() for line in text.splitlines())
   if len(text) <= MAX_MESSAGE_LENGTH:
     return text
@@ -217,34 +229,38 @@ def _one_line(text: str) -> str:
 # --- complete -----------------------------------------------------------------------
 
 OBJECTIVES = {'decoder': 'causal', 'encoder': 'masked', 'encoder_decoder': 'span'}
-"""{value of model.architecture: value of data.objective with which it is trained}."""
+"""{value of model.architecture: value of data.objective that it requires}.
+
+A decoder with `model.prefix_lm` requires 'prefix' instead.
+"""
 
 
 def complete(
   cfg: RunConfig, *, vocab_size: int, tokens_per_epoch: int, dtype: str
 ) -> RunConfig:
-  """Fills in what the data and the machine decide.
+  """Fills in the values that depend on the data and on the machine.
 
   Args:
     cfg: Resolved config.
     vocab_size: Vocabulary size of the tokenizer.
     tokens_per_epoch: Training tokens of one pass over the data.
-    dtype: Precision that `model.dtype` 'auto' stands for on this machine.
+    dtype: Precision to use for `model.dtype='auto'`.
 
   Returns:
     A config in which the vocabulary size, the precision, the sequence length, the number
-    of steps and the intervals of the schedule are set.
+    of steps and the intervals of the schedule (such as the warmup) are set.
 
   Raises:
     ConfigError: If the data, the model and the batch do not fit together.
   """
   _check_objective(cfg)
-  # The model first, because its context gives the default sequence length.
+  # Complete the model first, because its context is the default sequence length.
   model = _complete_model(cfg, vocab_size, dtype)
   train = dataclasses.replace(cfg.train, seq_len=cfg.train.seq_len or model.max_seq_len)
   _check_batch(train, model, cfg.data.objective)
 
-  # The length becomes a number of steps, and intervals become fractions of it.
+  # Convert the length of training (such as `train.tokens`) to a number of steps, and the
+  # intervals of the schedule (such as `schedule.warmup_steps`) to fractions of that.
   n_parameters = count(model).total
   train = train.in_steps(tokens_per_epoch, n_parameters)
   tokens_per_step = train.batch_size * train.seq_len
@@ -274,19 +290,24 @@ def _complete_model(cfg: RunConfig, vocab_size: int, dtype: str) -> ModelConfig:
 
 
 def _check_batch(train: TrainConfig, model: ModelConfig, objective: str) -> None:
-  """Checks that sequences fit into the model, and that the loss can split a batch."""
+  """Checks that sequences fit into the model.
+
+  Also checks that the tokens of a microbatch can be split into `loss_chunks` equal parts.
+  """
   fits = train.seq_len <= model.max_seq_len or model.position != 'learned'
   accepted = (
     f'at most model.max_seq_len={model.max_seq_len}, since positions are learned'
   )
   require(train, fits, 'seq_len', accepted)
-  is_whole = objective != 'span' or train.loss_chunks == 1
-  require(train, is_whole, 'loss_chunks', '1 if data.objective is span')
+  # With span corruption, the number of targets is not the number of tokens, which the check
+  # below uses. So only one chunk is accepted.
+  is_accepted = objective != 'span' or train.loss_chunks == 1
+  require(train, is_accepted, 'loss_chunks', '1 if data.objective is span')
   tokens_per_microbatch = (
     train.batch_size // train.grad_accumulation_steps * train.seq_len
   )
   is_divisor = tokens_per_microbatch % train.loss_chunks == 0
-  accepted = f'a divisor of {tokens_per_microbatch} tokens'
+  accepted = f'a divisor of {tokens_per_microbatch}, the tokens of a microbatch'
   require(train, is_divisor, 'loss_chunks', accepted)
 
 
@@ -312,11 +333,11 @@ def from_json(sections: Mapping[str, Mapping[str, JSON]]) -> RunConfig:
   """Returns the config that `to_json` wrote.
 
   Raises:
-    ConfigError: If `to_json` did not write it.
+    ConfigError: If `sections` has another form, or a value is not accepted.
   """
   is_mapping = isinstance(sections, Mapping)
   if not is_mapping or not all(isinstance(v, Mapping) for v in sections.values()):
-    raise ConfigError('config: expected sections of keys')
+    raise ConfigError('config: got another form, expected {section: {key: value}}')
   config: dict[str, dict[str, JSON]] = {}
   for section, values in sections.items():
     config[section] = {
@@ -326,8 +347,9 @@ def from_json(sections: Mapping[str, Mapping[str, JSON]]) -> RunConfig:
 
 
 def _word_to_infinity(path: str, value: JSON) -> JSON:
+  """Converts 'inf' to a float if infinity is the value that switches the key off."""
   declaration = keys().get(path)
-  is_infinity = declaration is not None and declaration.neutral == math.inf
-  if is_infinity and isinstance(value, str) and value in ('inf', '-inf'):
+  accepts_infinity = declaration is not None and declaration.neutral == math.inf
+  if accepts_infinity and isinstance(value, str) and value in ('inf', '-inf'):
     return float(value)
   return value

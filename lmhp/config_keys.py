@@ -1,4 +1,4 @@
-"""Keys of a config: their declarations and types, values from text, and unknown names."""
+"""Keys of a config: their declarations and types, parsing of values, and unknown keys."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ SECTIONS: dict[str, type[Section]] = typing.get_type_hints(RunConfig)
 
 
 def keys() -> dict[str, Declaration]:
-  """Returns the declarations of all keys by dotted path, those of plugins included."""
+  """Returns {dotted path: declaration} of all keys, including those of plugins."""
   load_installed_plugins()
   return _keys(sections.keys_version())
 
 
 @functools.lru_cache(maxsize=1)
 def _keys(version: int) -> dict[str, Declaration]:
-  """Implements `keys`. `version` is part of the cache key, because plugins add keys."""
+  """Implements `keys`. When a plugin adds a key, `version` changes, so the dict is built anew."""
   declarations = {}
   for name, cls in SECTIONS.items():
     declarations |= {f'{name}.{key}': value for key, value in declared(cls).items()}
@@ -66,9 +66,10 @@ def suggest_key(
   The first of these that exists is suggested:
 
   1. The new name of a renamed key.
-  2. Each key that has this name in any section, or has it as an alias.
-  3. The key of the section with the most similar name.
-  4. The key of all sections, or the section, with the most similar name.
+  2. Each key, in any section, that has this name or has it as an alias.
+  3. The key with the most similar name in the section of `path`.
+  4. The key with the most similar name in any section, or the section with the most similar
+     name.
 
   Args:
     path: Dotted path, or the name of a key without its section.
@@ -81,19 +82,19 @@ def suggest_key(
   if declarations is None:
     declarations = keys()
   section, _, name = path.rpartition('.')
-  # First a key that had this name before.
+  # First a key that had this name before it was renamed.
   for new, old in RENAMED_KEYS.items():
     is_old_name = path == old or not section and name == old.rpartition('.')[2]
     if is_old_name and new in declarations:
       return f'; did you mean {new!r}?'
 
   # Then a key with this name as an alias.
-  called_so = _keys_called(name, declarations)
-  if called_so:
-    return f'; did you mean {" or ".join(called_so)}?'
+  matches = _keys_called(name, declarations)
+  if matches:
+    return f'; did you mean {" or ".join(matches)}?'
 
+  # Then a similar name, first in the same section and then everywhere.
   sections_of_keys = list(dict.fromkeys(key.partition('.')[0] for key in declarations))
-  # Then a similar name, in the same section before all others.
   in_section = [key for key in declarations if key.startswith(f'{section}.')]
   everywhere = [*declarations] if section else [*declarations, *sections_of_keys]
   for candidates in (in_section, everywhere):
@@ -105,7 +106,10 @@ def suggest_key(
 
 
 def _keys_called(name: str, declarations: Mapping[str, Declaration]) -> list[str]:
-  """Returns the keys that have a name or an alias, each with its conversion."""
+  """Returns the keys that have this name or alias, as text for the error message.
+
+  If the value has to be converted, the text includes the conversion.
+  """
   called = []
   for key, declaration in declarations.items():
     if key.rpartition('.')[2] == name or name in declaration.aliases:
@@ -124,14 +128,15 @@ _NONFINITE = ('inf', '+inf', '-inf', 'nan')
 def parse(text: str, hint: object) -> object:
   """Converts a text on the command line to the value of a key.
 
-  Words and paths are taken literally. Numbers, tuples, True and None are written as in
-  Python (`3e-3`, `('local', 'global')`). `inf` and `nan` are numbers. A tuple may also be
-  written with commas alone, and a bool as 0 or 1. Any other text is returned unchanged, and
-  the check of the config refuses it.
+  For a key of type str, the text is the value, except that quotes around it are removed.
+  Numbers, tuples, True and None are written as in Python (`3e-3`, `('local', 'global')`).
+  `inf` and `nan` are numbers. A tuple may also be written without brackets and quotes
+  (`local,global`), and a bool as 0 or 1. Any other text is returned unchanged, and the check
+  of the config refuses it.
 
   Args:
     text: Text that the user typed.
-    hint: Type of the key.
+    hint: Type annotation of the key, such as `float | None`.
 
   >>> parse('none', str), parse('none', str | None), parse('1e-3', float)
   ('none', None, 0.001)
@@ -166,7 +171,7 @@ def _parse_tuple(text: str, item_type: object) -> object:
 
 
 def _literal(text: str) -> object:
-  """Returns the value of a Python literal, or the text itself if it is none."""
+  """Returns the value of a Python literal. A text that is no literal is returned unchanged."""
   try:
     return ast.literal_eval(text.strip())
   except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):

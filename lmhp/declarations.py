@@ -1,9 +1,10 @@
-"""Law 1: a hyperparameter is either static or traced.
+"""Declarations of config keys. Each key, and so each hyperparameter, is static or traced.
 
-Each key of the config is declared once, with `static` (structure, part of the compile key)
-or `traced` (a number that reaches the program as an array). What a sweep can pack, what
-`--help_config` prints and what the docs list are derived from this declaration. A value is
-checked against it by `check_value`.
+A static key is part of the structure of the compiled program: another value compiles another
+program. A traced key is a number that the program gets as an array: one program serves all
+values. A key is declared once, with `static` or `traced`. The declaration determines how a value
+is checked (`check_value`), which trials a sweep can train in one program, and the text of
+`--help_config`.
 
 This file imports no jax, so that a study can be planned and read on a laptop.
 """
@@ -32,26 +33,26 @@ class Declaration:
 
   Attributes:
     doc: One line about the effect of the value.
-    traced: True if the value reaches the program as an array. False if it is part of the
-      compile key.
-    unit: Unit of the number. Empty if it has none.
+    traced: True if the value reaches the program as an array. False if another value
+      compiles another program.
+    unit: Unit of the number. Empty if it has none. 'seed' marks a random seed.
     low: Smallest allowed value.
     high: Largest allowed value.
     open_low: If True, `low` itself is not allowed.
     open_high: If True, `high` itself is not allowed.
-    choices: Allowed values. A traced choice reaches the program as its position, so new
-      entries are only appended.
+    choices: Allowed values. A traced choice reaches the program as its index in `choices`, so
+      a new choice must be added at the end.
     derived: If True, None stands for a value that follows from other keys, the data or the
       machine. It is filled in before a program reads the key, so the annotation of the key
       leaves None out.
     neutral: Value that switches the hyperparameter off, such as infinity for a clip norm.
-    static_when_neutral: If True, the program leaves the part out if the value is neutral
-      in every member (dropout alone).
+    static_when_neutral: If True, a program does not contain the operation (such as dropout) if
+      the value is neutral for all trials that it trains together.
     aliases: Names of this key in other libraries.
-    converted_aliases: {name in another library: conversion}, for names whose meaning
-      differs.
-    value_aliases: {value in another library: the values of lmhp with the same effect, as
-      text}.
+    converted_aliases: {name in another library: formula for the value of this key}, for names
+      whose value has another meaning. Error messages show the formula.
+    value_aliases: {value in another library: value of lmhp with the same effect}. Error
+      messages show the value of lmhp, which is written as text.
     source: Paper or code that the definition or the default comes from.
   """
 
@@ -73,7 +74,7 @@ class Declaration:
 
   @property
   def bounds(self) -> str:
-    """Bounds in words, such as "above 0 and at most 1". Empty if there are none."""
+    """The bounds in words, such as "above 0 and at most 1". Empty if there are none."""
     parts = []
     if self.low is not None:
       parts.append(f'above {self.low}' if self.open_low else f'at least {self.low}')
@@ -83,7 +84,7 @@ class Declaration:
 
 
 def static(default: Any, doc: str, **declaration: Any) -> Any:
-  """Declares a key that is structure. Another value compiles another program.
+  """Declares a static key. Another value compiles another program.
 
   Args:
     default: Default value of the key.
@@ -94,7 +95,7 @@ def static(default: Any, doc: str, **declaration: Any) -> Any:
 
 
 def traced(default: Any, doc: str, **declaration: Any) -> Any:
-  """Declares a key that is a number of `Hypers`. Another value reuses the program.
+  """Declares a traced key. Another value uses the same compiled program.
 
   Args:
     default: Default value of the key.
@@ -109,7 +110,7 @@ def _field(default: Any, declaration: Declaration) -> Any:
 
 
 def declared(cls: Any) -> dict[str, Declaration]:
-  """Returns the declarations of the keys of a section or keys class, by name, in order."""
+  """Returns {name of a key: declaration} of a section, or of a class made by `sections.keys`."""
   return {
     field.name: field.metadata[_METADATA_KEY]
     for field in dataclasses.fields(cls)
@@ -138,7 +139,7 @@ def check_value(
 
   Args:
     path: Dotted path of the key, for the error message.
-    value: Value that came.
+    value: Value that the user gave.
     value_type: Type of the key, which includes None for a derived key.
     declaration: Declaration of the key.
 
@@ -146,7 +147,7 @@ def check_value(
     The converted value.
 
   Raises:
-    ConfigError: If the type, the choices or the bounds do not allow the value.
+    ConfigError: If the value has a wrong type, is none of the choices, or is out of bounds.
   """
   try:
     converted = _convert(value, value_type)
@@ -165,7 +166,10 @@ def check_value(
 def _check_item(
   path: str, value: object, item: object, declaration: Declaration
 ) -> None:
-  """Checks one number or word of a value against choices and bounds."""
+  """Checks an item of a tuple, or a single value, against the choices and bounds.
+
+  `value` is the whole value, for the error message.
+  """
   if item is None:
     return
   if declaration.choices is not None and item not in declaration.choices:
@@ -195,7 +199,7 @@ def is_within_bounds(number: float, declaration: Declaration) -> bool:
   """Returns True if the bounds of a declaration allow a number."""
   low = -math.inf if declaration.low is None else declaration.low
   high = math.inf if declaration.high is None else declaration.high
-  # NaN is never accepted, and infinity only as the value that switches a key off.
+  # NaN is never accepted. Infinity is accepted only if it is the value that switches a key off.
   is_number = -math.inf < number < math.inf or number == declaration.neutral
   is_on_open_end = (declaration.open_low and number == low) or (
     declaration.open_high and number == high
@@ -207,12 +211,12 @@ def is_within_bounds(number: float, declaration: Declaration) -> bool:
 
 
 def options_of(hint: Any) -> tuple[Any, ...]:
-  """Returns the members of a union, or the type alone."""
+  """Returns the members of a union such as `float | None`. For any other type, returns (type,)."""
   return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
 
 
 def _convert(value: Any, hint: Any) -> Any:
-  """Converts a value to the nearest form that the type allows, without loss."""
+  """Converts a value to a type if nothing is lost. Otherwise, returns the value unchanged."""
   options = options_of(hint)
   if isinstance(value, np.generic):
     value = value.item()
@@ -259,6 +263,7 @@ def _describe_type(hint: Any) -> str:
   words = []
   for option in options_of(hint):
     if typing.get_origin(option) is tuple:
+      # 'a number' becomes 'a tuple of numbers'.
       item = _describe_type(typing.get_args(option)[0]).replace('a ', '', 1)
       words.append(f'a tuple of {item}s')
     else:

@@ -1,7 +1,8 @@
 """The error for a mistake of the user, and its one-line message.
 
-A message names the place (a dotted path or a flag), what came, what is accepted, and the
-nearest valid name.
+A message has the place (a dotted path or a flag), the value, the accepted values, and the
+nearest valid name: `model.norm: got 'rmsnrm', expected layernorm or rmsnorm; did you mean
+'rmsnorm'?`.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ def wrong_value(
 
   Args:
     path: Dotted path of the key, or name of the flag.
-    value: Value that came.
+    value: The value that is not accepted.
     accepted: Description of the accepted values, such as "at least 1".
-    names: Valid names. The nearest one is suggested.
+    names: Valid names. The message suggests the nearest one, if one is similar to `value`.
   """
   try:
     shown = repr(value)

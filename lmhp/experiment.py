@@ -1,6 +1,7 @@
 """Experiment files: Python files whose `get_config()` returns the config of a run.
 
-An experiment file is executed. Its `get_sweep()`, if it has one, returns the sweep.
+An experiment file is executed as a Python module. It may also have a `get_sweep()`, which
+returns the sweep.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ BaseConfig: TypeAlias = 'PathLike | ConfigDict | RunConfig | Mapping[str, object
 
 
 def base_config(config: BaseConfig) -> ConfigDict:
-  """Returns a config as a ConfigDict. A path is the path of an experiment file.
+  """Returns a config as a ConfigDict. For a path, executes the experiment file.
 
   Raises:
     ConfigError: As for `load`.
@@ -38,16 +39,16 @@ def load(path: PathLike) -> tuple[ConfigDict, types.ModuleType]:
   """Executes an experiment file.
 
   Args:
-    path: Path of a Python file with `get_config()`. Text after a colon is passed to
-      `get_config` as a string.
+    path: Path of a Python file with `get_config()`. For FILE:ARGUMENT,
+      `get_config('ARGUMENT')` is called.
 
   Returns:
     The config, and the module that the file defines.
 
   Raises:
-    ConfigError: If there is no such file, it fails, or it has no `get_config`.
+    ConfigError: If there is no such file, if it raises an error, or if it has no `get_config`
+      that returns a config.
   """
-  # FILE:ARGUMENT passes a text to `get_config`.
   file_path, _, argument = os.fspath(path).partition(':')
   if not os.path.isfile(file_path):
     problem = 'is a directory' if os.path.isdir(file_path) else 'does not exist'
@@ -78,7 +79,7 @@ def sweep_of(module: types.ModuleType) -> object:
     module: Module that `load` returned.
 
   Raises:
-    ConfigError: If the file has no `get_sweep`, or it fails.
+    ConfigError: If the file has no `get_sweep`, or if `get_sweep` raises an error.
   """
   file_path = str(module.__file__)
   relative_path = os.path.relpath(file_path)
@@ -97,12 +98,13 @@ def sweep_of(module: types.ModuleType) -> object:
 def _execute(path: str) -> types.ModuleType:
   """Returns the module that a file defines.
 
-  The import system is not used. A .pyc file that it caches may belong to another version of
-  the file that was written in the same second.
+  The import system is not used, because its .pyc cache does not distinguish two versions of a
+  file that were written in the same second.
   """
   module = types.ModuleType(EXPERIMENT_MODULE)
   module.__file__ = os.path.abspath(path)
-  sys.modules[module.__name__] = module  # a dataclass in the file looks up its module
+  # A dataclass in the file needs its module in `sys.modules`.
+  sys.modules[module.__name__] = module
   with open(path, 'rb') as file:
     code = compile(file.read(), path, 'exec', dont_inherit=True)
   exec(code, module.__dict__)
@@ -113,14 +115,24 @@ def _execute(path: str) -> types.ModuleType:
 
 
 def _file_error(shown_path: str, file_path: str, error: BaseException) -> ConfigError:
-  """Builds the one-line error for an experiment file that failed."""
+  """Builds the one-line error for an experiment file that failed.
+
+  Args:
+    shown_path: Path in the message.
+    file_path: Path under which tracebacks list the file.
+    error: Error that the file raised.
+  """
   line = _line_number(file_path, error)
   place = '' if line is None else f', line {line}'
   return ConfigError(f'--config: {shown_path!r}{place}: {_reason(error)}')
 
 
 def _suggest_file(path: str) -> str:
-  """Returns a suggestion of a nearby experiment file, or an empty string."""
+  """Returns `; did you mean FILE?` for a path without a file, or an empty string.
+
+  For a directory, FILE is its first Python file. Otherwise it is the Python file of the same
+  directory with the most similar name.
+  """
   folder = path if os.path.isdir(path) else os.path.dirname(path)
   names = os.listdir(folder or '.') if os.path.isdir(folder or '.') else []
   files = [os.path.join(folder, name) for name in sorted(names) if name.endswith('.py')]
@@ -130,7 +142,7 @@ def _suggest_file(path: str) -> str:
 
 
 def _line_number(path: str, error: BaseException) -> int | None:
-  """Returns the line of a file in which an error arose, or None if there is none."""
+  """Returns the line of a file in which an error arose, or None if it arose elsewhere."""
   if isinstance(error, SyntaxError) and error.filename == path:
     return error.lineno
   # The innermost frame of the traceback that is in the file.
@@ -151,18 +163,20 @@ def _reason(error: BaseException) -> str:
 
 
 def _missing_key(error: Exception) -> str | None:
-  """Returns the key that a ConfigDict does not have, if the error is about one.
+  """Returns the key that a ConfigDict lacks. None if the error has another reason.
 
-  ml_collections raises a KeyError inside an AttributeError for an attribute, and a
-  KeyError for a subscript. Its message is `Key "x" does not exist ...` or `'x'`.
+  For `config.x`, ml_collections raises an AttributeError whose argument is a KeyError. For
+  `config['x']` it raises the KeyError. The message of the KeyError begins with `'x'` or with
+  `Key "x" does not exist`.
   """
   cause: Any = error
-  # ConfigDict wraps a KeyError in its own error. Only the message names the key.
   if error.args and isinstance(error.args[0], KeyError):
     cause = error.args[0]
   message = str(cause.args[0]) if cause.args else ''
+  # A KeyError may come from any dict. Only messages of ml_collections have one of these texts.
   is_about_key = 'config is locked' in message or 'Did you mean' in message
   if cause is error and not is_about_key:
     return None
+  # The key is the first word in quotes.
   words = message.removeprefix('Key ').replace('"', "'").split("'")
   return next(filter(str.isidentifier, words), None)

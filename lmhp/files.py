@@ -1,7 +1,7 @@
-"""Local and remote paths, atomic writes, and values as JSON can hold them.
+"""Local and remote paths, atomic writes, and conversion of values to the types of JSON.
 
-JSON has no NaN and no infinity. They are stored as the strings "nan", "inf" and "-inf":
-a strict parser reads the file, and `float` reads the value. This file imports no jax.
+JSON has no NaN and no infinity. They are stored as the strings "nan", "inf" and "-inf", so that
+a strict parser reads the file, and `float` converts the strings. This file imports no jax.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ def write_json(path: PathLike, value: object) -> None:
 
 
 def write_atomic(path: PathLike, content: bytes) -> None:
-  """Writes a file so that a reader finds the whole old file or the whole new one.
+  """Writes a file atomically: a reader finds the complete old file or the complete new one.
 
-  This holds even if the machine stops during the write.
+  This is true even if the machine stops during the write.
 
   Args:
     path: Path of the file, local or remote. Missing directories are made.
@@ -68,14 +68,15 @@ def write_atomic(path: PathLike, content: bytes) -> None:
     return
   path.parent.mkdir(parents=True, exist_ok=True)
 
-  # Write a temporary file beside the target, down to the disk.
+  # Write a temporary file in the same directory, and flush it to the disk.
   temporary = path.with_name(f'.{path.name}.{os.getpid()}')
   with open(temporary, 'wb') as file:
     file.write(content)
     file.flush()
     os.fsync(file.fileno())
 
-  # Rename it, and write the directory to the disk. Windows cannot open directories.
+  # Rename the temporary file, and flush the directory to the disk. Windows cannot open a
+  # directory, and raises PermissionError.
   os.replace(temporary, path)
   with contextlib.suppress(PermissionError):
     directory = os.open(path.parent, os.O_RDONLY)
@@ -89,11 +90,11 @@ def write_atomic(path: PathLike, content: bytes) -> None:
 def to_jsonable(value: Any) -> Any:
   """Converts a value to the types of JSON.
 
-  NumPy numbers become Python numbers (float32 by its shortest digits), tuples become
-  lists, paths become strings, and NaN and infinity become words.
+  Tuples and arrays become lists, paths become strings, NumPy numbers become Python numbers, and
+  NaN and infinity become strings (`NONFINITE_WORDS`).
   """
   kind = type(value)
-  # Most values have one of these types, and an `isinstance` check for Mapping is slow.
+  # Check the most frequent types first, because an `isinstance` check for Mapping is slow.
   if kind in _JSON_TYPES:
     return value
   if kind is float:
@@ -106,14 +107,14 @@ def to_jsonable(value: Any) -> Any:
     array = np.asarray(value)
     if array.ndim:
       return [to_jsonable(item) for item in array]
-    # The shortest text of a float32 has fewer digits than the same number as a float64.
+    # `str` has the fewest digits that identify a float32: 0.1, not 0.10000000149011612.
     value = float(str(array)) if array.dtype == np.float32 else array.item()
   is_nonfinite = isinstance(value, float) and not math.isfinite(value)
   return str(value) if is_nonfinite or isinstance(value, os.PathLike) else value
 
 
 def from_jsonable(value: Any) -> Any:
-  """Returns a parsed JSON value in which the words for NaN and infinity are numbers."""
+  """Returns a parsed JSON value, with the strings "nan", "inf" and "-inf" as floats."""
   if isinstance(value, dict):
     return {key: from_jsonable(item) for key, item in value.items()}
   if isinstance(value, list):

@@ -1,7 +1,9 @@
-"""The split of a config into structure (static) and `Hypers` (traced numbers).
+"""The split of a config into structure (static) and traced numbers.
 
 The structure is the part of a config that is compiled into a program. Traced numbers, such as
 the learning rate, are arguments of the program, so that one program serves all their values.
+Their type in other files is `Hypers`: {section: {key: number}}, such as
+{'optimizer': {'learning_rate': 0.001}}.
 
 This file imports no jax.
 """
@@ -26,13 +28,18 @@ Cfg = TypeVar('Cfg', bound=Section)
 
 
 class _Traced:
-  """Placeholder in a structure for a traced number. Its use as a number is an error."""
+  """Placeholder in a structure for a traced number.
+
+  Arithmetic with the placeholder raises a TypeError, and so does a test of its truth value
+  (`if cfg.attention_dropout:`). The placeholder is not equal to any number:
+  `cfg.attention_dropout == 0` is False if the rate is traced.
+  """
 
   def __repr__(self) -> str:
     return 'TRACED'
 
   def __reduce__(self) -> str:
-    # Copies and pickles refer to the only instance by its name.
+    # A copy or a pickle refers to the one instance below by its name.
     return 'TRACED'
 
   def __bool__(self) -> bool:
@@ -49,8 +56,9 @@ def split(cfg: T, present: Iterable[str] = ()) -> tuple[T, dict[str, PyTree]]:
 
   Args:
     cfg: Section, or frozen dataclass whose fields are sections.
-    present: Dotted paths of `static_when_neutral` keys that are traced although they are
-      neutral here, because another member of the same population uses them.
+    present: Dotted paths of keys that stay traced even if `cfg` switches them off, such as
+      'model.attention_dropout' with a rate of 0, because another member of the same population
+      uses them. Only keys declared with `static_when_neutral` are affected.
 
   Returns:
     The structure and the traced numbers. The structure is the same dataclass, hashable, with
@@ -80,7 +88,7 @@ def _split_section(
   values = {field.name: getattr(cfg, field.name) for field in dataclasses.fields(cfg)}
   numbers = {}
   for name, declaration in declared(cfg).items():
-    # A rate of dropout that is 0 stays in the structure, and the program has no dropout.
+    # A dropout rate of 0 stays in the structure, so that the program has no dropout.
     is_off = declaration.static_when_neutral and values[name] == declaration.neutral
     is_static = is_off and path_of(cfg, name) not in present
     # A traced value leaves the structure, so that one program serves all its values.
@@ -95,7 +103,7 @@ def encode(
 ) -> np.generic | np.ndarray:
   """Returns a traced value as the numpy scalar or vector that reaches the program."""
   if declaration.choices is not None:
-    # A traced choice is its position.
+    # A traced choice reaches the program as its position among the choices.
     return np.int32(list(declaration.choices).index(value))
   if isinstance(value, tuple):
     return np.asarray(value, np.float32)
@@ -116,7 +124,7 @@ def _copy_unchecked(cfg: T, values: Mapping[str, object]) -> T:
 
 
 def flatten(cfg: DataclassInstance) -> dict[str, PyTree]:
-  """Returns all values of a section, or of a dataclass of sections, by dotted path."""
+  """Returns {dotted path: value} of a section, or of a dataclass of sections."""
   values = {field.name: getattr(cfg, field.name) for field in dataclasses.fields(cfg)}
   if isinstance(cfg, Section):
     return {path_of(cfg, name): value for name, value in values.items()}

@@ -8,11 +8,11 @@ matches no row, or more than one, is an error.
 
 An axis is a letter of the dimension key (see `lmhp.model`). The axes of a weight are written
 `copies | contracted > produced`. Axes on the left of `>` are contracted with the input. Axes
-on the left of `|` number separate matrices, such as those of experts. If an array has one axis
-more than its row, its first axis is N, the layers.
+on the left of `|` number separate matrices, such as those of experts: 'E | D > F' is a D x F
+matrix for each expert. If an array has one axis more than its row, the first is N, the layers.
 
-A part of the network adds the rows of its parameters with `register_params`. This file imports
-no jax.
+A file that defines a part of the network, such as a token mixer, adds the rows of its parameters
+with `register_params`. This file imports no jax.
 """
 
 from __future__ import annotations
@@ -35,7 +35,10 @@ KINDS = (
   'output',
   'other',
 )
+"""Kinds of parameters. 'other' is the kind of token mixers other than attention."""
+
 ROLES = ('weight', 'bias', 'scale', 'table', 'state')
+"""Roles of parameters, which `ParamSpec` explains."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,13 +48,13 @@ class ParamSpec:
   Attributes:
     pattern: Path with wildcards. `*` matches any one name, `**` any number of names.
     kind: One of `KINDS`.
-    role: One of `ROLES`: a matrix that multiplies its input ('weight'), an additive vector
-      ('bias'), a factor such as the gain of a normalization ('scale'), rows that are looked
-      up ('table'), or a number that training sets by a rule ('state'). A state has no
-      gradient and no optimizer state, and no count includes it.
+    role: One of `ROLES`. 'weight' is a matrix that multiplies its input, 'bias' is added, 'scale'
+      is a factor such as the gain of a normalization, and 'table' has rows that are looked up.
+      'state' is set by a rule of the training step, such as the correction of a router. It
+      has no gradient and no optimizer state, and no count includes it.
     axes: Letters separated by spaces. Those of a weight are `copies | contracted > produced`.
-    residual: True if the weight writes into the residual stream. GPT-2's initialization
-      divides its standard deviation by the square root of the depth.
+    residual: True if the output of the weight is added to the residual stream. GPT-2 divides the
+      initial standard deviation of such a weight by sqrt(2 n_layers).
 
   Raises:
     ValueError: If the kind, the role or the axes are malformed.
@@ -72,13 +75,12 @@ class ParamSpec:
       raise ValueError(
         f'{self.pattern}: got role {self.role!r}, expected one of {ROLES}'
       )
-    # `axes` has one letter per axis, and > between the inputs and outputs of a matrix.
     letters = self.axes.replace('|', ' ').replace('>', ' ').split()
     is_matrix = '>' in self.axes
     if is_matrix != (self.role == 'weight') or any(len(axis) > 1 for axis in letters):
       raise ValueError(
-        f'{self.pattern}: got axes {self.axes!r}, expected single letters, with one > if '
-        'the role is weight'
+        f'{self.pattern}: got axes {self.axes!r} for the role {self.role}, expected single '
+        'letters separated by spaces, with > for a weight and without > for other roles'
       )
 
 
@@ -87,13 +89,13 @@ def linear_specs(
 ) -> tuple[ParamSpec, ParamSpec]:
   """Returns the specifications of a linear map: its kernel and its bias.
 
-  The bias has the copied and the produced axes of the kernel.
+  The axes of the bias are `copies | produced`, without the contracted axes.
 
   Args:
     module: Pattern of the path that holds `kernel` and `bias`.
     kind: Kind of both.
     axes: Axes of the kernel.
-    residual: True if the map writes into the residual stream.
+    residual: True if the output of the map is added to the residual stream.
 
   >>> [spec.axes for spec in linear_specs('**/experts/up', 'feed_forward', 'E | D > F')]
   ['E | D > F', 'E | F']
@@ -136,7 +138,7 @@ def register_params(specs: Iterable[ParamSpec]) -> None:
     ValueError: If the table has another specification with the same pattern.
   """
   for spec in specs:
-    # A module that is imported again registers equal specifications again.
+    # A module that is reloaded registers equal specifications again.
     others = [other for other in PARAM_TABLE if other.pattern == spec.pattern]
     if not others:
       PARAM_TABLE.append(spec)
@@ -229,7 +231,10 @@ class Param:
 
   @property
   def _letters(self) -> tuple[list[str], list[str], list[str]]:
-    """Letters of the copied axes, of the contracted axes, and of the other axes."""
+    """Letters of the copied, the contracted and the produced axes.
+
+    Without > in `axes`, all axes that are not copied are in the last list.
+    """
     copies, _, matrix = self.spec.axes.rpartition('|')
     contracted, _, others = matrix.rpartition('>')
     return copies.split(), contracted.split(), others.split()
@@ -277,9 +282,10 @@ class Param:
 
   @property
   def is_hidden_matrix(self) -> bool:
-    """True for a weight between two activations of a layer.
+    """True for a weight whose input and output are both hidden activations.
 
-    Muon orthogonalizes these matrices, and muP calls them hidden.
+    Muon orthogonalizes these matrices, and muP calls them hidden. The kernel of a convolution
+    (one filter per channel, so fan_out is 1) is not such a matrix.
     """
     return (
       self.role == 'weight'
@@ -293,7 +299,7 @@ def walk_arrays(tree: PyTree, prefix: str = '') -> Iterator[tuple[str, PyTree]]:
 
   Args:
     tree: Nested dict of arrays. A leaf None is left out.
-    prefix: Path of `tree` itself.
+    prefix: Path of `tree`, if it is a branch of a larger dict.
   """
   if isinstance(tree, dict):
     for name in sorted(tree):
@@ -316,7 +322,7 @@ def param_of(path: str, array: HasShape) -> Param:
   if len(param.axes) != len(param.shape):
     raise KeyError(
       f'parameter {path!r}: has shape {param.shape}, expected the axes '
-      f'{param.spec.axes!r}'
+      f'{param.spec.axes!r}, or one axis of layers more'
     )
   return param
 
@@ -336,8 +342,8 @@ def map_params(
       `others`.
     params: Nested dict of arrays or shapes. None and an empty tuple (`optax.MaskedNode`)
       mark a parameter that is left out, and are returned unchanged.
-    *others: Trees of the same structure.
-    prefix: Path of `params` itself.
+    *others: Nested dicts with the same keys as `params`.
+    prefix: Path of `params`, if it is a branch of a larger dict.
   """
   if isinstance(params, dict):
     mapped = {}

@@ -1,7 +1,8 @@
 """Registries: named entries, from lmhp itself and from outside.
 
-A registry is a read-only mapping from name to entry. lmhp registers its own entries when the
-registry's module is imported. A plugin or an experiment file registers more, in the same way.
+A registry is a mapping from name to entry, such as all optimizers. Entries are added by `register`
+alone. lmhp registers its own entries when its modules are imported. A plugin or an experiment file
+registers more, in the same way.
 
 An installed package lists a plugin module under the entry-point group `lmhp.plugins`. The
 module registers its entries when it is imported. An experiment file may also import such a
@@ -20,19 +21,22 @@ from typing import Any, Generic, TypeVar
 from lmhp.errors import ConfigError
 
 GROUP = 'lmhp.plugins'
+"""Entry-point group under which an installed package lists its plugin modules."""
+
 EXPERIMENT_MODULE = 'lmhp_experiment'
 """Name of the module that an experiment file becomes. It cannot be imported by name."""
 
 T = TypeVar('T')
 _PACKAGE = 'lmhp'
 _all: list[Registry] = []
+"""All registries, in the order in which they were made."""
 
 
 class Registry(Mapping[str, T], Generic[T]):
   """Entries of one kind by name, in the order in which they were registered.
 
   Args:
-    kind: Name of one entry, for error messages, such as "optimizer".
+    kind: Word for one entry in error messages, such as "optimizer".
   """
 
   def __init__(self, kind: str) -> None:
@@ -42,7 +46,7 @@ class Registry(Mapping[str, T], Generic[T]):
     _all.append(self)
 
   def register(self, name: str, entry: T) -> T:
-    """Adds an entry. The module that calls may register the same name again.
+    """Adds an entry. The module that added it may register the same name again.
 
     Args:
       name: Name of the entry, the value of a config key.
@@ -58,8 +62,8 @@ class Registry(Mapping[str, T], Generic[T]):
     # A module that is reloaded may replace its own entries, but not those of others.
     if self._modules.get(name, module) != module:
       raise ConfigError(
-        f'{self.kind} {name!r}: {module} registers it, but {self._modules[name]} did '
-        'before, expected another name'
+        f'{self.kind} {name!r}: {module} registers this name, but {self._modules[name]} '
+        'has registered it already; expected another name'
       )
     self._entries[name] = entry
     self._modules[name] = module
@@ -82,7 +86,7 @@ class Registry(Mapping[str, T], Generic[T]):
 def _calling_module() -> str:
   """Returns the name of the module that registers an entry.
 
-  The module is the nearest caller outside the functions `register_...` of lmhp.
+  Functions such as `register_optimizer` are skipped: their caller registers the entry.
   """
   # Frame 0 is this function, and frame 1 is `Registry.register`.
   frame = sys._getframe(2)
@@ -92,10 +96,10 @@ def _calling_module() -> str:
 
 
 def import_object(entry: Any) -> Any:
-  """Returns the object at an import path, or the argument itself if it is no string.
+  """Returns the object at an import path, or the argument itself if it is not a string.
 
-  An entry holds an import path instead of an object if the file that registers it may not
-  import jax.
+  Some files that register entries must not import jax. Their entries hold import paths of
+  classes and functions that need jax.
 
   Args:
     entry: Object, or its import path, such as `package.module:Class`.
@@ -132,7 +136,7 @@ def load_installed_plugins() -> None:
 
 
 def importable_plugin_modules() -> tuple[str, ...]:
-  """Returns the names of the modules outside lmhp that registered an entry, in order.
+  """Returns the import names of all modules outside lmhp that registered an entry.
 
   An experiment file is left out, because it cannot be imported by name.
   """
@@ -151,7 +155,7 @@ def load_plugin_modules(names: Iterable[str], source: str) -> None:
 
   Args:
     names: Import names.
-    source: Study or run that names the modules, for the error message.
+    source: Study or run that stored the names, for the error message.
 
   Raises:
     ConfigError: If a module cannot be imported.

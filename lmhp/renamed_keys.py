@@ -1,9 +1,8 @@
-"""Config keys that were renamed: their old names, which random streams keep.
+"""Old names of config keys that were renamed.
 
-The random draws of a search depend on the names of its parameters. A key that gets a new
-name keeps its old name as the name of its random stream, so that the same search seed
-gives the same points. Error messages also use the table: for an old name, they suggest the
-new one.
+The table has two uses. First, each parameter of a search has a random stream that is seeded by a
+name. A renamed key keeps its old name there, so that the same search seed still gives the same
+points. Second, if a user writes an old name, the error message suggests the new one.
 """
 
 from __future__ import annotations
@@ -52,13 +51,15 @@ RENAMED_KEYS = {
 """{name of a key: its old name}. A key that is not in the table was never renamed."""
 
 _PATH = re.compile(r'[A-Za-z_]\w*(?:\.\w+)+')
+"""Dotted path of a key, such as schedule.name."""
 
 
 def stream_name(parameter: str) -> str:
   """Returns the name of a parameter's random stream.
 
   Args:
-    parameter: Name of a parameter. It may join several paths, and contain a condition.
+    parameter: Name of a parameter of a search. It may contain several paths, such as that of a
+      condition in brackets. Each path is replaced by its old name.
 
   >>> stream_name('schedule.cooldown_fraction[schedule.name=wsd_linear]')
   'schedule.decay_fraction[schedule.name=wsd_linear]'

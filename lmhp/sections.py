@@ -21,7 +21,7 @@ T = TypeVar('T')
 S = TypeVar('S', bound='Section')
 
 _version = 0
-"""Number of calls of `add_keys`, so that caches of all keys can be dropped."""
+"""Number of calls of `add_keys` that added a key. If it has changed, caches are out of date."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class Section:
   SECTION: ClassVar[str] = ''
 
   def __post_init__(self) -> None:
-    # Each key is checked, and has its converted value from here on.
+    # Check each key, and replace its value by the converted one, such as 1 by 1.0 for a float.
     types_by_name = types_of(type(self))
     for name, declaration in declared(self).items():
       value = getattr(self, name)
@@ -44,9 +44,10 @@ class Section:
     self.resolve()
 
   def resolve(self) -> None:
-    """Fills in derived values with `assign`, and checks what involves several keys.
+    """Fills in derived keys with `assign`, and checks conditions on several keys.
 
-    Called after each key was checked against its declaration.
+    A derived key is one whose default None stands for a value that is computed. `resolve` is
+    called after each key was checked against its declaration.
     """
 
 
@@ -70,9 +71,9 @@ def section(name: str):
 
 @functools.cache
 def types_of(cls: type) -> dict[str, object]:
-  """Returns the types of the keys of a section or keys class, by name.
+  """Returns {key: type} for a class made by `section` or by `keys`.
 
-  The type of a derived key includes None.
+  The type of a derived key includes None, although its annotation does not.
   """
   types = typing.get_type_hints(cls)
   for name, declaration in declared(cls).items():
@@ -95,13 +96,13 @@ def path_of(cfg: Section, field: str) -> str:
 def wrong(
   cfg: Section, field: str, accepted: str, names: Iterable[object] = ()
 ) -> ConfigError:
-  """Builds the error for the value of a key.
+  """Returns the error for a value of a key that is not accepted.
 
   Args:
     cfg: Section with the value.
-    field: Name of the key.
-    accepted: Description of the accepted values.
-    names: Valid names. The nearest one is suggested.
+    field: Name of the key, without the section.
+    accepted: Description of the accepted values, such as 'an even number'.
+    names: Valid names, if the value is a name. The message suggests the nearest one.
   """
   return wrong_value(path_of(cfg, field), getattr(cfg, field), accepted, names)
 
@@ -111,9 +112,9 @@ def require(cfg: Section, condition: bool, field: str, accepted: str) -> None:
 
   Args:
     cfg: Section with the value.
-    condition: The condition.
-    field: Name of the key.
-    accepted: Description of the accepted values.
+    condition: True if the value is accepted.
+    field: Name of the key, without the section.
+    accepted: Description of the accepted values, such as 'an even number'.
 
   Raises:
     ConfigError: If the condition is False.
@@ -127,8 +128,7 @@ def require_all(cfg: Section, *checks: tuple[bool, str, str]) -> None:
 
   Args:
     cfg: Section with the values.
-    *checks: Condition, name of the key, and description of the accepted values, as in
-      `require`.
+    *checks: Tuples (condition, field, accepted), as in `require`.
 
   Raises:
     ConfigError: If a condition is False.
@@ -142,20 +142,23 @@ def require_all(cfg: Section, *checks: tuple[bool, str, str]) -> None:
 
 @typing.dataclass_transform(kw_only_default=True, frozen_default=True)
 def keys(cls: type[T]) -> type[T]:
-  """Class decorator: the keys that an entry of a registry adds to a section."""
+  """Class decorator for the keys that an entry of a registry adds to a section.
+
+  The class becomes a frozen dataclass with keyword arguments only. `add_keys` copies its fields.
+  """
   return dataclasses.dataclass(frozen=True, kw_only=True)(cls)
 
 
 def keys_of(cfg: Section, keys_class: type[T]) -> T:
-  """Returns a section as an instance of a keys class that was added to it.
+  """Returns the section itself, typed as a class of keys that were added to it.
 
-  The returned object is the section. Only its static type differs.
+  A type checker does not know the added keys. With this type, it finds and checks them.
   """
   return typing.cast(T, cfg)
 
 
 def keys_version() -> int:
-  """Returns a number that changes if `add_keys` adds a key to a section."""
+  """Returns a number that changes whenever `add_keys` adds a key to any section."""
   return _version
 
 
@@ -176,8 +179,8 @@ _GENERATED = (
 def add_keys(section_class: type[Section], keys_class: type) -> None:
   """Adds the keys of a registry entry to a section.
 
-  The section's class object stays the same, so that names imported earlier see the new
-  keys. Two entries may share a key if both declare it alike.
+  The class of the section is changed in place, so that modules that imported it earlier have the
+  new keys. Two entries may share a key if they declare it identically.
 
   Args:
     section_class: Class made by `section`.
@@ -187,7 +190,7 @@ def add_keys(section_class: type[Section], keys_class: type) -> None:
     ConfigError: If the section has a key of that name with another declaration.
   """
   global _version
-  # Take the keys that the section lacks. A shared key must be declared alike.
+  # Find the keys that the section does not have yet.
   fields = {field.name: field for field in dataclasses.fields(section_class)}
   hints = typing.get_type_hints(keys_class)
   new = {}
@@ -202,9 +205,9 @@ def add_keys(section_class: type[Section], keys_class: type) -> None:
   if not new:
     return
 
-  # Restore the field objects that `dataclass` replaced by default values, take out what it
-  # generated, and let it generate the class again with the new fields. Fields that are
-  # inherited from a base class are not copied into this class.
+  # `dataclass` has replaced field objects by default values, and has generated methods. So
+  # restore the field objects, add the new ones, delete the generated methods, and apply
+  # `dataclass` again. Fields that are inherited from a base class stay there.
   own_names = section_class.__dict__.get('__annotations__', {})
   own_fields = {name: fields[name] for name in fields if name in own_names}
   for name, field in {**own_fields, **new}.items():

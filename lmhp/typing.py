@@ -7,7 +7,7 @@ import os
 from typing import Any, TypeAlias
 
 PyTree: TypeAlias = Any
-"""A nested structure of arrays (or of shapes), as `jax.tree` handles it."""
+"""A nested structure of arrays, or of their shapes and dtypes, as `jax.tree` handles it."""
 
 JSON: TypeAlias = (
   'None | bool | int | float | str | Sequence[JSON] | Mapping[str, JSON]'
@@ -15,6 +15,7 @@ JSON: TypeAlias = (
 """A value that a JSON file can hold."""
 
 PathLike: TypeAlias = 'str | os.PathLike[str]'
-"""A local path, or the URL of a file in an object store."""
+"""A local path, or a URL in an object store, such as `gs://bucket/run`."""
 
 Number: TypeAlias = int | float
+"""A Python number."""

@@ -1,7 +1,7 @@
 """The commands of the command line, one file per group of commands.
 
-Each command is a function from its arguments to an exit status. Only the standard
-library is imported before a command needs more, so that `--help` is fast.
+A command is a function of the words after its name. It returns the exit status. Each command
+imports slow packages such as jax only when it needs them, so that `--help` is fast.
 """
 
 from __future__ import annotations

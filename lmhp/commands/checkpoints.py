@@ -10,13 +10,15 @@ def generate(arguments: list[str]) -> int:
   """Continues a text with a trained or pretrained model."""
   parser = CommandParser('generate', 'Continue a text with a trained model.')
   parser.add_argument(
-    'workdir', nargs='*', help='directory of a run, or a Hugging Face directory'
+    'workdir', nargs='*', help='directory of a run, or Hugging Face model directory'
   )
-  parser.add_argument('--prompt', default='\n', help='text to continue')
+  parser.add_argument(
+    '--prompt', default='\n', help='text to continue (default: a line break)'
+  )
   parser.add_argument(
     '--n_tokens',
     type=number(1, kind=int),
-    help='tokens to add; by default 200, or as many as the context holds',
+    help='tokens to add; by default 200, or fewer if the context of the model is shorter',
   )
   parser.add_argument(
     '--temperature',
@@ -27,15 +29,17 @@ def generate(arguments: list[str]) -> int:
   parser.add_argument(
     '--top_k', type=number(1, kind=int), help='draw from the k most likely tokens only'
   )
-  parser.add_argument('--seed', type=int, default=0, help='seed of the draws')
+  parser.add_argument(
+    '--seed', type=int, default=0, help='random seed of the sampling (default 0)'
+  )
   values = parser.parse(arguments)
   if len(values.workdir) != 1:
     raise ConfigError(
-      f'generate: got {len(values.workdir)} directories, expected exactly one: that of a run '
-      'or a Hugging Face directory'
+      f'generate: got {len(values.workdir)} directories, expected exactly one: the directory '
+      'of a run, or a Hugging Face model directory'
     )
 
-  # The import loads JAX, so mistakes in the flags are found before it.
+  # The import loads JAX, which is slow, so it follows the checks of the flags.
   from lmhp import api
 
   print(
@@ -63,7 +67,7 @@ def import_(arguments: list[str]) -> int:
   )
   parser.add_argument(
     '--output',
-    help='experiment file to write; by default the name of the directory with .py',
+    help='experiment file to write; by default NAME.py for a directory NAME',
   )
   values = parser.parse(arguments)
   if len(values.path) != 1:
@@ -93,8 +97,8 @@ def export(arguments: list[str]) -> int:
   values = parser.parse(arguments)
   if len(values.path) != 2:
     raise ConfigError(
-      f'export: got {len(values.path)} directories, expected exactly two: that of a run, and '
-      'the one to write'
+      f'export: got {len(values.path)} directories, expected exactly two: the directory '
+      'of a run, and the directory to write'
     )
   workdir, output = values.path
 

@@ -17,9 +17,9 @@ def count(arguments: list[str]) -> int:
   parser.add_argument(
     'target',
     nargs='*',
-    help='a preset, an experiment file, a Hugging Face config.json or its directory',
+    help='name of a preset, experiment file, or Hugging Face config.json or its directory',
   )
-  parser.add_switch('json', False, 'print a list of JSON objects')
+  parser.add_switch('json', False, 'print a JSON list of objects, one for each model')
   parser.add_argument(
     '--seq_len',
     type=number(1, kind=int),
@@ -32,18 +32,18 @@ def count(arguments: list[str]) -> int:
   )
   parser.add_argument(
     '--device',
-    help='name of the hardware, such as h100; adds time and cost of training to the output',
+    help='name of the device, such as h100; adds time and cost of training to the output',
   )
   parser.add_argument(
     '--utilization',
     type=number(0.0),
     default=0.4,
-    help="fraction of the device's peak that training reaches (default 0.4)",
+    help="fraction of the device's peak FLOPs per second that training reaches (default 0.4)",
   )
   parser.add_argument(
     '--tokens',
     type=number(1),
-    help='training tokens; by default 20 per parameter',
+    help='number of training tokens; by default 20 per parameter of the model',
   )
   values = parser.parse(arguments)
   if not values.target:
@@ -51,7 +51,7 @@ def count(arguments: list[str]) -> int:
       'count: got no target, expected a preset, an experiment file or a config.json'
     )
 
-  # The imports load JAX, so mistakes in the flags are found before them.
+  # The imports load JAX, which is slow, so they follow the checks of the flags.
   from lmhp import api
   from lmhp.counting.console import print_table
   from lmhp.counting.description import describe

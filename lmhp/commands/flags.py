@@ -1,7 +1,7 @@
 """Parsing of a command line: the flags of a command, and overrides of a config.
 
-Overrides are written as `--config.train.steps=5` or `--sweep.trials=40`, in the syntax of
-ml_collections' config flags.
+An override replaces one value of the config or of the sweep. It is written as
+`--config.train.steps=5` or `--sweep.trials=40`, in the syntax of ml_collections' config flags.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from lmhp.errors import ConfigError, suggest
 
 HELP_FLAGS = ('--help', '-help', '-h')
 DISPLAYS = ('auto', 'terminal', 'plain', 'notebook', 'none')
+"""Forms of the progress display."""
 
 
 class HelpPrinted(Exception):
-  """Ends a command that has printed its help."""
+  """Raised after the help was printed, to end the command."""
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -41,7 +42,7 @@ class CommandParser(argparse.ArgumentParser):
     raise ConfigError(message.removeprefix('argument '))
 
   def add_switch(self, name: str, default: bool | None, help_text: str) -> None:
-    """Adds a flag that is written `--name` or `--noname`."""
+    """Adds a bool flag. `--name` sets it to True, and `--noname` to False."""
     self.add_argument(
       f'--{name}', action='store_true', dest=name, default=default, help=help_text
     )
@@ -59,7 +60,8 @@ class CommandParser(argparse.ArgumentParser):
     if any(argument in HELP_FLAGS for argument in arguments):
       self.print_help()
       raise HelpPrinted
-    # argparse reports an unknown flag only after other mistakes, and suggests none.
+    # argparse would report an unknown flag after all other mistakes, without a suggestion, so
+    # unknown flags are found here. `--` alone is not a flag.
     flags = self._option_string_actions
     for argument in arguments:
       name = argument.partition('=')[0]
@@ -85,9 +87,9 @@ def number(
     try:
       value = kind(text)
     except ValueError:
-      # A text that is no number is refused below, as NaN is.
+      # NaN is refused below.
       value = math.nan
-    # The negated comparison also refuses NaN.
+    # A comparison with NaN is False, so `not` refuses NaN too.
     if not low <= value <= high:
       raise argparse.ArgumentTypeError(f'got {text!r}, expected {noun} {bounds}')
     return value
@@ -147,29 +149,32 @@ def add_run_flags(parser: CommandParser, subject: str) -> None:
     subject: "run" or "study".
   """
   parser.add_argument(
-    '--config', help='experiment file with get_config(); without it, all defaults'
+    '--config', help='experiment file with get_config(); `lmhp train` does not need one'
   )
   parser.add_argument(
     '--workdir',
-    help=f'directory of the {subject}; by default runs/NAME of the experiment file',
+    help=f'directory of the {subject}; by default in runs/, with the name of the experiment '
+    'file',
   )
   parser.add_argument(
     '--display',
     default='auto',
     choices=DISPLAYS,
-    help='how to show progress; by default as the output allows',
+    help='form of the progress display; by default, the form that fits the output',
   )
-  parser.add_switch('help_config', False, 'list every key of the config')
+  parser.add_switch(
+    'help_config', False, f'list every key of the config of a {subject}, and stop'
+  )
 
 
 def parse_run_flags(parser: CommandParser, arguments: list[str]) -> argparse.Namespace:
   """Returns the values of the flags of `lmhp train` or `lmhp sweep`.
 
   Raises:
-    ConfigError: If there is a word without a flag, or an empty path.
+    ConfigError: If a word belongs to no flag, or a path is empty.
     HelpPrinted: If an argument is `--help`.
   """
-  # Words without a flag are collected, for an error message that helps.
+  # Collect words without a flag, so that the error message can name `--config`.
   parser.add_argument('words', nargs='*', help=argparse.SUPPRESS)
   values = parser.parse(arguments)
   if values.words:
@@ -184,13 +189,14 @@ def parse_run_flags(parser: CommandParser, arguments: list[str]) -> argparse.Nam
 
 
 def workdir_or_default(values: argparse.Namespace, suffix: str = '') -> str:
-  """Returns `--workdir`, or `runs/NAME` with the name of the experiment file.
+  """Returns `--workdir`. Without it, returns `runs/NAME` for the experiment file NAME.py.
 
   Args:
-    values: Flags that `add_run_flags` added.
-    suffix: Text after the name.
+    values: Values of the flags that `add_run_flags` added.
+    suffix: Text to add after NAME, such as '_sweep'.
   """
   if values.workdir is not None:
     return values.workdir
+  # `--config` may be FILE:TEXT, with a text for `get_config`.
   file_name = os.path.basename((values.config or 'default').partition(':')[0])
   return os.path.join('runs', os.path.splitext(file_name)[0] + suffix)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MIB = 2**20
 SELF_TEST_STEPS = 40
 SMALLEST_GAIN_NATS = 0.5
-"""Smallest decrease of the loss with which the self-test passes."""
+"""Decrease of the training loss, from first to last step, that the self-test needs to pass."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,8 +27,8 @@ class Cache:
   """A cache on the disk.
 
   Attributes:
-    path: Its directory. None if it is off.
-    bytes: Size of its files.
+    path: Directory of the cache. None if the cache is off.
+    bytes: Size of all files of the cache.
   """
 
   path: str | None
@@ -40,9 +40,9 @@ class SelfTest:
   """Result of the self-test: a small model, trained twice.
 
   Attributes:
-    passed: True if the loss fell and both runs are equal.
+    passed: True if `repeatable` is True and the loss fell by more than `SMALLEST_GAIN_NATS`.
     seconds: Time of both runs, with compilation.
-    steps: Training steps of a run.
+    steps: Training steps of one run.
     first_loss_nats: Training loss of the first step.
     last_loss_nats: Training loss of the last step.
     repeatable: True if both runs gave the same parameters, bit for bit.
@@ -61,9 +61,10 @@ class Diagnosis:
   """Content of `lmhp doctor --json`.
 
   Attributes:
-    versions: {package: version}. None for lmhp if it runs from its checkout.
+    versions: {package: version}. None for lmhp if it is not installed, but runs from its git
+      checkout.
     device: Devices of the process.
-    dtype: Precision of matrix products with `model.dtype='auto'`.
+    dtype: Dtype of matrix products that `model.dtype='auto'` selects on this machine.
     caches: {name of a cache: its directory and size}.
     self_test: Result of the self-test.
   """
@@ -82,7 +83,7 @@ def doctor(arguments: list[str]) -> int:
     'Show devices, versions and caches, and train a small model for a few seconds. '
     'The exit status is 1 if the self-test fails.',
   )
-  parser.add_argument('words', nargs='*', help='no arguments')
+  parser.add_argument('words', nargs='*', help='none are accepted')
   parser.add_switch('json', False, 'print a JSON object')
   values = parser.parse(arguments)
   if values.words:
@@ -171,7 +172,7 @@ def _run_self_test() -> SelfTest:
 
 
 def _format(diagnosis: Diagnosis) -> str:
-  """Returns the diagnosis as text, one fact a line."""
+  """Returns the diagnosis as text, with one fact on each line."""
   device = diagnosis.device
   lines = [
     f'device: {device.count} x {device.kind} ({device.platform})',

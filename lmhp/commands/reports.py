@@ -10,7 +10,7 @@ from lmhp.commands.flags import CommandParser
 from lmhp.errors import ConfigError
 
 FORMATS = ('html', 'md', 'json')
-"""Formats of a report. Each is also the ending of its file."""
+"""Formats of a report. A report file ends in the name of its format, as in report.md."""
 
 
 def report(arguments: list[str]) -> int:
@@ -24,20 +24,22 @@ def report(arguments: list[str]) -> int:
   )
   parser.add_argument(
     '--output',
-    help='file to write, or `-` for the terminal; by default report.html (.md, .json) in '
-    'the first directory',
+    help='file to write, or `-` for the terminal; by default report.html (or .md, .json), in '
+    'the first path if it is a directory, else in the current directory',
   )
   parser.add_argument(
     '--format',
     choices=FORMATS,
-    help='html, md (for a paper or a pull request) or json (for a program); by default '
-    'the ending of --output decides',
+    help='html, md (for a paper or a pull request) or json (for a program); by default the '
+    'ending of --output, md for `--output=-`, and html without --output',
   )
   parser.add_argument(
     '--objective', help='column of a table of runs that holds the result to compare'
   )
   parser.add_switch(
-    'maximize', None, 'larger values of the objective are better in a table of runs'
+    'maximize',
+    None,
+    'for a table of runs: larger values of the objective are better (by default, smaller ones)',
   )
   parser.add_argument(
     '--minimize',
@@ -72,7 +74,7 @@ def report(arguments: list[str]) -> int:
     )
   format_name = _format_of(values)
 
-  # The import is slow, so mistakes in the flags are found before it.
+  # The import is slow, so it follows the checks of the flags.
   from lmhp import api
 
   page = api.report(
@@ -102,18 +104,17 @@ def _parse_roles(text: str) -> dict[str, str]:
 
 
 def _format_of(values: argparse.Namespace) -> str:
-  """Returns `--format`, or the format that belongs to the ending of `--output`."""
+  """Returns `--format`, or the format that `--output` implies."""
   if values.format is not None:
     return values.format
   if values.output is None:
     return 'html'
   if values.output == '-':
     return 'md'
-  # Otherwise the ending of the file decides.
   ending = os.path.splitext(values.output)[1].removeprefix('.')
   if ending not in FORMATS:
     raise ConfigError(
       f'--output: got {values.output!r}, expected a name that ends in '
-      f'.{", .".join(FORMATS)}, or --format'
+      f'.{", .".join(FORMATS)}, or the flag --format'
     )
   return ending

@@ -27,7 +27,7 @@ def train(arguments: list[str]) -> int:
     print(format_config_help())
     return 0
 
-  # The import loads JAX, so mistakes in the flags are found before it.
+  # The import loads JAX, which is slow, so it follows the checks of the flags.
   from lmhp import api
   from lmhp.config import default_config
   from lmhp.training.progress.formats import format_summary
@@ -38,8 +38,9 @@ def train(arguments: list[str]) -> int:
     config, workdir=workdir, overrides=overrides, display=values.display
   )
   if result.signal is not None:
-    # The exit status of a process that a signal ends, as in a shell.
+    # The exit status that a shell gives to a process that a signal ended.
     return 128 + result.signal
   if values.display != 'none':
+    # `result.result` is the content of result.json.
     print(format_summary(result.result, result.result['parameters_by_kind'], workdir))
   return 0

@@ -31,17 +31,19 @@ def sweep(arguments: list[str]) -> int:
   )
   parser.add_argument(
     '--ray_address',
-    help='address of the Ray cluster; by default, the one on this machine, or a new one',
+    help='address of the Ray cluster; by default the cluster of this machine, which is started '
+    'if there is none',
   )
   parser.add_argument(
     '--storage',
-    help='URL of an Optuna storage, such as postgresql+psycopg://...; by default, a journal '
-    'in the workdir',
+    help='URL of an Optuna storage, such as postgresql+psycopg://...; by default, the '
+    'file study.journal in the workdir',
   )
   parser.add_switch(
     'report',
     True,
-    'write report.html in the workdir after each rung and at the end (default)',
+    'write report.html in the workdir after each rung and at the end (default; off with '
+    '--noreport)',
   )
   parser.add_switch('dry_run', False, 'print the estimated cost of the sweep, and stop')
   values = parse_run_flags(parser, arguments)
@@ -56,7 +58,7 @@ def sweep(arguments: list[str]) -> int:
       '--config: got none, expected an experiment file with get_config() and get_sweep()'
     )
 
-  # The import loads JAX, so mistakes in the flags are found before it.
+  # The import loads JAX, which is slow, so it follows the checks of the flags.
   from lmhp import api
   from lmhp.sweeping import summary
 
@@ -74,7 +76,7 @@ def sweep(arguments: list[str]) -> int:
     report=values.report,
   )
   if result.signal is not None:
-    # The exit status of a process that a signal ends, as in a shell.
+    # The exit status that a shell gives to a process that a signal ended.
     return 128 + result.signal
   if values.display != 'none':
     print(summary.format_result(result))
@@ -99,8 +101,8 @@ def dashboard(arguments: list[str]) -> int:
   values = parser.parse(arguments)
   if len(values.workdir) != 1:
     raise ConfigError(
-      f'dashboard: got {len(values.workdir)} directories, expected exactly one, that of a '
-      'study'
+      f'dashboard: got {len(values.workdir)} directories, expected exactly one: the '
+      'directory of a study'
     )
 
   from lmhp.sweeping.progress.dashboard import open_dashboard

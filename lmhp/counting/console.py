@@ -21,6 +21,7 @@ from lmhp.statistics.number_format import (
 )
 
 _UNBOUNDED_WIDTH = 10_000
+"""Width of a console, in characters, that is wider than any table."""
 
 
 class Row(NamedTuple):
@@ -40,7 +41,7 @@ def print_table(
 ) -> None:
   """Prints the counts of models side by side.
 
-  The table is as wide as its content, so that no number is folded.
+  The table may be wider than the terminal, so that no number is broken into two lines.
 
   Args:
     descriptions: Counts of each model.
@@ -62,7 +63,7 @@ def print_table(
     table.add_column(escape(description.name), justify='right', no_wrap=True)
   for row in table_rows(descriptions):
     table.add_row(row.name, *row.cells)
-  # The width of the table if nothing limited it.
+  # Measure the width of the table without the limit of the terminal, and use that width.
   unbounded = console.options.update(max_width=_UNBOUNDED_WIDTH)
   width = Measurement.get(console, unbounded, table).maximum
   console.width = max(console.width, width)
@@ -100,12 +101,12 @@ def table_rows(descriptions: Sequence[ModelDescription]) -> list[Row]:
 def _parameter_rows(descriptions: Sequence[ModelDescription]) -> list[Row]:
   counts = [description.counts for description in descriptions]
   rows = [Row('parameters', [f'{c.total:,}' for c in counts])]
-  # Kinds that no model has are left out.
+  # Leave out a kind (such as 'positional') if no model has parameters of this kind.
   for kind in KINDS:
     if any(c.by_kind[kind] for c in counts):
       cells = [f'{c.by_kind[kind]:,}  {c.by_kind[kind] / c.total:6.1%}' for c in counts]
       rows.append(Row(f'  {kind}', cells))
-  # Without experts, all parameters are active.
+  # Without experts, all parameters are active, and the rows would repeat the total.
   if any(c.inactive for c in counts):
     cells = [f'{c.active_excluding_embedding:,}' for c in counts]
     rows.append(Row('active', [f'{c.active:,}' for c in counts]))
@@ -115,6 +116,7 @@ def _parameter_rows(descriptions: Sequence[ModelDescription]) -> list[Row]:
 
 def _flops_and_memory_rows(descriptions: Sequence[ModelDescription]) -> list[Row]:
   rows = [Row('sequence length', [f'{d.seq_len:,}' for d in descriptions])]
+  # 'causal' counts only the pairs of tokens that the attention mask keeps, 'full' all pairs.
   by_pass = {
     'forward': [d.flops_per_token_forward for d in descriptions],
     'training': [d.flops_per_token_train for d in descriptions],
@@ -127,12 +129,14 @@ def _flops_and_memory_rows(descriptions: Sequence[ModelDescription]) -> list[Row
   cache = [format_bytes(d.kv_cache_bytes_per_token) for d in descriptions]
   parameters = [format_bytes(parameter_bytes(d.counts)) for d in descriptions]
   adamw_state = [format_bytes(optimizer_bytes(d.counts)) for d in descriptions]
+  # The gradients have the size of the parameters.
   rows += [
     Row('KV cache/token, bf16', cache),
     Row('parameters, float32', parameters),
     Row('gradients, float32', parameters),
     Row('AdamW state, float32', adamw_state),
   ]
+  # {rematerialization policy: bytes} of each model. Empty without a batch size.
   by_model = [d.activation_bytes or {} for d in descriptions]
   for policy in by_model[0]:
     cells = [format_bytes(by_policy[policy]) for by_policy in by_model]

@@ -1,6 +1,6 @@
-"""Peaks of this computer's processors, measured once and stored in the cache.
+"""Peak FLOPs per second and memory bandwidth of this computer's processors.
 
-This file imports jax only to measure.
+They are measured once and stored in the cache directory. jax is imported only to measure.
 """
 
 from __future__ import annotations
@@ -18,31 +18,34 @@ from lmhp.counting.device import Device
 from lmhp.files import as_path, cache_directory, write_atomic
 
 _BUDGET_SECONDS = 0.7
+"""Time for all repetitions of one measurement."""
 _MATRIX_SIZE = 1024
+"""Rows and columns of the matrices that are multiplied."""
 _COPIED_NUMBERS = 2**24
-"""Float32 numbers of the array that is copied: 64 MiB, beyond most caches."""
+"""Float32 numbers of the array that is copied: 64 MiB, more than most processor caches hold."""
 
 
 def measured_cpu(*, again: bool = False) -> Device:
-  """Returns this computer's processors as a device, with the best of many measurements.
+  """Returns this computer's processors as one device, with measured peaks.
 
-  The first call measures, and stores the result in the cache directory. Later calls read it,
-  or measure again if it cannot be read. The price is 0.
+  The first call measures and stores the result in the cache directory. Later calls read that
+  result. If it cannot be read, they measure again. The price is 0.
 
   Args:
-    again: If True, measure once more and keep the better value of each figure. This helps if
-      the computer was busy during the first measurement.
+    again: If True, measure once more, and keep the larger of the old and the new value of each
+      peak (FLOPs per second, bandwidth). This helps if the computer was busy the first time.
 
   >>> measured_cpu().name
   'cpu'
   """
+  # The key names the processor, so that the result of another computer is not used.
   path = as_path(cache_directory()) / 'cpu.json'
   key = f'{processor_name()}, {os.cpu_count()} cores'
   stored = _read(path, key)
   if stored is not None and not again:
     return stored
 
-  # Each figure is the better one of both measurements.
+  # Keep the larger of the stored and the new value of each peak.
   measured = _measure(key)
   if stored is not None:
     measured = dataclasses.replace(
@@ -51,7 +54,7 @@ def measured_cpu(*, again: bool = False) -> Device:
       float32_flops=max(stored.float32_flops, measured.float32_flops),
       bandwidth=max(stored.bandwidth, measured.bandwidth),
     )
-  # Without a cache, each process measures.
+  # If the result cannot be stored, the next process measures again.
   with contextlib.suppress(OSError):
     write_atomic(path, json.dumps({key: dataclasses.asdict(measured)}).encode())
   return measured
@@ -77,10 +80,10 @@ def processor_name() -> str:
 
 
 def processor_fact(name: str) -> str:
-  """Returns a fact that Linux lists about the processor. Empty on other systems.
+  """Returns a fact that Linux lists about the processor. Empty if there is none.
 
   Args:
-    name: Name of the fact in /proc/cpuinfo, such as `flags`.
+    name: Name of the fact in /proc/cpuinfo, such as `flags`. Other systems have no such file.
 
   >>> processor_fact('no such fact')
   ''
@@ -93,12 +96,15 @@ def processor_fact(name: str) -> str:
 
 
 def _measure(key: str) -> Device:
-  """Measures products of square matrices in both dtypes, and a copy."""
+  """Measures matrix products in bfloat16 and float32, and the copy of an array.
+
+  `key` describes the computer, for the field `source`.
+  """
   import jax
   import jax.numpy as jnp
   import numpy as np
 
-  # Matrix products with float32 accumulation, a multiply-add as two FLOPs.
+  # Products of square matrices with float32 accumulation. A multiply-add is two FLOPs.
   flops_per_product = 2 * _MATRIX_SIZE**3
 
   def measure_flops(dtype: jax.typing.DTypeLike) -> float:
@@ -114,7 +120,7 @@ def _measure(key: str) -> Device:
     bfloat16_flops = measure_flops(jnp.bfloat16)
     float32_flops = measure_flops(jnp.float32)
 
-  # A copy of an array in memory. It reads and writes each byte.
+  # A copy reads and writes each byte, so twice the size of the array is moved.
   source = np.ones(_COPIED_NUMBERS, np.float32)
   target = np.empty(_COPIED_NUMBERS, np.float32)
   copy_seconds = _shortest_seconds(lambda: np.copyto(target, source))
@@ -138,9 +144,9 @@ def _memory_bytes() -> float:
 
 
 def _shortest_seconds(run: Callable[[], object]) -> float:
-  """Returns the time of the fastest of all runs that start within the budget.
+  """Calls `run` repeatedly for `_BUDGET_SECONDS`, and returns the shortest time of a call.
 
-  The first run is not measured, because it compiles.
+  The first call is not measured, because it compiles.
   """
   run()
   shortest = float('inf')

@@ -21,10 +21,13 @@ from lmhp.params import KINDS
 from lmhp.typing import JSON, Number
 
 TOKENS_PER_PARAMETER = 20
-"""Default of training tokens per parameter. Source: arXiv:2203.15556 (Chinchilla)."""
+"""Training tokens per parameter, by default. Source: arXiv:2203.15556 (Chinchilla)."""
 
 FlopsByConvention: TypeAlias = Mapping[str, Number]
-"""FLOPs by convention of attention, 'causal' or 'full' (see `lmhp.counting.flops`)."""
+"""Two counts of the same FLOPs, {'causal': ..., 'full': ...}.
+
+'causal' counts only the pairs of tokens that the attention mask keeps, 'full' all pairs.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,8 +38,8 @@ class TrainingCost:
     device: Name of the device.
     utilization: Fraction of the device's peak that training reaches.
     tokens: Number of training tokens.
-    flops: FLOPs of training.
-    device_seconds: Time on one device.
+    flops: FLOPs of the whole training.
+    device_seconds: Time of the whole training on one device.
     cost_usd: Price in US dollars.
   """
 
@@ -54,15 +57,15 @@ class ModelDescription:
 
   Attributes:
     name: Name of the model.
-    counts: Number of parameters.
+    counts: Number of parameters, by kind and in total.
     seq_len: Number of tokens in a sequence.
-    flops_per_token_forward: FLOPs of the forward pass.
-    flops_per_token_train: FLOPs of a training step.
-    kv_cache_bytes_per_token: Bytes of the key/value cache in bfloat16.
-    batch_size: Number of sequences in a step, or None.
-    activation_bytes: Bytes of the activations of a step by rematerialization policy. None
-      without a batch size.
-    training: Time and price of training. None without a device.
+    flops_per_token_forward: FLOPs of the forward pass for one token.
+    flops_per_token_train: FLOPs of the forward and the backward pass for one token.
+    kv_cache_bytes_per_token: Bytes of the key/value cache for one token, in bfloat16.
+    batch_size: Number of sequences in a training step. None if it is not given.
+    activation_bytes: {rematerialization policy: bytes of the activations of a training step}.
+      None if `batch_size` is None.
+    training: Time and price of training. None if no device is given.
   """
 
   name: str
@@ -114,21 +117,23 @@ def describe(
   utilization: float = 0.4,
   tokens: float | None = None,
 ) -> ModelDescription:
-  """Counts one model, without allocating an array.
+  """Counts the parameters, FLOPs and bytes of one model, without allocating an array.
 
   Args:
     name: Name of the model.
     cfg: Config of the model. `vocab_size` is set.
     seq_len: Number of tokens in a sequence. None stands for the model's context.
-    batch_size: Number of sequences in a step. It adds the bytes of the activations.
-    device: Name of a device (see `lmhp.counting.hardware.find_device`). It adds time and
-      price of training.
-    utilization: Fraction of the device's peak that training reaches.
-    tokens: Number of training tokens. None stands for 20 for each parameter.
+    batch_size: Number of sequences in a training step. If it is given, the bytes of the
+      activations are counted too.
+    device: Name of a device (see `lmhp.counting.hardware.find_device`). If it is given, time
+      and price of training are estimated too.
+    utilization: Fraction of the device's peak FLOPs per second that training reaches.
+    tokens: Number of training tokens. None stands for `TOKENS_PER_PARAMETER` for each
+      parameter.
 
   Raises:
-    ConfigError: If the sequence is longer than learned positions, or an argument is out of
-      range.
+    ConfigError: If the model has fewer learned positions than the sequence has tokens, if the
+      device is unknown, or if `utilization` is out of range.
 
   >>> cfg = ModelConfig(vocab_size=65, d_model=128, max_seq_len=64, position='learned')
   >>> describe('small', cfg).to_json()['total']
@@ -137,15 +142,14 @@ def describe(
   seq_len = seq_len or cfg.max_seq_len
   if seq_len > cfg.max_seq_len and cfg.position == 'learned':
     raise ConfigError(
-      f'seq_len: got {seq_len}, expected at most the {cfg.max_seq_len} positions of '
-      f'{name}'
+      f'seq_len: got {seq_len}, expected at most the {cfg.max_seq_len} learned '
+      f'positions of {name}'
     )
   counts = count(cfg)
-  # FLOPs by both conventions of attention.
   causal = flops_per_token(cfg, seq_len, causal=True)
   full = flops_per_token(cfg, seq_len, causal=False)
 
-  # Parts that need a batch size or a device.
+  # Activations need a batch size. Time and price need a device.
   activation_bytes = None
   if batch_size is not None:
     activation_bytes = activation_bytes_by_policy(cfg, batch_size, seq_len)

@@ -1,9 +1,8 @@
 """Devices: peaks, memory and price of accelerators, and the registry of them.
 
-Peaks are those that the makers publish for dense matrix products, without sparsity. A run
-reaches a fraction of them, the utilization, which is an argument of the functions that use a
-peak. Prices are assumptions: a middle value of the prices per hour of several clouds, on
-demand, in `PRICES_AS_OF`.
+The peaks (FLOPs per second) are those that the makers publish for dense matrix products,
+without sparsity. A real run reaches only a fraction of the peak, its utilization. Prices are
+assumptions: about the middle of the on-demand prices of several clouds in `PRICES_AS_OF`.
 
 This file imports no jax.
 """
@@ -16,6 +15,7 @@ from lmhp.errors import ConfigError, suggest
 from lmhp.registry import Registry
 
 PRICES_AS_OF = '2025-12'
+"""Year and month of the prices."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,11 +26,12 @@ class Device:
     name: Name of the device.
     bfloat16_flops: FLOPs per second of a dense product of bfloat16 operands, accumulated in
       float32.
-    float32_flops: FLOPs per second of a dense product of float32 operands, by JAX's default
-      on GPUs (TensorFloat-32). On TPUs at the highest precision, six bfloat16 passes.
-    memory_bytes: Size of the memory.
+    float32_flops: FLOPs per second of a dense product of float32 operands. On GPUs this is
+      the peak of TensorFloat-32, JAX's default. On TPUs it is that of `Precision.HIGHEST`,
+      which takes six bfloat16 passes.
+    memory_bytes: Size of the memory. 0 if it is unknown.
     bandwidth: Bytes per second between memory and processor.
-    usd_per_hour: Assumed price on demand.
+    usd_per_hour: Assumed price of one hour on demand, in US dollars.
     source: Source of the peaks.
     aliases: Other names of the device.
   """
@@ -45,10 +46,10 @@ class Device:
   aliases: tuple[str, ...] = ()
 
   def peak(self, dtype: str = 'bfloat16') -> float:
-    """Returns the FLOPs per second for operands of a dtype.
+    """Returns the peak FLOPs per second of matrix products with operands of a dtype.
 
     Args:
-      dtype: 'bfloat16', 'float32', or 'auto' for the faster of both.
+      dtype: 'bfloat16', 'float32', or 'auto' for the faster of the two.
 
     Raises:
       ConfigError: If the dtype is none of these.
@@ -70,7 +71,7 @@ DEVICES: Registry[Device] = Registry('device')
 
 
 def register_device(device: Device) -> Device:
-  """Adds a device, under its name in lower case with hyphens.
+  """Adds a device to `DEVICES`, under its name in lower case with hyphens.
 
   Args:
     device: The device.
@@ -127,7 +128,7 @@ for _device in (
     memory_bytes=141e9,
     bandwidth=4.8e12,
     usd_per_hour=3.60,
-    source='NVIDIA H200 datasheet (halved likewise), SXM5',
+    source='NVIDIA H200 datasheet (halved: it states peaks with sparsity), SXM5',
     aliases=('h200-sxm',),
   ),
   Device(

@@ -4,11 +4,13 @@ Conventions:
 
 - A multiply-add is two FLOPs. Only matrix products are counted. Embedding lookups, biases,
   normalizations, softmax and activations are not.
-- The output layer counts V * D, tied or not.
-- *Full* attention multiplies each pair of tokens, as a dense product does. *Causal* attention
-  counts the pairs that the mask keeps, with sliding windows.
-- Training is three times the forward pass, because the gradient needs two products for each
-  one. Repeated work of rematerialization is not counted.
+- The product with the output matrix (vocabulary x d_model) is counted, also if the matrix is
+  tied to the embedding.
+- Attention has two counts. The *full* count has all pairs of tokens, as a dense product
+  multiplies them. The *causal* count has only the pairs that the mask keeps, with sliding
+  windows.
+- Training costs three times the forward pass, because the backward pass needs two products for
+  each product of the forward pass. Products that rematerialization repeats are not counted.
 """
 
 from __future__ import annotations
@@ -33,9 +35,10 @@ class Flops:
 
   Attributes:
     forward: FLOPs of the forward pass.
-    by_kind: Forward FLOPs of the products with weights, by kind.
-    attention_pairs: Forward FLOPs of the products without weights: attention logits and
-      weighted values, and in Mamba-2 the products within chunks and with the state.
+    by_kind: {kind of `lmhp.params.KINDS`: forward FLOPs of the products with weights}.
+    attention_pairs: Forward FLOPs of the products without weights. In attention, these are
+      the logits and the weighted sums of values. In Mamba-2, they are the products within
+      chunks and with the state.
   """
 
   forward: Number
@@ -49,9 +52,9 @@ class Flops:
 
 
 def weight_flops(cfg: ModelConfig) -> Counter[str]:
-  """Returns the forward FLOPs of the products with weights for one token, by kind.
+  """Returns {kind: forward FLOPs of the products with weights for one token}.
 
-  For an encoder-decoder, the FLOPs are those of one token on each side.
+  For an encoder-decoder, these are the FLOPs of one encoder token and one decoder token together.
 
   Args:
     cfg: Config of the model. `vocab_size` is set.
@@ -69,8 +72,11 @@ def weight_flops(cfg: ModelConfig) -> Counter[str]:
 
 
 def _stack_flops(cfg: ModelConfig) -> Counter[str]:
-  """Returns the FLOPs of the products with weights of one stack for one token, by kind."""
-  # Layers of the same specification are counted once, so that depth costs no time.
+  """Returns {kind: FLOPs of the products with weights for one token} of a stack of layers.
+
+  An encoder-decoder has two stacks, the encoder and the decoder.
+  """
+  # Count each kind of layer once and multiply, so that a deep model takes no longer.
   flops: Counter[str] = Counter()
   for spec, n_layers in Counter(cfg.layer_specs).items():
     mixer = mixer_spec(cfg, spec.mixer).weight_flops(cfg)
@@ -79,26 +85,27 @@ def _stack_flops(cfg: ModelConfig) -> Counter[str]:
 
 
 def flops_per_token(cfg: ModelConfig, seq_len: int, causal: bool) -> Flops:
-  """Returns the forward FLOPs per token, as the mean over the tokens of a sequence.
+  """Returns the FLOPs per token, as the mean over the tokens of a sequence.
 
-  For an encoder-decoder, both sides have a sequence of this length. The FLOPs of both sides
-  together are divided by the length of one.
+  For an encoder-decoder, encoder and decoder both have a sequence of `seq_len` tokens. The sum
+  of their FLOPs is divided by `seq_len`.
 
   Args:
     cfg: Config of the model. `vocab_size` is set.
     seq_len: Number of tokens in the sequence.
-    causal: If True, only the pairs that the mask keeps are counted. If False, all pairs are,
-      as a dense product multiplies them.
+    causal: If True, only the pairs of tokens that the mask keeps are counted. If False, all
+      pairs are counted.
 
   >>> cfg = ModelConfig(vocab_size=65, d_model=128, n_layers=4)
   >>> flops_per_token(cfg, seq_len=64, causal=False).forward
   1720576
   """
-  # Products with weights cost the same for each token. Products of pairs are summed over the
-  # sequence and divided by its length.
+  # Products with weights cost the same for each token. Products of pairs of tokens do not, so
+  # they are summed over the sequence and divided by its length.
   weights = weight_flops(cfg)
   sequence = _sequence_flops(cfg, seq_len, causal)
   if cfg.is_encoder_decoder:
+    # The encoder, and the cross-attention between all tokens of the decoder and the encoder.
     sequence += _sequence_flops(cfg.encoder, seq_len, causal)
     sequence += cfg.n_layers * seq_len**2 * attention.pair_flops(cfg)
   attention_pairs = mean(sequence, seq_len)
@@ -129,13 +136,15 @@ def encoder_decoder_flops(
   >>> encoder_decoder_flops(cfg, 64, 64, causal=False) == 64 * per_token
   True
   """
-  # Cross-attention. Queries and outputs belong to decoder tokens, keys and values to encoder
-  # tokens.
+  # Products with the weights of cross-attention in one layer. A decoder token has two (query and
+  # output), and an encoder token has two (key and value). Each weight takes two FLOPs, so the
+  # factor is 4.
   query_flops = 4 * cfg.d_model * cfg.n_heads * cfg.head_dim
   key_flops = 4 * cfg.d_model * cfg.n_kv_heads * cfg.head_dim
 
-  # A factorized embedding is projected on both sides. On the decoder's side it is projected
-  # again before the output layer, unless the head's transform does this.
+  # A factorized embedding (narrower than d_model) is projected to d_model in the encoder and in
+  # the decoder. The decoder also projects back before the output layer, unless the linear map
+  # of `model.head_transform` does this.
   projection = cfg.is_factorized * matmul_flops(cfg.embedding_dim, cfg.d_model)
   n_decoder_projections = 1 + (not cfg.head_transform)
 
@@ -159,10 +168,12 @@ def encoder_decoder_flops(
 
 
 def _sequence_flops(cfg: ModelConfig, seq_len: int, causal: bool) -> int:
-  """Returns the FLOPs of all products without weights of one stack, for one sequence."""
+  """Returns the FLOPs of all products without weights of a stack of layers, for one sequence."""
   flops = 0
-  for (mixer, window), n in Counter(zip(cfg.mixers, cfg.windows, strict=True)).items():
-    flops += n * mixer_spec(cfg, mixer).sequence_flops(cfg, seq_len, window, causal)
+  kinds = Counter(zip(cfg.mixers, cfg.windows, strict=True))
+  for (mixer, window), n_layers in kinds.items():
+    per_layer = mixer_spec(cfg, mixer).sequence_flops(cfg, seq_len, window, causal)
+    flops += n_layers * per_layer
   return flops
 
 

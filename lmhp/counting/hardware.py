@@ -40,15 +40,15 @@ def time_seconds(
   n_devices: int = 1,
   dtype: str = 'bfloat16',
 ) -> float:
-  """Returns the time that a number of FLOPs takes.
+  """Returns the time that a number of FLOPs takes, in seconds.
 
   Args:
-    flops: FLOPs of the model, all tokens and passes together.
+    flops: Number of FLOPs in total, such as those of the whole training.
     device: The device.
     utilization: Fraction of the peak that the run reaches, above 0 and at most 1. Large
       models usually reach 0.3 to 0.5.
     n_devices: Number of devices that share the work equally.
-    dtype: Dtype of the operands.
+    dtype: Dtype of the operands, 'bfloat16', 'float32' or 'auto' (see `Device.peak`).
 
   Raises:
     ConfigError: If `utilization` or `n_devices` is out of range.
@@ -74,14 +74,13 @@ def cost_usd(
   n_devices: int = 1,
   usd_per_hour: float | None = None,
 ) -> float:
-  """Returns the price of a time on devices, in US dollars.
+  """Returns the price of renting devices, in US dollars.
 
   Args:
-    seconds: Time from start to end.
+    seconds: Time for which all devices are rented.
     device: The device.
     n_devices: Number of devices that are rented.
-    usd_per_hour: Price of one device. None stands for the assumed price of the device (see
-      `lmhp.counting.device.PRICES_AS_OF`).
+    usd_per_hour: Price of one device for one hour. None stands for `device.usd_per_hour`.
 
   Raises:
     ConfigError: If the price is negative.

@@ -1,7 +1,7 @@
-"""Bytes of parameters, gradients, optimizer state, activations, and keys and values.
+"""Bytes of parameters, gradients, optimizer state, activations, and the key/value cache.
 
-The size of the activations is that of the arrays in `jax.eval_shape` of the program that
-training differentiates, so it follows from the structure of any model. Nothing is allocated.
+The bytes of the activations are found with `jax.eval_shape` on the forward pass of training, so
+they are right for every architecture. No array is allocated.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def tree_bytes(tree: PyTree) -> int:
   """Returns the bytes of all arrays of a tree.
 
   Args:
-    tree: Tree of arrays or shapes.
+    tree: Pytree of arrays or of `jax.ShapeDtypeStruct`.
 
   >>> tree_bytes({'w': jax.ShapeDtypeStruct((3, 5), 'float32')})
   60
@@ -41,7 +41,7 @@ def parameter_bytes(counts: Count, bytes_per_number: int = 4) -> int:
 
   Args:
     counts: Number of parameters.
-    bytes_per_number: Size of one parameter.
+    bytes_per_number: Size of one parameter: 4 for float32, 2 for bfloat16.
 
   >>> parameter_bytes(Count({'attention': 10}))
   40
@@ -64,19 +64,20 @@ def optimizer_bytes(counts: Count) -> int:
 def activation_bytes(cfg: ModelConfig, batch_size: int, seq_len: int) -> int:
   """Returns the bytes that the forward pass keeps for the backward pass.
 
-  The bytes are those of the residuals of `jax.vjp` of the loss, without the parameters. XLA
-  may keep less, because it fuses operations, or more while it computes a layer again.
+  These are the arrays that `jax.vjp` of the loss keeps (its residuals), without the parameters.
+  XLA may need less memory, because it fuses operations. With rematerialization it may need
+  more, while it computes a layer again.
 
   Args:
-    cfg: Config of the model. Its `remat` is the policy.
+    cfg: Config of the model. `cfg.remat` is the rematerialization policy.
     batch_size: Number of sequences.
-    seq_len: Number of tokens in each.
+    seq_len: Number of tokens in each sequence.
 
   >>> cfg = ModelConfig(vocab_size=31, d_model=14, n_heads=1, n_layers=2, remat='full')
   >>> activation_bytes(cfg, batch_size=4, seq_len=5) > activation_bytes(cfg, 2, 5)
   True
   """
-  # 'auto' is bfloat16 on the accelerators for which memory is planned.
+  # On accelerators, for which memory is planned, 'auto' is bfloat16.
   if cfg.dtype == 'auto':
     cfg = dataclasses.replace(cfg, dtype='bfloat16')
   model = build(cfg)
@@ -85,14 +86,17 @@ def activation_bytes(cfg: ModelConfig, batch_size: int, seq_len: int) -> int:
   def residuals(params: PyTree, tokens_BL: jax.Array) -> PyTree:
     encoder_tokens = tokens_BL if cfg.is_encoder_decoder else None
 
+    # The cross-entropy. The logit of the target is left out: its residuals are only indices.
     def loss(params: PyTree) -> jax.Array:
       logits_BLV = model.apply(params, tokens_BL, encoder_tokens_BM=encoder_tokens)
       return jnp.sum(jax.nn.logsumexp(logits_BLV, axis=-1))
 
+    # The function that `jax.vjp` returns is a pytree of the residuals.
     return jax.vjp(loss, params)[1]
 
-  # The residuals include the parameters, which are not activations. With bfloat16, some of
-  # them are bfloat16 copies, so that the result is too small.
+  # The residuals include the parameters, which are not activations, so subtract them. With
+  # bfloat16, some residuals are bfloat16 copies of parameters. The float32 size is subtracted
+  # for these too, so the result is too small.
   kept = tree_bytes(jax.eval_shape(residuals, model.shapes, tokens_BL))
   return max(kept - tree_bytes(model.shapes), 0)
 
@@ -105,7 +109,7 @@ def activation_bytes_by_policy(
   Args:
     cfg: Config of the model.
     batch_size: Number of sequences.
-    seq_len: Number of tokens in each.
+    seq_len: Number of tokens in each sequence.
 
   >>> cfg = ModelConfig(vocab_size=31, d_model=14, n_heads=1, n_layers=8)
   >>> by_policy = activation_bytes_by_policy(cfg, batch_size=2, seq_len=5)
@@ -125,12 +129,12 @@ def cache_bytes_per_token(
 ) -> Number:
   """Returns the mean bytes of the key/value cache for each token of one sequence.
 
-  A layer with a sliding window keeps its window alone.
+  A layer with a sliding window caches only the tokens of its window.
 
   Args:
     cfg: Config of the model.
     seq_len: Number of tokens of the sequence.
-    bytes_per_number: Size of one number of the cache.
+    bytes_per_number: Size of one number of the cache: 2 for bfloat16.
 
   >>> cfg = ModelConfig(vocab_size=31, d_model=14, n_heads=7, head_dim=2, n_layers=3)
   >>> cache_bytes_per_token(cfg, seq_len=5)
@@ -142,22 +146,25 @@ def cache_bytes_per_token(
 def cache_bytes(cfg: ModelConfig, length: int, bytes_per_number: int = 2) -> int:
   """Returns the bytes of the keys and values that are cached for one sequence.
 
-  A layer with a sliding window keeps its window alone. A state of fixed size is not counted.
+  A layer with a sliding window caches only the tokens of its window. A recurrent state, whose
+  size is fixed, is not counted.
 
   Args:
     cfg: Config of the model.
-    length: Number of tokens, and of tokens of the encoder if there is one.
-    bytes_per_number: Size of one number of the cache.
+    length: Number of tokens of the sequence. The encoder, if there is one, has as many.
+    bytes_per_number: Size of one number of the cache: 2 for bfloat16.
 
   >>> cfg = ModelConfig(vocab_size=31, d_model=14, n_heads=7, head_dim=2, n_layers=3)
   >>> cache_bytes(cfg, length=5)
   840
   """
-  # Layers with the same mixer and window are counted once.
+  # Count layers with the same mixer and window once, and multiply.
   n_numbers = 0
-  for (mixer, window), n in Counter(zip(cfg.mixers, cfg.windows, strict=True)).items():
+  kinds = Counter(zip(cfg.mixers, cfg.windows, strict=True))
+  for (mixer, window), n_layers in kinds.items():
     n_kept = min(length, window or length)
     for array in mixer_spec(cfg, mixer).cache_arrays(cfg):
+      # `tokens` is 'decoder' or 'encoder' for keys and values, and empty for a recurrent state.
       if array.tokens:
-        n_numbers += n * math.prod(array.full_shape(n_kept, length))
+        n_numbers += n_layers * math.prod(array.full_shape(n_kept, length))
   return n_numbers * bytes_per_number

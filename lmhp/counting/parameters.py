@@ -19,10 +19,9 @@ class Count:
   """Number of parameters of a model.
 
   Attributes:
-    by_kind: Number of parameters of each kind of `lmhp.params.KINDS`. A shared parameter
-      is counted once.
-    inactive: Number of parameters that a token does not use: those of the experts to which
-      it is not routed.
+    by_kind: {kind of `lmhp.params.KINDS`: number of parameters}. A parameter that several
+      layers share is counted once.
+    inactive: Number of parameters in the experts to which a token is not routed.
   """
 
   by_kind: Mapping[str, int]
@@ -35,17 +34,17 @@ class Count:
 
   @property
   def active(self) -> int:
-    """Number of parameters that one token uses, with the whole embedding table."""
+    """Number of parameters that one token uses. All rows of the embedding table count."""
     return self.total - self.inactive
 
   @property
   def active_excluding_embedding(self) -> int:
-    """Number of parameters that one token uses, without the input embedding."""
+    """Number of parameters that one token uses, without those of the input embedding."""
     return self.active - self.by_kind['embedding']
 
   @property
   def non_embedding(self) -> int:
-    """Number of parameters without embedding, positional table and untied output matrix.
+    """Number of parameters without embedding, positional table and output layer.
 
     Source: Kaplan et al., arXiv:2001.08361.
     """
@@ -71,11 +70,12 @@ def count(cfg: ModelConfig) -> Count:
     counts += _count_stack(cfg.encoder)
     n_cross_attentions = 1 if cfg.share_layers else cfg.n_layers
     counts += multiply(attention.parameter_counts(cfg), n_cross_attentions)
-  # Parts outside the layers, and normalizations over d_model.
+  # Embedding and output layer, and the normalizations of the residual stream in all layers.
   for part in (embedding, normalization, output):
     counts += part.parameter_counts(cfg)
   inactive = 0
   if cfg.n_experts:
+    # Each layer with experts has experts that a token does not use.
     n_layers = _n_expert_layers(cfg)
     if cfg.is_encoder_decoder:
       n_layers += _n_expert_layers(cfg.encoder)
@@ -85,9 +85,13 @@ def count(cfg: ModelConfig) -> Count:
 
 
 def _count_stack(cfg: ModelConfig) -> Counter[str]:
-  """Counts the layers of one stack by kind, without normalizations over d_model."""
+  """Counts the parameters in the layers of the encoder or the decoder, by kind.
+
+  Normalizations of the residual stream are not included (see
+  `lmhp.model.normalization.parameter_counts`).
+  """
   counts: Counter[str] = Counter()
-  # Layers of the same specification are counted once, so that depth costs no time.
+  # Count each kind of layer once and multiply, so that a deep model takes no longer.
   for spec, n_layers in Counter(_stored_layers(cfg)).items():
     mixer = mixer_spec(cfg, spec.mixer).parameter_counts(cfg)
     layer = mixer + feed_forward_parameter_counts(cfg, spec.experts)
@@ -96,11 +100,12 @@ def _count_stack(cfg: ModelConfig) -> Counter[str]:
 
 
 def _stored_layers(cfg: ModelConfig) -> Sequence[LayerSpec]:
-  """Returns the specifications of the layers that have parameters of their own."""
+  """Returns the layers that store parameters. Layers that share parameters store one set."""
   return cfg.layer_specs[:1] if cfg.share_layers else cfg.layer_specs
 
 
 def _n_expert_layers(cfg: ModelConfig) -> int:
+  # `spec.experts` is True if the layer has experts.
   return sum(spec.experts for spec in _stored_layers(cfg))
 
 

@@ -1,4 +1,4 @@
-"""Batches of token windows, and the batches of an evaluation.
+"""Batches for training and evaluation, made from windows (L + 1 consecutive tokens of a stream).
 
 Dimension key: B batch, L sequence, M encoder sequence.
 """
@@ -18,25 +18,28 @@ from lmhp.errors import ConfigError
 from lmhp.model.batch import Array, Batch
 
 STREAM_STRIDE = 2**24
-"""The windows of validation stream i are numbered from i * STREAM_STRIDE.
+"""Difference between the numbers of the first windows of two consecutive validation streams.
 
-Two windows of different streams therefore have different numbers.
+The windows of stream i have the numbers i * STREAM_STRIDE, i * STREAM_STRIDE + 1, ... So no two
+windows have the same number.
 """
 
 
 def make_batch(windows: Array, end_of_text: int | None = None) -> Batch:
   """Splits windows of L + 1 tokens into inputs and targets.
 
-  If `end_of_text` is given, attention is to stay within documents. Positions restart after
-  each end-of-text token and segments count the documents. The target of an end-of-text
-  token belongs to the next document, so it has weight 0.
+  If `end_of_text` is given, the batch keeps attention within documents:
+
+  - Positions restart after each end-of-text token.
+  - Segments number the documents. A token attends only within its segment.
+  - The target of an end-of-text token belongs to the next document, so it has weight 0.
 
   Args:
     windows: (..., L + 1) tokens, unsigned integers.
-    end_of_text: Token that ends a document. None treats a window as one document.
+    end_of_text: Token that ends a document. None treats each window as one document.
 
   Returns:
-    A batch of NumPy arrays if `windows` is one, else of JAX arrays.
+    A batch of NumPy arrays if `windows` is a NumPy array, else of JAX arrays.
   """
   xp = np if isinstance(windows, np.ndarray) else jnp
   tokens = windows[..., :-1].astype(np.int32)
@@ -55,7 +58,7 @@ def make_batch(windows: Array, end_of_text: int | None = None) -> Batch:
   return Batch(
     tokens,
     targets,
-    # An end-of-text token does not have to predict the next document.
+    # Weights of the targets.
     1 - ends.astype(np.float32),
     positions=index - document_start,
     segments=segments,
@@ -72,7 +75,7 @@ def _running_max(x: Array) -> Array:
 
 
 class _Window(NamedTuple):
-  """Position of a validation window: its stream, and its first token in the stream."""
+  """Place of a validation window: index of its stream, and of its first token in the stream."""
 
   stream: int
   start: int
@@ -88,18 +91,18 @@ def evaluation_batches(
 ) -> Iterator[Batch]:
   """Yields batches of consecutive windows of the validation streams.
 
-  Each token of a stream except the first is a target once. The last window of a stream is
-  padded with tokens of weight 0, and the last batch with sequences of weight 0, so that all
-  batches have the same shape.
+  Without a limit, each token of a stream except the first is a target once. All batches have
+  the same shape: the last window of a stream is padded with tokens of weight 0, and the last
+  batch with sequences of weight 0.
 
   Args:
     streams: Validation streams, read in order.
     seq_len: L, tokens in a sequence.
     batch_size: B, sequences in a batch.
-    limit: Number of windows to read, evenly spaced. None reads all.
-    end_of_text: Token that ends a document, if attention stays within documents.
-    transform: Function of a batch and the (B,) uint32 numbers of its windows that applies
-      the objective. None leaves next-token targets.
+    limit: Number of windows to read, spread evenly over all streams. None reads all.
+    end_of_text: As in `make_batch`.
+    transform: `(batch, numbers) -> batch`, which applies the objective, such as masking.
+      `numbers` are (B,) uint32, one for each window. None keeps next-token targets.
 
   Returns:
     An iterator of NumPy batches.
@@ -114,17 +117,18 @@ def evaluation_batches(
         f'least {seq_len + 1} (sequence length + 1)'
       )
 
-  # Windows share one token: the last target of one is the first input of the next.
+  # Neighbouring windows share one token, the last target of the first and the first input of
+  # the second.
   windows = [
     _Window(number, start)
     for number, stream in enumerate(streams)
     for start in range(0, len(stream) - 1, seq_len)
   ]
   if limit is not None and limit < len(windows):
-    # A limited evaluation takes windows that are spread evenly over all streams.
     windows = [windows[i * len(windows) // limit] for i in range(limit)]
 
-  # The check above runs at the call, and the batches are made when they are read.
+  # With a returned generator instead of `yield`, the check above runs at the call. The batches
+  # are made when they are read.
   return (
     _evaluation_batch(
       streams,
@@ -147,7 +151,7 @@ def _evaluation_batch(
   """Returns the batch of some windows, padded to shape (B, L)."""
   batch_size, seq_len = shape
   dtype = np.result_type(*(stream.ids.dtype for stream in streams))
-  # Short windows and missing rows are padded with zeros, which have weight 0.
+  # Pad short windows and missing rows with token 0. `is_real` is 0 for targets of padding.
   ids = np.zeros((batch_size, seq_len + 1), dtype)
   is_real = np.zeros(shape, np.float32)
   for row, window in enumerate(windows):
@@ -162,11 +166,12 @@ def _evaluation_batch(
     numbers = [
       window.stream * STREAM_STRIDE + window.start // seq_len for window in windows
     ]
+    # `np.resize` repeats the numbers for the rows of padding.
     batch = transform(batch, np.resize(np.asarray(numbers, np.uint32), batch_size))
 
   _, weights = batch.targets_and_weights()
   if weights.shape != is_real.shape:
-    # With span corruption, the targets do not match the positions of the text, so padding
-    # cannot be removed token by token. All targets of a window with padding have weight 0.
+    # With span corruption, the number of targets is not the number of tokens. So if a window
+    # has padding, all its targets get weight 0.
     is_real = is_real.min(axis=-1, keepdims=True)
   return dataclasses.replace(batch, weights=np.asarray(weights) * is_real)

@@ -1,4 +1,7 @@
-"""The cache of tokenizers and token shards. A directory of it is complete or absent."""
+"""The cache of tokenizers and token shards.
+
+Each tokenizer and each shard has a directory, which is either complete or absent.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ def cache_dir(cfg: DataConfig) -> epath.Path:
 
 
 def cache_key(*parts: JSON) -> str:
-  """Returns a name for what follows from the parts alone."""
+  """Returns the name of a cached result: a hash of all the values that determine it."""
   return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
@@ -36,19 +39,19 @@ def read_or_write(
   write: Callable[[epath.Path], None],
   read: Callable[[epath.Path], T],
 ) -> T:
-  """Reads a directory of the cache. It is written first if it is absent or corrupt.
+  """Reads a cached result. If it is absent or corrupt, it is written first.
 
   Args:
-    directory: Directory of the cache.
+    directory: Directory of the result.
     write: Function that creates the directory.
-    read: Function that reads it, and raises `ConfigError` if it is corrupt.
+    read: Function that reads the directory, and raises `ConfigError` if it is corrupt.
   """
   if directory.exists():
     try:
       return read(directory)
     except ConfigError as error:
       logging.getLogger('lmhp').warning('%s; writing it again', error)
-      # The directory is renamed first, so that no reader finds a part of it.
+      # Rename the directory first, so that no other process reads it while it is removed.
       directory.rename(_hidden(directory)).rmtree()
   write(directory)
   return read(directory)
@@ -58,8 +61,8 @@ def read_or_write(
 def new_directory(directory: epath.Path) -> Iterator[epath.Path]:
   """Yields an empty directory, which is renamed to `directory` if the block succeeds.
 
-  If the process is killed, `directory` is absent or complete. If another process created
-  `directory` in the meantime, that one is kept.
+  If the process is killed, `directory` is absent or complete. If another process has created
+  `directory` in the meantime, the directory of that process is kept.
   """
   directory.parent.mkdir(parents=True, exist_ok=True)
   unfinished = _hidden(directory)
@@ -78,7 +81,7 @@ def new_directory(directory: epath.Path) -> Iterator[epath.Path]:
 
 
 def _sync(directory: epath.Path) -> None:
-  """Writes files to the disk before the rename. A remote store needs no sync."""
+  """Flushes the files of a directory to the disk. A remote store does not need this."""
   if is_remote(directory):
     return
   for path in (*directory.iterdir(), directory):
@@ -88,4 +91,5 @@ def _sync(directory: epath.Path) -> None:
 
 
 def _hidden(directory: epath.Path) -> epath.Path:
+  """Returns an unused hidden path beside a directory."""
   return directory.with_name(f'.{directory.name}.{uuid.uuid4().hex}')

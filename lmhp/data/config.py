@@ -6,30 +6,34 @@ from lmhp.declarations import static, traced
 from lmhp.sections import Section, assign, require, section
 
 MIXTURE_BLOCK = 1024
-"""Sequences in a block of a mixture. The smallest share of a source is 1 in this many."""
+"""Number of training sequences in a block. Each source has a fixed number of them.
+
+A source therefore needs a share of 0, or of at least 1 / MIXTURE_BLOCK.
+"""
 
 
 @section('data')
 class DataConfig(Section):
   """Sources of text, tokenizer, validation split, objective and order of the sequences.
 
-  All keys are structure, except the seed, the mixture weights and the masking fractions.
+  All keys are static, except the seed, the mixture weights and the fractions of masking.
   """
 
   path: tuple[str, ...] = static(
     ('docstrings',),
     'sources of text or tokens; several make a mixture. Each is docstrings (the built-in '
     'corpus), a .txt, .jsonl or .parquet file or a directory of them, a .bin file of '
-    'uint16 tokens (nanoGPT), a directory of token shards, hf:NAME, hf:NAME:SUBSET or '
-    'hf:DIRECTORY',
+    'uint16 tokens (nanoGPT), a directory of token shards, or a Hugging Face dataset (hf:NAME, '
+    'hf:NAME:SUBSET or hf:DIRECTORY)',
     aliases=('data_dir', 'dataset', 'dataset_name', 'train_file'),
   )
   tokenizer: str = static(
     'byte',
     'byte, char, bpe (trained on the training text), or the path of a tokenizer.json; '
-    'sources of tokens keep their own tokenizer',
+    'sources that are already tokens keep their own tokenizer',
     aliases=('tokenizer_name',),
   )
+  # At least the 256 bytes and the end-of-text token.
   tokenizer_vocab_size: int = static(
     4096, 'largest vocabulary of the bpe tokenizer', unit='tokens', low=257
   )
@@ -41,8 +45,8 @@ class DataConfig(Section):
   )
   split: str = static(
     'fraction',
-    'the validation split is the last part of the token stream (fraction), or the last '
-    'documents (document)',
+    'the validation split is the last part of the token stream, which may begin within a '
+    'document (fraction), or the last documents (document)',
     choices=('fraction', 'document'),
   )
   validation_fraction: float = static(
@@ -53,6 +57,7 @@ class DataConfig(Section):
     high=1.0,
     open_high=True,
     aliases=('test_size', 'val_fraction'),
+    # The error message for this name shows the formula.
     converted_aliases={
       'validation_split_percentage': 'validation_split_percentage / 100'
     },
@@ -77,6 +82,7 @@ class DataConfig(Section):
     'given prefix (model.prefix_lm)',
     choices=('causal', 'masked', 'span', 'prefix'),
     converted_aliases={'mlm': "'masked' if mlm is True, else 'causal'"},
+    # The error message for a value of another library shows the value to use here.
     value_aliases={
       'clm': "'causal'",
       'mlm': "'masked'",
@@ -86,7 +92,8 @@ class DataConfig(Section):
   )
   dynamic_masking: bool = static(
     True,
-    'True draws a new mask each time that a sequence is read, False always the same mask',
+    'True draws new masks, prefixes or spans each time that a sequence is read, False always '
+    'the same ones',
     source='arXiv:1907.11692 section 4.1 (RoBERTa)',
   )
   span_fraction: float = static(
@@ -117,14 +124,15 @@ class DataConfig(Section):
   )
   mask_random_fraction: float = traced(
     0.1,
-    'fraction of these targets that is replaced by a random token',
+    'fraction of the targets of the masked objective whose input is a random token',
     low=0.0,
     high=1.0,
     aliases=('random_replace_prob', 'random_token_prob'),
   )
   mask_keep_fraction: float = traced(
     0.1,
-    'fraction of these targets that keeps its token',
+    'fraction of the targets of the masked objective whose input is the token itself; the '
+    'other targets have the mask token as input',
     low=0.0,
     high=1.0,
     aliases=('leave_unmasked_prob',),
@@ -142,17 +150,17 @@ class DataConfig(Section):
   )
   placement: str = static(
     'auto',
-    'device keeps all tokens in device memory, host streams batches from the host; auto '
-    'is device for up to 1 GiB of tokens',
+    'device keeps all tokens in device memory, host makes each batch on the host; auto '
+    'is device for up to 1 GiB of tokens, else host',
     choices=('auto', 'device', 'host'),
   )
   intra_document_attention: bool = static(
     False,
-    'keeps attention, positions and targets within a document',
+    'if True, attention, positions and targets stay within a document',
     aliases=('reset_attention_mask', 'reset_position_ids'),
   )
   cache_dir: str | None = static(
-    None, 'directory of the token cache; None is $LMHP_CACHE, or ~/.cache/lmhp'
+    None, 'cache of tokens and tokenizers; None is $LMHP_CACHE, or else ~/.cache/lmhp'
   )
 
   def resolve(self) -> None:
@@ -173,7 +181,7 @@ class DataConfig(Section):
       'mixture_weights',
       f'{len(self.path)} numbers, one for each source in data.path',
     )
-    # A source needs a slot in each block of the order, unless its weight is 0.
+    # Each source must get at least one sequence of a block, unless its weight is 0.
     positive = [weight for weight in weights if weight > 0]
     require(
       self,

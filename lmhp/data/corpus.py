@@ -1,9 +1,9 @@
-"""The built-in corpus: installed English documentation, so that a first run downloads nothing.
+"""The built-in corpus: English documentation of installed packages. Nothing is downloaded.
 
 The corpus consists of the docstrings of the Python standard library and of the packages that lmhp
 uses, the Python language reference of `help()`, and the .rst and .md files beside them.
 Everything is read as text, and nothing is imported. The corpus depends on the installed
-versions, so every result contains its sha256.
+versions, so every result file contains the sha256 of the corpus.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from etils import epath
 from lmhp.files import write_atomic
 
 VERSION = 1
-"""Version of the rules of this file. Increased if they change the corpus."""
+"""Version of the rules by which this file selects text. Increase it if a rule changes."""
 
 PACKAGES = {
   'absl': 'absl-py',
@@ -48,6 +48,7 @@ PACKAGES = {
 MIN_CHARACTERS = 80
 """Shorter documents are left out."""
 
+# Tests, and packages that are installed below the folder of the standard library.
 _SKIPPED_FOLDERS = frozenset(
   {
     'test',
@@ -59,14 +60,14 @@ _SKIPPED_FOLDERS = frozenset(
     '__pycache__',
   }
 )
-# Nodes that may have a docstring.
+# Nodes of a syntax tree that may have a docstring.
 _SCOPES = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def write_corpus(cache: epath.Path) -> epath.Path:
   """Writes the corpus as a .jsonl file, one document per line in the field `text`.
 
-  A file that was written with the same versions is reused.
+  A file that was written with the same versions of Python and the packages is reused.
 
   Args:
     cache: Cache directory.
@@ -84,14 +85,14 @@ def write_corpus(cache: epath.Path) -> epath.Path:
 def documents() -> list[str]:
   """Returns the documents without duplicates, in the order of their sha256.
 
-  Due to this order, every part of the list is a random sample of the corpus.
+  The order is as good as random, so every part of the list is a random sample of the corpus.
   """
   unique: set[str] = set().union(*map(_documents_under, _roots()))
   return sorted(unique, key=lambda text: hashlib.sha256(text.encode()).digest())
 
 
 def _versions_hash() -> str:
-  """Returns a hash of the versions of Python, the packages and the rules of this file."""
+  """Returns a hash of the versions of Python, of the packages and of the rules (`VERSION`)."""
   versions = [f'rules {VERSION}', f'python {platform.python_version()}']
   for name in PACKAGES.values():
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -121,7 +122,7 @@ def _documents_under(root: pathlib.Path) -> Iterator[str]:
 
 
 def _documents_of(path: pathlib.Path) -> Iterator[str]:
-  """Yields the documents of a file. Licences and other encodings than UTF-8 have none."""
+  """Yields the documents of a file. Licences and files that are not in UTF-8 are skipped."""
   is_licence = path.stem.upper().startswith(('LICENSE', 'COPYING'))
   if path.suffix == '.py':
     yield from _python_documents(path)
@@ -134,13 +135,14 @@ def _python_documents(path: pathlib.Path) -> Iterator[str]:
   """Yields the docstrings of a Python file, and the topics of `pydoc_data.topics`."""
   is_test = path.name.startswith('test_') or path.name.endswith('_test.py')
   source = path.read_bytes()
-  # Skip files without a docstring before the slow step of parsing them.
+  # Parsing is slow, so skip files that cannot have a docstring. `pydoc_data/topics.py` is
+  # kept: its texts are not docstrings.
   has_docstring = b'"""' in source or b"'''" in source
   if is_test or not has_docstring and path.name != 'topics.py':
     return
   try:
     with warnings.catch_warnings():
-      # Invalid escapes in other people's code.
+      # Python warns about invalid escapes in the strings of some packages.
       warnings.simplefilter('ignore')
       tree = ast.parse(source)
   except (SyntaxError, ValueError):
@@ -159,7 +161,7 @@ def _docstrings(node: ast.AST) -> Iterator[str]:
   # branches of `if` and `try`.
   text = ast.get_docstring(node) if isinstance(node, _SCOPES) else None
   if text is not None:
-    # UTF-8 cannot encode lone surrogates.
+    # Skip a docstring that UTF-8 cannot encode, because it has a lone surrogate.
     with contextlib.suppress(UnicodeEncodeError):
       text.encode()
       yield text
@@ -170,7 +172,7 @@ def _docstrings(node: ast.AST) -> Iterator[str]:
 
 
 def _help_topics(tree: ast.Module) -> Iterator[str]:
-  """Yields the language reference that `help()` prints, from a dict of strings."""
+  """Yields the language reference that `help()` prints. It is a dict of strings in the file."""
   for node in ast.walk(tree):
     if isinstance(node, ast.Dict):
       for value in node.values:

@@ -14,14 +14,17 @@ from lmhp.data import readers, shards
 from lmhp.data.cache import cache_dir, cache_key, read_or_write
 from lmhp.data.config import DataConfig
 from lmhp.data.shards import TokenStream
-from lmhp.data.tokenizer import FILE, Tokenizer, load_tokenizer
+from lmhp.data.tokenizer import FILE as TOKENIZER_FILE, Tokenizer, load_tokenizer
 from lmhp.data.tokenizer_choice import KINDS, choose_tokenizer, shared_tokenizer
 from lmhp.files import as_path
 from lmhp.sections import wrong
 from lmhp.typing import JSON
 
 N_SENTINELS = 100
-"""Sentinels that are added to a tokenizer without any. Source: T5 (arXiv:1910.10683)."""
+"""Number of sentinels (ids that replace removed spans) to add if a tokenizer has none.
+
+Source: T5 (arXiv:1910.10683).
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +35,7 @@ class SourceSummary:
     path: Name of the source in the config.
     tokens: Number of tokens.
     documents: Number of documents.
-    tokens_sha256: Hash of the tokens.
+    tokens_sha256: Hash of the tokens. For two .bin files, two hashes with a space between.
     text_bytes: Size of the text in UTF-8. None if only the tokens are known.
     text_sha256: Hash of the text. None if only the tokens are known.
   """
@@ -45,7 +48,7 @@ class SourceSummary:
   text_sha256: str | None = None
 
   def to_json(self) -> dict[str, JSON]:
-    """Returns {name of a fact: value}, without the facts that are not known."""
+    """Returns {name of a fact: value}, without the facts that are None."""
     return {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
 
 
@@ -55,14 +58,15 @@ class Dataset:
 
   Attributes:
     tokenizer: Tokenizer of all streams.
-    train: Training streams, cut to `data.fraction`.
+    train: Training streams, each cut to `data.fraction` of its tokens.
     validation: Validation streams, disjoint from `train`.
     sources: Facts about each source.
     sha256: Hash of tokens, tokenizer and split. Runs with equal hashes read equal data.
-    mask_token: Id that replaces masked tokens, in or beyond the tokenizer's vocabulary.
-      None if the objective masks no tokens.
-    sentinels: Ids that replace removed spans, in or beyond the tokenizer's vocabulary.
-    start_token: First token of the decoder of an encoder-decoder. None if there is none.
+    mask_token: Id that replaces masked tokens: that of the tokenizer, or a new id after its
+      vocabulary. None if the objective is not 'masked'.
+    sentinels: Ids that replace removed spans: those of the tokenizer, or new ids after its
+      vocabulary. Empty if the objective is not 'span'.
+    start_token: First token of the decoder's input. None if the objective is not 'span'.
   """
 
   tokenizer: Tokenizer
@@ -76,12 +80,16 @@ class Dataset:
 
   @property
   def vocab_size(self) -> int:
-    """Number of ids, with those that the objective adds."""
+    """Number of ids, including those that the objective adds."""
     added = (self.mask_token or 0, self.start_token or 0, *self.sentinels)
     return max(self.tokenizer.vocab_size, max(added) + 1)
 
   def token_bytes(self, vocab_size: int) -> np.ndarray:
-    """Returns the UTF-8 bytes of each token, (vocab_size,) int32, 0 if they are unknown."""
+    """Returns the number of UTF-8 bytes of each token, (V,) int32. 0 if unknown.
+
+    Args:
+      vocab_size: V, vocabulary size of the model. It may exceed that of the tokenizer.
+    """
     bytes_V = np.zeros(vocab_size, np.int32)
     if self.tokenizer.bytes_per_token is not None:
       bytes_V[: self.tokenizer.vocab_size] = self.tokenizer.bytes_per_token
@@ -104,7 +112,13 @@ class Dataset:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Source:
-  """An opened source: its stream, or its training and validation streams."""
+  """An opened source.
+
+  Attributes:
+    streams: One stream that is not split yet, or the training and the validation stream.
+    tokenizer: Tokenizer of the streams. None if it is unknown.
+    summary: Facts for result files.
+  """
 
   streams: tuple[TokenStream, ...]
   tokenizer: Tokenizer | None
@@ -112,33 +126,35 @@ class _Source:
 
 
 def load(cfg: DataConfig) -> Dataset:
-  """Opens every source. Tokenizers and shards that the cache lacks are made first.
+  """Opens every source. Tokenizers and token shards that the cache lacks are made first.
 
-  Reads no traced key, so the structure of a config serves as well.
+  `cfg` may lack the traced numbers (see `lmhp.hypers`), such as the seed. They are not read.
 
   Raises:
     ConfigError: If a source is missing, unreadable or corrupt, or if two sources have
       different tokenizers.
   """
   cache = cache_dir(cfg)
-  # Choose the tokenizer. It may have to be trained on the texts.
+  # Choose the tokenizer of the texts. It may have to be trained on them.
   texts = {
     name: readers.open_text(name, cfg.text_field, cache)
     for name in cfg.path
     if not readers.is_tokens(name)
   }
   tokenizer = choose_tokenizer(cfg, list(texts.values()), cache)
+  # If `data.tokenizer` names a file, the sources of tokens must have that tokenizer too.
   file_tokenizer = None if cfg.tokenizer in KINDS else tokenizer
 
   # Open the sources in their order in the config.
   sources: list[_Source] = []
   for name in cfg.path:
+    # If there are texts, the tokenizer is not None.
     if name in texts and tokenizer is not None:
       sources.append(_open_text(texts[name], tokenizer, cache))
     else:
       sources.append(_open_tokens(name, file_tokenizer))
 
-  # All sources must have been written with one tokenizer.
+  # All sources must have the same tokenizer.
   tokenizer = shared_tokenizer(
     cfg,
     [source.streams for source in sources],
@@ -165,7 +181,7 @@ def load(cfg: DataConfig) -> Dataset:
 
 
 def _add_objective_tokens(dataset: Dataset, objective: str) -> Dataset:
-  """Adds the tokens of an objective: those of the tokenizer, or new ids after its last id."""
+  """Sets the special tokens of an objective. Those that the tokenizer lacks get new ids."""
   tokenizer = dataset.tokenizer
   first_new = tokenizer.vocab_size
   if objective == 'masked':
@@ -182,7 +198,10 @@ def _add_objective_tokens(dataset: Dataset, objective: str) -> Dataset:
 
 
 def start_token(tokenizer: Tokenizer) -> int:
-  """Returns the first token of a decoder: padding as in T5, or an id after the sentinels."""
+  """Returns the first token of a decoder's input.
+
+  As in T5, this is the padding token. If there is none, it is a new id after the sentinels.
+  """
   n_new_sentinels = 0 if tokenizer.sentinels else N_SENTINELS
   after_sentinels = tokenizer.vocab_size + n_new_sentinels
   return after_sentinels if tokenizer.pad_token is None else tokenizer.pad_token
@@ -192,7 +211,7 @@ def start_token(tokenizer: Tokenizer) -> int:
 
 
 def _open_text(text: readers.Text, tokenizer: Tokenizer, cache: epath.Path) -> _Source:
-  """Opens the shard of a text, which is written first if the cache lacks it."""
+  """Opens the token shard of a text. If the cache lacks the shard, it is written first."""
 
   def write(directory: epath.Path) -> None:
     shards.write(directory, text.documents(), tokenizer, repr(text.name))
@@ -208,14 +227,14 @@ def _open_tokens(name: str, tokenizer: Tokenizer | None) -> _Source:
 
   Args:
     name: Name of the source in the config.
-    tokenizer: Tokenizer of .bin files that have no tokenizer.json beside them.
+    tokenizer: Tokenizer of .bin files that have no tokenizer.json beside them. None if it is
+      unknown.
   """
   if readers.is_shard(name):
     return _shard_source(name, shards.read(as_path(name)))
-  # nanoGPT writes uint16 ids in train.bin and val.bin. A tokenizer file may be beside
-  # them.
+  # nanoGPT writes uint16 ids to train.bin and val.bin. A tokenizer.json may stand beside them.
   files = readers.bin_files(name)
-  tokenizer_file = files[0].parent / FILE
+  tokenizer_file = files[0].parent / TOKENIZER_FILE
   if tokenizer_file.exists():
     tokenizer = load_tokenizer(tokenizer_file)
   streams = tuple(
@@ -247,6 +266,7 @@ def _bin_stream(ids: np.ndarray, tokenizer: Tokenizer | None) -> TokenStream:
   """Returns a stream whose documents are separated by end-of-text tokens."""
   ends: Sequence[int] | np.ndarray = ()
   if tokenizer is not None and tokenizer.end_of_text is not None:
+    # If the last token is end-of-text, no document follows it.
     ends = np.flatnonzero(ids[:-1] == tokenizer.end_of_text)
   later_starts = np.asarray(ends, np.int64) + 1
   return TokenStream(ids, np.concatenate([np.zeros(1, np.int64), later_starts]))
@@ -255,14 +275,15 @@ def _bin_stream(ids: np.ndarray, tokenizer: Tokenizer | None) -> TokenStream:
 def _split(cfg: DataConfig, source: _Source) -> tuple[TokenStream, TokenStream]:
   """Returns the training and the validation stream of a source."""
   if len(source.streams) == 2:
-    # The source has its own validation file.
+    # nanoGPT's train.bin and val.bin.
     return source.streams
   (tokens,) = source.streams
   boundary = int(len(tokens) * (1 - cfg.validation_fraction))
   if cfg.split == 'document':
     if len(tokens.starts) < 2:
-      raise wrong(cfg, 'split', f'fraction: {source.summary.path!r} has one document')
-    # Take the start of a document that is nearest to the boundary.
+      accepted = f'fraction: {source.summary.path!r} has only one document'
+      raise wrong(cfg, 'split', accepted)
+    # Move the boundary to the nearest start of a document.
     later_starts = tokens.starts[1:]
     boundary = int(later_starts[np.abs(later_starts - boundary).argmin()])
   return tokens.part(0, boundary), tokens.part(boundary, len(tokens))

@@ -26,8 +26,11 @@ EVALUATION_HYPERS: DataHypers = {
   'mask_random_fraction': np.asarray(0.1, np.float32),
   'mask_keep_fraction': np.asarray(0.1, np.float32),
 }
-"""Masking of all evaluations, so that runs with different fractions are scored on equal
-targets. Source: arXiv:1810.04805 (BERT)."""
+"""Seed and fractions of the masks in all evaluations.
+
+They are fixed, so that runs with other fractions are scored on equal targets. Source:
+arXiv:1810.04805 (BERT).
+"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,9 +38,9 @@ class Objective(abc.ABC):
   """A random change of the inputs and targets of a batch.
 
   Attributes:
-    dynamic: If True, the draws follow the number of the sequence in the run, so a sequence
-      gets new ones each time that it is read. If False, they follow the position of its
-      window in the data.
+    dynamic: If True, the random draws (such as the mask) depend on the number of the sequence
+      in the run, so the same text gets new draws each time that it is read. If False, they
+      depend on the place of the text in the data, so it gets the same draws each time.
   """
 
   dynamic: bool = True
@@ -57,7 +60,8 @@ class Objective(abc.ABC):
 def _sequence_keys(hypers: DataHypers, name: str, draw_numbers_B: Array) -> jax.Array:
   """Returns the PRNG key of each sequence, (B,).
 
-  A key depends on the seed and on the number of the sequence, not on its batch.
+  A key depends on the seed and on the draw number of the sequence, not on the other sequences
+  of the batch.
   """
   root = named_key(jax.random.key(hypers['seed']), name)
   return jax.vmap(lambda number: jax.random.fold_in(root, number))(draw_numbers_B)
@@ -69,7 +73,7 @@ class Masking(Objective):
 
   Attributes:
     mask_token: Token that replaces a masked token.
-    vocab_size: Random replacements are below it.
+    vocab_size: Random replacements are drawn from the ids 0 to `vocab_size` - 1.
     end_of_text: Token that is never masked. None if there is none.
 
   Source: arXiv:1810.04805 section 3.1. Dynamic masking: arXiv:1907.11692 section 4.1.
@@ -82,14 +86,16 @@ class Masking(Objective):
   def apply(self, batch: Batch, draw_numbers_B: Array, hypers: DataHypers) -> Batch:
     """Returns a batch with masked inputs. All positions that are not targets have weight 0.
 
-    A token is a target with probability `mask_fraction`. A target is replaced by a random
-    token (`mask_random_fraction`), kept (`mask_keep_fraction`), or else replaced by the
-    mask token.
+    A token is a target with probability `mask_fraction`. The input at a target is a random
+    token with probability `mask_random_fraction`, the token itself with probability
+    `mask_keep_fraction`, and otherwise the mask token.
 
     See `Objective.apply`. `hypers` has the three fractions.
     """
     shape = batch.tokens.shape[-1:]
 
+    # For each token, a number in [0, 1) that decides if it is a target, a number in [0, 1)
+    # that decides its input, and a random token.
     def draw(key: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
       target_key, replacement_key, token_key = jax.random.split(key, 3)
       random_L = jax.random.randint(token_key, shape, 0, self.vocab_size, jnp.int32)
@@ -108,7 +114,8 @@ class Masking(Objective):
       # End-of-text tokens are never masked.
       is_target_BL &= tokens_BL != self.end_of_text
 
-    # Choose the input of each target: a random token, the token itself or the mask token.
+    # Choose the input of each target: a random token if its number is below `random_below`,
+    # else the token itself if it is below `keep_below`, else the mask token.
     random_below = hypers['mask_random_fraction']
     keep_below = random_below + hypers['mask_keep_fraction']
     masked_BL = jnp.where(replacement_BL < random_below, random_BL, self.mask_token)
@@ -133,6 +140,7 @@ class Prefix(Objective):
     """Returns the batch with prefixes of 1 to L - 1 tokens. See `Objective.apply`."""
     seq_len = batch.tokens.shape[-1]
 
+    # `randint` needs a non-empty range, also for L = 1.
     def draw(key: jax.Array) -> jax.Array:
       return jax.random.randint(key, (), 1, max(seq_len, 2), jnp.int32)
 
@@ -150,9 +158,10 @@ class Prefix(Objective):
 class SpanCorruption(Objective):
   """Objective of an encoder-decoder: predicts the spans that were removed from its input.
 
-  A sentinel token replaces each span in the encoder's input. The targets are each sentinel,
-  followed by its span. All sequences have the same number of removed tokens and of spans,
-  so that shapes are fixed. Only the positions are random.
+  A sentinel token replaces each span in the encoder's input. The targets are the first
+  sentinel, the first span, the second sentinel, and so on. All sequences have the same number
+  of removed tokens and of spans, so that shapes are fixed. Only the lengths and places of the
+  spans are random.
 
   Attributes:
     sentinels: Tokens that replace the first span, the second span, and so on.
@@ -179,7 +188,7 @@ class SpanCorruption(Objective):
 
   @property
   def n_spans(self) -> int:
-    """Number of removed spans."""
+    """Number of removed spans. At least one token stays before each span."""
     n_spans = max(round(self.n_noise / self.span_length), 1)
     return min(n_spans, self.seq_len - self.n_noise)
 
@@ -199,7 +208,7 @@ class SpanCorruption(Objective):
     keys_B = _sequence_keys(hypers, 'spans', draw_numbers_B)
     encoder_BM, targets_BT = jax.vmap(self._corrupt)(text_BL, keys_B)
 
-    # The decoder reads the targets, shifted by one position.
+    # The decoder reads the start token and the targets, shifted by one position.
     start_B1 = jnp.full((len(text_BL), 1), self.start, jnp.int32)
     return Batch(
       jnp.concatenate([start_B1, targets_BT[:, :-1]], axis=1),
@@ -210,16 +219,20 @@ class SpanCorruption(Objective):
 
   def _corrupt(self, tokens_L: Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns the encoder's input (M,) and the targets (T,) of one sequence."""
+    # `noise_L` is True for removed tokens, and `begins_L` for the first token of each span.
+    # `span_L` is the index of the span.
     noise_L, span_L, begins_L = self._draw_spans(key)
     sentinels = jnp.asarray(self.sentinels[: self.n_spans], jnp.int32)
 
-    # Output position of each token, in the encoder's input if it stays and in the targets
-    # if it is removed. The sentinels of the spans up to here come before it.
+    # A token that stays goes to `encoder_index_L` of the encoder's input. A removed token goes
+    # to `target_index_L` of the targets. Both indices leave room for the sentinels before them.
     encoder_index_L = jnp.cumsum(~noise_L) - 1 + jnp.cumsum(begins_L)
     target_index_L = jnp.cumsum(noise_L) - 1 + jnp.cumsum(begins_L)
     # Writes to an index beyond the end are dropped.
     dropped = 2 * self.seq_len
 
+    # Returns n tokens with the text at `text_index_L` and, for the first token of each span,
+    # its sentinel at `sentinel_index_L`.
     def write(
       n: int, text_index_L: jax.Array, sentinel_index_L: jax.Array
     ) -> jax.Array:
@@ -227,7 +240,7 @@ class SpanCorruption(Objective):
       index_L = jnp.where(begins_L, sentinel_index_L, dropped)
       return output.at[index_L].set(sentinels[span_L], mode='drop')
 
-    # Write the text that stays, and a sentinel at the first token of each span.
+    # Write the text that stays, and a sentinel in place of each span.
     index_L = jnp.where(noise_L, dropped, encoder_index_L)
     n_encoder = self.seq_len - self.n_noise + self.n_spans
     encoder = write(n_encoder, index_L, encoder_index_L)
@@ -246,19 +259,20 @@ class SpanCorruption(Objective):
     """Draws the spans of one sequence, which starts with text that stays.
 
     Returns:
-      Three (L,) arrays: True for removed tokens, the number of the span at or before each
-      token, and True for the first token of each span.
+      Three (L,) arrays: True for removed tokens, the index of the last span that begins at or
+      before each token (0 if there is none), and True for the first token of each span.
     """
     noise_key, text_key = jax.random.split(key)
-    # Random lengths of the spans, and of the texts between them.
+    # Random lengths of the spans (`noise`), and of the text before each span.
     text = _random_lengths(text_key, self.seq_len - self.n_noise, self.n_spans)
     noise = _random_lengths(noise_key, self.n_noise, self.n_spans)
 
-    # Text and spans alternate. A span begins after the texts up to it and earlier spans.
+    # Text and spans alternate. A span begins after all earlier text and all earlier spans.
     earlier_noise = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(noise)[:-1]])
     begins = jnp.cumsum(text) + earlier_noise
 
-    # For each position, the latest span that has begun, and if it still lasts.
+    # For each position, find the latest span that has begun. The position is removed if it
+    # is before the end of that span.
     index_L = jnp.arange(self.seq_len)
     begins_L = jnp.zeros(self.seq_len, bool).at[begins].set(True)
     span_L = jnp.maximum(jnp.cumsum(begins_L) - 1, 0)
@@ -267,15 +281,15 @@ class SpanCorruption(Objective):
 
 
 def _random_lengths(key: jax.Array, n: int, k: int) -> jax.Array:
-  """Splits n into k positive parts, uniformly among all compositions. (k,) int32."""
-  # Cut after k - 1 of the first n - 1 items, and count the items of each part.
+  """Returns k positive lengths with the sum n, (k,) int32. All such lists are equally likely."""
+  # Cut a row of n items after k - 1 of its first n - 1 items, and count the items of each part.
   cuts = jax.random.permutation(key, jnp.arange(n - 1) < k - 1)
-  part_n = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(cuts)])
-  return jnp.zeros(k, jnp.int32).at[part_n].add(1)
+  part_of_item = jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(cuts)])
+  return jnp.zeros(k, jnp.int32).at[part_of_item].add(1)
 
 
 def make_objective(dataset: Dataset, seq_len: int, cfg: DataConfig) -> Objective | None:
-  """Returns the objective of a config. None stands for next-token prediction."""
+  """Returns the objective of a config. None for next-token prediction (`causal`)."""
   tokenizer = dataset.tokenizer
   if cfg.objective == 'masked':
     assert dataset.mask_token is not None
@@ -295,7 +309,7 @@ def make_objective(dataset: Dataset, seq_len: int, cfg: DataConfig) -> Objective
 def make_span_corruption(
   dataset: Dataset, seq_len: int, cfg: DataConfig
 ) -> SpanCorruption:
-  """Returns the span objective of a config.
+  """Returns the objective of span corruption for a config.
 
   Raises:
     ConfigError: If a sequence has more spans than the dataset has sentinels.

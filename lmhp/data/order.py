@@ -1,10 +1,10 @@
 """Order of training sequences: a pure function of seed, mixture weights and sequence numbers.
 
-Sequence s of a run is item s of an endless stream, for every batch size. A source of n
-windows is read without replacement: epoch s // n visits each window once, in a random
-permutation and from a random offset. Therefore the windows of two epochs cover different
-stretches of text. A mixture divides the stream into blocks of `MIXTURE_BLOCK` sequences.
-Every block has the same quota of each source, in random order.
+The sequences of a run are numbered 0, 1, 2, ... without end. Sequence s has the same tokens
+for every batch size. A source is cut into n windows, each of which gives one sequence. An
+epoch reads each window once, in random order. The first window of an epoch begins at a random
+offset, so the windows of two epochs have different borders. With several sources, each block of
+`MIXTURE_BLOCK` sequences has the same number of sequences from each source, in random order.
 
 The order is computed by uint32 arithmetic on traced values. Nothing is stored, seeds can be
 vmapped, and a resumed run needs only its step. Dimension key: B batch.
@@ -33,12 +33,14 @@ DataHypers: TypeAlias = Mapping[str, Array]
 
 _UInt: TypeAlias = jax.Array | np.uint32
 _Sides: TypeAlias = tuple[_UInt, _UInt]
+"""Two numbers a and b with a * b >= n. `permute` writes x in range(n) as (x mod a, x div a)."""
 
 _FEISTEL_ROUNDS = 6
+"""Double rounds of a Feistel network. Each changes both halves of a number once."""
 _GOLDEN = np.uint32(0x9E3779B9)
 """2**32 divided by the golden ratio, the usual increment of hash functions."""
 
-# Numbers of the independent random draws.
+# Each kind of random draw mixes its own number into its key, so the draws are independent.
 _SOURCE_STREAM = np.uint32(0)
 _WINDOW_STREAM = np.uint32(1)
 _OFFSET_STREAM = np.uint32(2)
@@ -53,7 +55,7 @@ class Location(NamedTuple):
   Attributes:
     source: (B,) uint32, index of the source.
     epoch: (B,) uint32, number of earlier passes over the source.
-    window: (B,) uint32, index of the window.
+    window: (B,) uint32, index of the window in the source.
     offset: (B,) uint32, first token of window 0 in this epoch.
   """
 
@@ -65,11 +67,11 @@ class Location(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Order:
-  """Order of the sequences of some sources.
+  """Order of the training sequences from one or more sources.
 
   Attributes:
     seq_len: Tokens in a sequence.
-    windows: Number of windows of each source, its sequences in an epoch.
+    windows: Number of windows of each source. An epoch has one sequence for each window.
   """
 
   seq_len: int
@@ -82,8 +84,8 @@ class Order:
 
     Args:
       seed: uint32 scalar, `data.seed`.
-      mixture_weights: (sources,) float32, of any sum.
-      sequence_numbers_B: (B,) uint32.
+      mixture_weights: (sources,) float32. The sum need not be 1.
+      sequence_numbers_B: (B,) uint32, numbers of the sequences in the run.
     """
     root = _mix(jnp.asarray(seed, jnp.uint32) ^ _GOLDEN)
     number = jnp.asarray(sequence_numbers_B, jnp.uint32)
@@ -104,7 +106,6 @@ class Order:
       sides = (a, b)
 
     # Permute the windows of the epoch, and draw its offset.
-    # Each epoch passes over all windows of the source once.
     epoch = number // windows
     key = _fold(_fold(_fold(root, _SOURCE_STREAM), source), epoch)
     window = permute(
@@ -115,9 +116,10 @@ class Order:
 
 
 def n_windows(n_tokens: int, seq_len: int) -> int:
-  """Returns the number of windows that fit a stream from every offset below `seq_len`.
+  """Returns the number of windows of a source with `n_tokens` tokens, the same in each epoch.
 
-  A window has `seq_len` tokens, and one more token that is its last target.
+  A window has `seq_len` tokens, and one more token that is its last target. The first window of
+  an epoch begins at an offset below `seq_len`. All windows fit for each such offset.
   """
   return n_tokens // seq_len - 1
 
@@ -125,19 +127,18 @@ def n_windows(n_tokens: int, seq_len: int) -> int:
 def block_quotas(mixture_weights: Array) -> jax.Array:
   """Returns the number of sequences of each source in a block, (sources,) uint32.
 
-  `MIXTURE_BLOCK` sequences are allotted by the largest-remainder method. A source of weight
-  0 gets none.
+  A block has `MIXTURE_BLOCK` sequences. A source of weight 0 gets none.
 
   Args:
-    mixture_weights: (sources,) float32, of any sum.
+    mixture_weights: (sources,) float32. The sum need not be 1.
   """
-  # Method of largest remainders: round the shares down, and give the slots that are
-  # left to the sources with the largest remainders.
+  # Method of largest remainders: round the shares down, and give the sequences that are left
+  # to the sources with the largest remainders, one each.
   shares = mixture_weights / mixture_weights.sum() * MIXTURE_BLOCK
   floors = jnp.floor(shares)
 
-  # Rank the remainders by comparing all pairs. A sort would take longer to compile than
-  # all the rest of this file.
+  # Rank the remainders by comparing all pairs: `is_ahead[i, j]` is True if source j precedes
+  # source i. A sort would take longer to compile than all the rest of this file.
   remainders = shares - floors
   index = jnp.arange(len(shares))
   is_ahead = (remainders[None] > remainders[:, None]) | (
@@ -150,17 +151,22 @@ def block_quotas(mixture_weights: Array) -> jax.Array:
 def _choose_source(
   root: jax.Array, quotas: jax.Array, sequence_numbers_B: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-  """Returns the source of each sequence, and its number within that source, (B,) uint32."""
-  # Shuffle the slots of each block.
+  """Returns the source of each sequence, and the sequence's number within that source.
+
+  Both are (B,) uint32.
+  """
+  # Shuffle the places (slots) in each block.
   block = sequence_numbers_B // MIXTURE_BLOCK
   slot = sequence_numbers_B % MIXTURE_BLOCK
   key = _fold(_fold(root, _BLOCK_STREAM), block)
   slot = permute(key, slot, np.uint32(MIXTURE_BLOCK), _sides(MIXTURE_BLOCK))
 
-  # The shuffled slots belong to the sources in order, `quotas` slots each.
+  # After the shuffle, the first `quotas[0]` slots belong to source 0, the next `quotas[1]` slots
+  # to source 1, and so on.
   ends = jnp.cumsum(quotas)
   source = (slot[:, None] >= ends[None]).sum(axis=1, dtype=jnp.uint32)
-  # Sequences of the source in earlier blocks, plus its place in this one.
+  # Number of sequences of the source in earlier blocks, plus the index of the slot among the
+  # slots of the source in this block.
   return source, block * quotas[source] + slot - (ends - quotas)[source]
 
 
@@ -170,9 +176,9 @@ def _choose_source(
 def permute(key: jax.Array, x: jax.Array, n: _UInt, sides: _Sides) -> jax.Array:
   """Applies a random permutation of range(n) to x.
 
-  A Feistel network on the pairs (x mod a, x div a) is a bijection of range(a * b). The network
-  is applied again to every result that is not below n, until all results are below n (cycle
-  walking). Such results are rare, because a * b - n < a, and a is about the square root of n.
+  A Feistel network on the pairs (x mod a, x div a) is a bijection of range(a * b). It is applied
+  again to each result of n or more, until all results are below n (cycle walking). Few results
+  are n or more, because a * b - n < a, and a is about the square root of n.
 
   Args:
     key: uint32 that determines the permutation, scalar or of the shape of x.
@@ -182,10 +188,11 @@ def permute(key: jax.Array, x: jax.Array, n: _UInt, sides: _Sides) -> jax.Array:
 
   Source: Black and Rogaway 2002, Ciphers with Arbitrary Finite Domains, sections 3 and 5.
   """
+  # If a * b is n, all results are below n.
   if isinstance(n, np.unsignedinteger) and math.prod(int(side) for side in sides) == n:
     return _feistel(key, x, sides)
 
-  # Cycle walking: a result outside of range(n) is permuted again until it is inside.
+  # Cycle walking.
   def walk(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
     y, is_inside = carry
     y = jnp.where(is_inside, y, _feistel(key, y, sides))
@@ -200,7 +207,7 @@ def permute(key: jax.Array, x: jax.Array, n: _UInt, sides: _Sides) -> jax.Array:
 
 
 def _sides(n: int) -> tuple[np.uint32, np.uint32]:
-  """Returns a and b, nearly equal, with the smallest a * b >= n for this a."""
+  """Returns a, the square root of n rounded up, and the smallest b with a * b >= n."""
   a = math.isqrt(n - 1) + 1
   return np.uint32(a), np.uint32(-(-n // a))
 
@@ -213,30 +220,30 @@ def _feistel(key: jax.Array, x: jax.Array, sides: _Sides) -> jax.Array:
     _: int, carry: tuple[jax.Array, jax.Array, jax.Array]
   ) -> tuple[jax.Array, jax.Array, jax.Array]:
     key, left, right = carry
-    # Each half is shifted by a hash of the other, modulo its own side, so that the step
-    # can be undone.
+    # Add a hash of the right half to the left one, modulo a, and then a hash of the left half
+    # to the right one, modulo b. Each addition can be undone, so the step is a bijection.
     left = _remainder(left + _remainder(_mix(key ^ right), a), a)
     right = _remainder(right + _remainder(_mix(key + _GOLDEN ^ left), b), b)
     return key + _GOLDEN + _GOLDEN, left, right
 
-  # A loop compiles the round once.
+  # The loop compiles a double round once.
   carry = (jnp.broadcast_to(key, x.shape), _remainder(x, a), x // a)
   _, left, right = lax.fori_loop(0, _FEISTEL_ROUNDS, two_rounds, carry)
   return right * a + left
 
 
 def _remainder(x: jax.Array, divisor: _UInt) -> jax.Array:
-  """Returns x mod divisor. `%` would add operations for negative numbers."""
+  """Returns x mod divisor. `%` would also handle negative numbers, with more operations."""
   return lax.rem(x, jnp.broadcast_to(divisor, x.shape))
 
 
 def _fold(key: jax.Array, data: _UInt) -> jax.Array:
-  """Returns a new key for each value of `data`. Different keys stay different."""
+  """Returns a key that depends on `key` and `data`. Different keys give different results."""
   return _mix(key + (jnp.asarray(data, jnp.uint32) + np.uint32(1)) * _GOLDEN)
 
 
 def _mix(x: jax.Array) -> jax.Array:
-  """Hashes uint32 to uint32, one to one. Source: finalizer of MurmurHash3 (Appleby)."""
+  """Hashes uint32 to uint32, a bijection. Source: finalizer of MurmurHash3 (Appleby)."""
   x = (x ^ (x >> 16)) * np.uint32(0x85EBCA6B)
   x = (x ^ (x >> 13)) * np.uint32(0xC2B2AE35)
   return x ^ (x >> 16)

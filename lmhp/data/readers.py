@@ -1,7 +1,7 @@
-"""Sources of `data.path`: the kind of each, and the documents of each format.
+"""Sources of `data.path`: the kind of a source, and the documents of a source of text.
 
-A text can be read repeatedly, and its sha256 determines its shard in the cache. Sources of
-tokens (shards and .bin files) are opened in `dataset`.
+Sources of text are .txt, .jsonl and .parquet files and Hugging Face datasets. Sources of tokens
+(token shards and .bin files) are opened in `lmhp.data.dataset`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,11 @@ from lmhp.errors import ConfigError, suggest
 from lmhp.files import as_path
 
 CORPUS = 'docstrings'
+"""Name of the built-in corpus in `data.path`."""
 HUGGING_FACE = 'hf:'
+"""Beginning of the name of a Hugging Face dataset in `data.path`."""
 _PIECE_BYTES = 1 << 24
+"""Bytes of a file that are read at a time, to hash it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +33,8 @@ class Text:
   Attributes:
     name: Name of the source in the config.
     documents: Function that yields the documents in order. It may be called repeatedly.
-    sha256: Hash of everything that determines the documents.
+    sha256: Hash of everything that determines the documents. The cache key of the token shard
+      contains it.
   """
 
   name: str
@@ -54,7 +58,7 @@ def is_shard(name: str) -> bool:
 def bin_files(name: str) -> tuple[epath.Path, ...]:
   """Returns the .bin files of a source: one file, or nanoGPT's train.bin and val.bin.
 
-  The result is empty if the source is of another kind.
+  The result is empty if the source has no .bin file.
   """
   if name.startswith(HUGGING_FACE):
     return ()
@@ -71,7 +75,7 @@ def open_text(name: str, text_field: str, cache: epath.Path) -> Text:
 
   Args:
     name: `docstrings`, a path, or hf:NAME.
-    text_field: Field of .jsonl lines, and column of tables, that holds the text.
+    text_field: Field of .jsonl lines, or column of a table, that holds the text.
     cache: Cache directory, which stores the built-in corpus.
 
   Raises:
@@ -85,8 +89,8 @@ def open_text(name: str, text_field: str, cache: epath.Path) -> Text:
   if not path.exists():
     raise ConfigError(f'data.path: no file or directory {name!r}{_suggest_path(path)}')
 
+  # A single file, or all files of a supported format below a directory.
   formats = ', '.join(FORMATS)
-  # A single file, or all files of a known format below a directory.
   if not path.is_dir():
     if path.suffix.lower() not in FORMATS:
       raise ConfigError(
@@ -114,7 +118,7 @@ def _files_below(directory: epath.Path) -> Iterator[epath.Path]:
 
 
 def _suggest_path(path: epath.Path) -> str:
-  """Suggests a file beside a missing path, or the built-in corpus."""
+  """Returns a suggestion for a missing path: a file beside it, or the built-in corpus."""
   names = [CORPUS]
   if path.parent.is_dir():
     names += [neighbour.name for neighbour in path.parent.iterdir()]
@@ -145,7 +149,7 @@ def _text_of_files(name: str, files: list[epath.Path], text_field: str) -> Text:
 
 def _read_txt(file: epath.Path, text_field: str) -> Iterator[str]:
   """Yields the whole file as one document."""
-  del text_field
+  del text_field  # Only other formats have fields.
   data = file.read_bytes()
   try:
     yield data.decode()
@@ -163,7 +167,7 @@ def _read_jsonl(file: epath.Path, text_field: str) -> Iterator[str]:
 
 
 def _text_of_line(line: bytes, text_field: str, place: str) -> str:
-  """Returns the text of a .jsonl line. `place` is its file and number, for errors."""
+  """Returns the text of a .jsonl line. `place` is FILE:LINE, for error messages."""
   try:
     row = json.loads(line)
   except UnicodeDecodeError as error:
@@ -216,7 +220,7 @@ FORMATS: Mapping[str, Callable[[epath.Path, str], Iterator[str]]] = {
 
 
 def _checked_text(value: object, place: str) -> str:
-  """Returns the text of a document. A missing value is an empty document."""
+  """Returns the text of a document, after checks. None becomes an empty document."""
   if value is None:
     return ''
   if not isinstance(value, str):
@@ -224,7 +228,7 @@ def _checked_text(value: object, place: str) -> str:
       f'data.text_field: {place}: got {type(value).__name__}, expected text'
     )
   try:
-    # A lone surrogate can stand in JSON, but not in UTF-8.
+    # JSON can contain a lone surrogate, which UTF-8 cannot encode.
     value.encode()
   except UnicodeEncodeError as error:
     raise _not_utf8(place, f'lone surrogate {value[error.start]!r}') from error
@@ -239,7 +243,7 @@ def _not_utf8(place: str, problem: str) -> ConfigError:
 
 
 def _hugging_face_text(name: str, text_field: str) -> Text:
-  """Opens hf:NAME, hf:NAME:SUBSET, or hf:DIRECTORY of `save_to_disk`.
+  """Opens hf:NAME, hf:NAME:SUBSET, or hf:DIRECTORY (written by `Dataset.save_to_disk`).
 
   A dataset with several splits is read from its split `train`.
   """
@@ -265,7 +269,7 @@ def _hugging_face_text(name: str, text_field: str) -> Text:
     reason = ' '.join(str(error).split())
     raise ConfigError(f'data.path: cannot load {name!r}: {reason}') from error
 
-  # A dataset with several splits is read from its training split.
+  # A dict has one table for each split.
   if isinstance(table, dict):
     if 'train' not in table:
       raise ConfigError(

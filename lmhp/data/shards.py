@@ -1,4 +1,4 @@
-"""Token shards: text as token ids on disk, the only form of data that training reads.
+"""Token shards: text as token ids on disk. Each text is converted to a shard before training.
 
 A shard is a directory with these files:
 
@@ -26,9 +26,11 @@ from lmhp.files import is_remote
 
 INDEX = 'index.json'
 FORMAT = 'lmhp tokens 1'
+"""Name and version of the format of a shard."""
 _TOKENS = 'tokens.bin'
 _DOCUMENTS = 'documents.npy'
 _BATCH_CHARACTERS = 1 << 20
+"""Characters of text that are tokenized at a time."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -37,8 +39,8 @@ class TokenStream:
 
   Attributes:
     ids: (n,) uint16 or uint32, memory-mapped if the file is local.
-    starts: (documents,) int64, index of the first token of each document. If the
-      stream begins in the middle of a document, the rest of it is the first document.
+    starts: (documents,) int64, index of the first token of each document. If the stream
+      begins in the middle of a document, the rest of that document is the first one.
   """
 
   ids: np.ndarray
@@ -50,6 +52,7 @@ class TokenStream:
   def part(self, start: int, stop: int) -> TokenStream:
     """Returns the tokens from index `start` up to `stop`."""
     starts = self.starts[(self.starts > start) & (self.starts < stop)] - start
+    # The first document begins at 0, unless the part is empty.
     first = np.zeros(min(1, stop - start), np.int64)
     return TokenStream(self.ids[start:stop], np.concatenate([first, starts]))
 
@@ -60,15 +63,15 @@ class ShardIndex:
 
   Attributes:
     format: Name and version of the format.
-    dtype: Type of the ids in `tokens.bin`.
+    dtype: Dtype of the ids in `tokens.bin`, 'uint16' or 'uint32'.
     tokens: Number of tokens.
-    documents: Number of documents.
-    empty_documents: Number of empty documents, which are left out.
+    documents: Number of documents, without the empty ones.
+    empty_documents: Number of empty documents. They are not in the shard.
     text_bytes: Size of the text in UTF-8.
     text_sha256: Hash of the text, with a zero byte between documents.
     tokens_sha256: Hash of `tokens.bin`.
     documents_sha256: Hash of `documents.npy`.
-    tokenizer: Kind of the tokenizer.
+    tokenizer: Kind of the tokenizer, such as 'bpe'.
     tokenizer_sha256: Hash of the tokenizer.
   """
 
@@ -107,12 +110,13 @@ def write(
 
   Args:
     directory: New directory of the shard.
-    documents: Texts in order. An end-of-text token follows each if the tokenizer has one.
+    documents: Texts in order. An end-of-text token is added after each, if the tokenizer has
+      such a token.
     tokenizer: Tokenizer of the shard.
     name: Name of the source, for error messages.
 
   Raises:
-    ConfigError: If there is no text, or the tokenizer cannot encode it.
+    ConfigError: If all documents are empty, or the tokenizer cannot encode a text.
   """
   with new_directory(epath.Path(directory)) as unfinished:
     index, starts = _write_tokens(unfinished / _TOKENS, documents, tokenizer)
@@ -127,7 +131,7 @@ def _write_tokens(
   file: epath.Path, documents: Iterable[str], tokenizer: Tokenizer
 ) -> tuple[ShardIndex, bytes]:
   """Writes `tokens.bin`. Returns the index and the content of `documents.npy`."""
-  # The smallest type that holds every id.
+  # The smallest dtype that holds every id.
   dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
   end = [] if tokenizer.end_of_text is None else [tokenizer.end_of_text]
   end_ids = np.asarray(end, dtype)
@@ -144,7 +148,7 @@ def _write_tokens(
       texts = [text for text in batch if text]
       n_empty += len(batch) - len(texts)
       for text, ids in zip(texts, tokenizer.encode_all(texts)):
-        # Text is hashed with a separator between documents, so that borders count.
+        # A zero byte between documents makes the hash depend on the borders.
         text_hash.update((b'\0' if starts else b'') + text.encode())
         text_bytes += len(text.encode())
         data = np.concatenate([ids.astype(dtype), end_ids]).tobytes()
@@ -172,7 +176,7 @@ def _write_tokens(
 
 
 def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
-  """Yields lists of documents with about a million characters each."""
+  """Yields lists of documents. Each list has about a million characters in total."""
   batch: list[str] = []
   n_characters = 0
   for text in documents:
@@ -198,7 +202,7 @@ def read(directory: epath.PathLike) -> Shard:
   path = epath.Path(directory)
   try:
     return _read(path)
-  except ConfigError:
+  except ConfigError:  # Also a ValueError, but its message is already complete.
     raise
   except (OSError, ValueError, KeyError, TypeError) as error:
     raise ConfigError(
@@ -248,7 +252,7 @@ def read_ids(file: epath.Path, dtype: np.dtype) -> np.ndarray:
       f'data.path: {file}: got {size} bytes, expected a positive multiple of '
       f'{dtype.itemsize} ({dtype.name} tokens)'
     )
-  # A remote file cannot be mapped, and is read as a whole.
+  # A remote file cannot be memory-mapped, so it is read as a whole.
   if is_remote(file):
     return np.frombuffer(file.read_bytes(), dtype)
   return np.memmap(file, dtype, 'r')

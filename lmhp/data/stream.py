@@ -1,6 +1,6 @@
-"""`TrainStream`: training batches by sequence number, from device memory or from the host.
+"""`TrainStream`: training batches by sequence number, made on the device or on the host.
 
-Dimension key: B batch, L sequence, S steps of a chunk.
+Dimension key: B batch, L sequence, S steps of a chunk (consecutive steps of one jitted call).
 """
 
 from __future__ import annotations
@@ -26,25 +26,26 @@ MAX_RESIDENT_BYTES = 1 << 30
 
 
 class TrainStream:
-  """The endless stream of training sequences, addressed by sequence number.
+  """The endless stream of training sequences. A sequence is read by its number in the run.
 
-  The stream has no state. If the tokens are resident (in device memory), programs call
-  `gather`. Otherwise `host_batches` or `prefetch` makes the batches on the host. Both ways
-  give the same bits.
+  The stream has no state. If the tokens are resident (in device memory), a jitted program makes
+  its batches with `gather`. Otherwise `host_batches` or `prefetch` makes the batches on the
+  host. Both ways give the same bits.
 
   Args:
     dataset: Dataset of `load`.
     seq_len: L, tokens in a sequence.
-    cfg: Section `data`, or its structure. No traced key is read.
+    cfg: Section `data`. It may lack the traced numbers (see `lmhp.hypers`), such as the seed.
 
   Attributes:
-    end_of_text: Token that separates documents. None if attention may cross them.
-    objective: Change of each batch. None for next-token prediction.
-    resident: True if all tokens are in device memory.
+    end_of_text: Token that separates documents. None if attention may cross their borders.
+    objective: Random change of each batch, such as masking. None for next-token prediction.
+    resident: True if all tokens are in device memory. False if batches are made on the host.
     windows_per_epoch: Number of sequences in one pass over each source.
 
   Raises:
-    ConfigError: If a source has fewer than 2 L tokens, or does not support the config.
+    ConfigError: If a source has fewer than 2 L tokens, or if a key of `cfg` cannot be used
+      with the dataset (such as `intra_document_attention` without an end-of-text token).
   """
 
   def __init__(self, dataset: Dataset, seq_len: int, cfg: DataConfig):
@@ -62,7 +63,8 @@ class TrainStream:
       n_windows(len(ids), seq_len) for ids in self._sources
     )
     self._order = Order(seq_len, self.windows_per_epoch)
-    # Index of the first token of each source in the concatenation of all, and the total.
+    # Index of the first token of each source in the concatenation of all sources, and at the
+    # end the total number of tokens.
     self._bases = np.cumsum([0] + [len(ids) for ids in self._sources])
     self.resident = self._is_resident(cfg)
 
@@ -94,7 +96,7 @@ class TrainStream:
       return (n_sequences / self.windows_per_epoch[0],)
     quotas = block_quotas(jnp.asarray(mixture_weights, jnp.float32))
     shares = np.asarray(quotas) / MIXTURE_BLOCK
-    # Sequences of each source over the windows in one pass.
+    # Number of sequences of each source, divided by its number of windows.
     return tuple(
       float(n_sequences * share / n) for share, n in zip(shares, self.windows_per_epoch)
     )
@@ -103,10 +105,10 @@ class TrainStream:
 
   @functools.cached_property
   def arrays(self) -> dict[str, jax.Array]:
-    """Device arrays that `gather` reads, if the tokens are resident.
+    """Device arrays that `gather` reads. Only for resident tokens.
 
-    Pass the arrays to a program as an argument. Captured arrays would be compiled into the
-    program as constants.
+    Pass the arrays to a jitted program as an argument. Otherwise they would be compiled into
+    the program as constants.
     """
     return {'tokens': jnp.asarray(np.concatenate(self._sources))}
 
@@ -116,7 +118,7 @@ class TrainStream:
     data_hypers: DataHypers,
     sequence_numbers_B: Array,
   ) -> Batch:
-    """Returns the batch of some sequences. Pure. Works with jit, scan and vmap.
+    """Returns the batch of some sequences. A pure function, for use in jit, scan and vmap.
 
     Args:
       arrays: The attribute `arrays`.
@@ -127,19 +129,21 @@ class TrainStream:
       data_hypers['seed'], data_hypers['mixture_weights'], sequence_numbers_B
     )
 
-    # Index of the first token of each sequence, and of all its tokens.
+    # Find the index of the first token of each sequence, and from it those of all tokens.
     bases = jnp.asarray(self._bases[:-1], jnp.uint32)
     window_start = location.window * np.uint32(self._seq_len)
     starts_B = bases[location.source] + location.offset + window_start
     offsets = jnp.arange(self._seq_len + 1, dtype=jnp.int32)
     indices = starts_B.astype(jnp.int32)[:, None] + offsets[None]
 
-    # All indices are valid, and mode clip skips the check of negative ones. This is three
-    # times as fast as a vmapped dynamic_slice.
+    # All indices are valid. Mode 'clip' omits the check for negative indices. `take` is three
+    # times as fast as a vmapped `dynamic_slice`.
     windows = jnp.take(arrays['tokens'], indices, mode='clip')
     batch = make_batch(windows, self.end_of_text)
     if self.objective is None:
       return batch
+    # If the objective is not dynamic, its draws (such as the mask) depend on the place of the
+    # window in the data.
     draw_numbers_B = sequence_numbers_B if self.objective.dynamic else starts_B
     return self.objective.apply(batch, draw_numbers_B, data_hypers)
 
@@ -153,13 +157,13 @@ class TrainStream:
     Args:
       data_hypers: Traced numbers of the section `data`, of one run.
       first_sequence: Number of the first sequence, step * B.
-      batch_size: B.
-      n_steps: S, may be 0.
+      batch_size: B, sequences in a batch.
+      n_steps: S, number of steps. It may be 0.
 
     Returns:
       A batch of arrays with leading axes (S, B).
     """
-    # Pad to a power of two, so that few shapes are compiled.
+    # Pad the number of sequences to a power of two, so that few shapes are compiled.
     n_sequences = n_steps * batch_size
     n_padded = 1 << max(n_sequences - 1, 0).bit_length()
     numbers = np.arange(first_sequence, first_sequence + n_padded).astype(np.uint32)
@@ -184,7 +188,7 @@ class TrainStream:
     batch = make_batch(windows, self.end_of_text)
 
     if self.objective is not None:
-      # Draws by the place of a window repeat in every epoch, as in `gather`.
+      # Draw numbers as in `gather`. `np.resize` repeats them for the padding.
       if not self.objective.dynamic:
         global_starts = (starts + self._bases[source]).astype(np.uint32)
         numbers = np.resize(global_starts, n_padded)
@@ -196,15 +200,19 @@ class TrainStream:
   ) -> Batch:
     """Applies the objective as `gather` does, and returns NumPy arrays.
 
-    The batch is padded to the length of `numbers` for the call.
+    `numbers` are the draw numbers of `Objective.apply`. They may be more than the sequences of
+    the batch. The objective is then applied to a padded batch.
     """
     n_sequences = len(batch.tokens)
     n_missing = len(numbers) - n_sequences
 
-    # The batch is padded to the length of the numbers, so that few shapes are compiled.
+    # Pad the batch to the length of `numbers`, which has few values, so that few shapes are
+    # compiled.
     def pad(x: np.ndarray) -> np.ndarray:
       return np.concatenate([x, np.zeros((n_missing, *x.shape[1:]), x.dtype)])
 
+    # Only the traced numbers that an objective reads, so that training and evaluation use the
+    # same compiled program.
     hypers = {name: data_hypers[name] for name in EVALUATION_HYPERS}
     changed = self._jitted_objective(jax.tree.map(pad, batch), numbers, hypers)
     return jax.tree.map(lambda x: np.asarray(x)[:n_sequences], changed)
@@ -212,8 +220,8 @@ class TrainStream:
   def evaluation_transform(self, batch: Batch, numbers: np.ndarray) -> Batch:
     """Applies the objective to a batch of an evaluation. Returns NumPy arrays.
 
-    The random draws depend only on the numbers of the windows, so that all evaluations score
-    the same targets.
+    The random draws (such as the mask) depend only on the numbers of the windows, so all
+    evaluations score the same targets.
 
     Args:
       batch: Batch of (B, L) NumPy arrays.
@@ -244,13 +252,13 @@ class TrainStream:
     Args:
       data_hypers: Traced numbers of the section `data`, of one run.
       first_sequence: Number of the first sequence of the first chunk.
-      batch_size: B.
+      batch_size: B, sequences in a batch.
       chunk_lengths: Number of steps of each chunk.
     """
     with futures.ThreadPoolExecutor(1, 'lmhp-data') as thread:
       current = None
       for n_steps in chunk_lengths:
-        # Start the next chunk before the current one is yielded.
+        # Start to prepare the next chunk before the current one is yielded.
         following = thread.submit(
           self.host_batches, data_hypers, first_sequence, batch_size, n_steps
         )

@@ -1,8 +1,7 @@
-"""Tokenizers: their interface, those without a learned vocabulary, and their files.
+"""Tokenizers of bytes, of characters and of Hugging Face, and their `tokenizer.json`.
 
-A tokenizer encodes all of its input as text. If the text contains the name of a special
-token, it becomes ordinary tokens. Therefore an end-of-text token always ends a document. A
-table of the UTF-8 bytes of each token turns nats per token into bits per byte.
+If a text contains the name of a special token, such as `<|endoftext|>`, the name is encoded as
+ordinary text. Therefore an end-of-text token always ends a document.
 """
 
 from __future__ import annotations
@@ -23,9 +22,13 @@ from lmhp.typing import JSON
 
 FILE = 'tokenizer.json'
 FORMAT_KEY = 'lmhp_tokenizer'
-"""Key of a `tokenizer.json` that holds the kind of a tokenizer of this file."""
+"""Key in the `tokenizer.json` of a tokenizer that is not from Hugging Face.
+
+Its value is the kind of the tokenizer: 'byte', 'char' or 'ids'.
+"""
 
 END_OF_TEXT = '<|endoftext|>'
+# Names of special tokens in the vocabularies of Hugging Face. The first that exists is used.
 _END_OF_TEXT_NAMES = (
   END_OF_TEXT,
   '<|end_of_text|>',
@@ -45,14 +48,14 @@ class Tokenizer(abc.ABC):
   """Interface of all tokenizers.
 
   Attributes:
-    kind: Name of the kind, for result files.
+    kind: Kind of the tokenizer for result files, such as 'byte' or 'bpe'.
     vocab_size: Number of ids. All ids are below it.
     end_of_text: Id that ends each document. None if there is none.
     mask_token: Id that replaces masked tokens. None if there is none.
-    sentinels: Ids that replace removed spans, in order.
+    sentinels: Ids that replace removed spans, in order. Empty if there are none.
     pad_token: Id of padding. None if there is none.
-    bytes_per_token: (vocab_size,) int32, UTF-8 bytes of the text of each token, 0 for
-      special tokens. None if it is unknown.
+    bytes_per_token: (vocab_size,) int32, number of UTF-8 bytes in the text of each token, 0
+      for special tokens. It converts nats per token to bits per byte. None if it is unknown.
   """
 
   kind: str
@@ -69,7 +72,7 @@ class Tokenizer(abc.ABC):
 
   @abc.abstractmethod
   def encode_all(self, texts: Sequence[str]) -> Iterable[np.ndarray]:
-    """Returns the ids of each text. Some tokenizers encode a batch faster."""
+    """Returns the ids of each text. Some tokenizers are faster for many texts at a time."""
 
   @abc.abstractmethod
   def decode(self, ids: Sequence[int] | np.ndarray) -> str:
@@ -81,7 +84,7 @@ class Tokenizer(abc.ABC):
 
   @functools.cached_property
   def hash(self) -> str:
-    """sha256 of everything that determines the ids of a text."""
+    """The sha256 of everything that determines the ids of a text."""
     text = json.dumps([self.spec(), self.end_of_text], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -114,7 +117,7 @@ class ByteTokenizer(Tokenizer):
 
 
 class CharTokenizer(Tokenizer):
-  """One id for each character, in the order of code points.
+  """One id for each character. The ids are in the order of the Unicode code points.
 
   Args:
     characters: All characters of the text, each once.
@@ -140,13 +143,14 @@ class CharTokenizer(Tokenizer):
 
   def _encode(self, text: str) -> np.ndarray:
     codes = np.frombuffer(text.encode('utf-32-le'), np.uint32)
-    # The id of a character is its rank among the sorted codes.
+    # The id of a character is its index in the sorted code points. `minimum` keeps the index
+    # valid for a code point above all others.
     ids = np.minimum(np.searchsorted(self._codes, codes), len(self._codes) - 1)
     unknown = codes[self._codes[ids] != codes]
     if unknown.size:
       raise ConfigError(
         f'data.tokenizer: got the character {chr(unknown[0])!r}, expected one of the '
-        f'{len(self._characters)} of the char tokenizer'
+        f'{len(self._characters)} characters of the char tokenizer'
       )
     return ids.astype(np.uint32)
 
@@ -164,7 +168,7 @@ class CharTokenizer(Tokenizer):
 
 
 class IdTokenizer(Tokenizer):
-  """Ids without known text, for a .bin file without its tokenizer."""
+  """Ids whose text is unknown, for a .bin file without a tokenizer."""
 
   kind = 'ids'
   end_of_text = None
@@ -175,8 +179,8 @@ class IdTokenizer(Tokenizer):
 
   def encode_all(self, texts: Sequence[str]) -> Iterable[np.ndarray]:
     raise ConfigError(
-      'data.tokenizer: got text for tokens without a tokenizer, expected the path of '
-      'their tokenizer.json'
+      'data.tokenizer: got text, but the tokens of data.path have no tokenizer; expected the '
+      'path of their tokenizer.json'
     )
 
   def decode(self, ids: Sequence[int] | np.ndarray) -> str:
@@ -192,13 +196,13 @@ class IdTokenizer(Tokenizer):
 class JsonTokenizer(Tokenizer):
   """Tokenizer of a Hugging Face `tokenizer.json`.
 
-  A lossy tokenizer (WordPiece, or a lower-casing normalizer) changes the text first.
-  `bytes_per_token` then counts the bytes of the changed text.
+  A lossy tokenizer (such as one with a lower-casing normalizer) changes the text before it
+  encodes it. `bytes_per_token` then counts the bytes of the changed text.
 
   Args:
     text: Content of `tokenizer.json`.
-    end_of_text: Name of the end-of-text token. None takes the first of the usual names
-      that is in the vocabulary.
+    end_of_text: Name of the end-of-text token. None takes the first of the usual names (such as
+      `</s>`) that is in the vocabulary.
   """
 
   def __init__(self, text: str, end_of_text: str | None = None):
@@ -216,7 +220,7 @@ class JsonTokenizer(Tokenizer):
     self.end_of_text = _first_id(vocabulary, end_names)
     self.mask_token = _first_id(vocabulary, _MASK_NAMES)
     self.pad_token = _first_id(vocabulary, _PAD_NAMES)
-    # Sentinels of T5, from 0 up to the first that is missing.
+    # Sentinels of T5: <extra_id_0>, <extra_id_1>, ... up to the first that is missing.
     sentinel_names = (f'<extra_id_{i}>' for i in range(len(vocabulary)))
     self.sentinels = tuple(
       vocabulary[name]
@@ -236,13 +240,15 @@ class JsonTokenizer(Tokenizer):
 
   def save(self, directory: epath.PathLike) -> None:
     super().save(directory)
+    # `load_tokenizer` reads the name of the end-of-text token from this file.
     if self.end_of_text is not None:
       config = {'eos_token': self._tokenizer.id_to_token(self.end_of_text)}
       (epath.Path(directory) / _CONFIG_FILE).write_text(json.dumps(config))
 
   def _bytes_per_token(self, vocabulary: dict[str, int]) -> np.ndarray:
+    # {id: token} of the tokens that were added to the vocabulary of the model.
     added = self._tokenizer.get_added_tokens_decoder()
-    # Byte-level BPE writes each byte as one printable character.
+    # In byte-level BPE, each character of a token stands for one byte.
     is_byte_level = 'ByteLevel' in _types(self._json)
     sizes = np.zeros(self.vocab_size, np.int32)
     for token, i in vocabulary.items():
@@ -259,7 +265,10 @@ def _first_id(vocabulary: dict[str, int], names: Iterable[str]) -> int | None:
 
 
 def _types(node: JSON) -> Iterator[str]:
-  """Yields the types of all parts of a tokenizer.json, except its model."""
+  """Yields the types of the parts of a tokenizer.json, such as 'ByteLevel' of a pre-tokenizer.
+
+  The model and the added tokens are left out.
+  """
   if isinstance(node, dict):
     yield str(node.get('type'))
     for name, value in node.items():
@@ -271,9 +280,10 @@ def _types(node: JSON) -> Iterator[str]:
 
 
 def _n_bytes(token: str) -> int:
-  """Returns the UTF-8 bytes of a token of sentencepiece or WordPiece."""
+  """Returns the number of UTF-8 bytes of a token of sentencepiece or WordPiece."""
   if len(token) == 6 and token.startswith('<0x') and token.endswith('>'):
-    return 1  # byte fallback
+    return 1  # A byte that is no character of the vocabulary, such as <0x0A>.
+  # WordPiece writes ## before a token that continues a word. sentencepiece writes a space as ▁.
   return len(token.removeprefix('##').replace('▁', ' ').encode())
 
 
@@ -282,7 +292,7 @@ def train_bpe(texts: Iterable[str], vocab_size: int) -> JsonTokenizer:
 
   Args:
     texts: Training text, in pieces of any size.
-    vocab_size: Largest vocabulary. A small text gives a smaller one.
+    vocab_size: Largest size of the vocabulary. A short text gives a smaller vocabulary.
 
   Source: GPT-2 (Radford et al. 2019).
   """
@@ -320,7 +330,7 @@ def load_tokenizer(path: epath.PathLike) -> Tokenizer:
 
 def _load(file: epath.Path) -> Tokenizer:
   text = file.read_text()
-  # A file without lmhp's key is one of Hugging Face.
+  # A file without lmhp's key is a tokenizer of Hugging Face.
   content = json.loads(text)
   kind = content.get(FORMAT_KEY)
   if kind is None:

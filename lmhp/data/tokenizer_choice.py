@@ -1,4 +1,4 @@
-"""Choice of the tokenizer: `data.tokenizer` for texts, and one tokenizer for all sources."""
+"""Choice of the tokenizer: that of `data.tokenizer`, and the one that all sources share."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ KINDS = ('byte', 'char', 'bpe')
 def choose_tokenizer(
   cfg: DataConfig, texts: Sequence[Text], cache: epath.Path
 ) -> Tokenizer | None:
-  """Returns the tokenizer of `data.tokenizer`. None if it is made from texts and there are none.
+  """Returns the tokenizer of `data.tokenizer`.
+
+  The result is None if there are no texts and `data.tokenizer` is byte, char or bpe.
 
   Args:
     cfg: Section `data`.
@@ -37,7 +39,8 @@ def choose_tokenizer(
     cache: Cache directory, which stores tokenizers that depend on the texts.
 
   Raises:
-    ConfigError: If the key is neither a kind of tokenizer nor the path of a file.
+    ConfigError: If `data.tokenizer` is not byte, char, bpe or the path of a tokenizer that can
+      be read.
   """
   if cfg.tokenizer not in KINDS:
     path = as_path(cfg.tokenizer)
@@ -50,8 +53,8 @@ def choose_tokenizer(
   if cfg.tokenizer == 'byte':
     return ByteTokenizer()
 
-  # The cache key names all that the tokenizer depends on. 1 is the version of the
-  # method.
+  # The cache key covers all that the tokenizer depends on. The 1 after the kind is the version
+  # of the code that makes the tokenizer. The validation fraction decides which text trains bpe.
   hashes = [text.sha256 for text in texts]
   is_char = cfg.tokenizer == 'char'
   sizes = () if is_char else (cfg.tokenizer_vocab_size, cfg.validation_fraction)
@@ -72,23 +75,27 @@ def choose_tokenizer(
 def _char_tokenizer(texts: Sequence[Text]) -> CharTokenizer:
   """Returns a tokenizer of all characters of the texts.
 
-  The tokenizer has an end-of-text token if a text has more than one document.
+  The tokenizer has an end-of-text token if a source has more than one document.
   """
   characters: set[str] = set()
-  has_documents = False
+  has_several_documents = False
   for text in texts:
     n_documents = 0
     for document in text.documents():
       characters.update(document)
       n_documents += bool(document)
     # An end-of-text token is needed only between documents.
-    has_documents |= n_documents > 1
-  return CharTokenizer(characters, end_of_text=has_documents)
+    has_several_documents |= n_documents > 1
+  return CharTokenizer(characters, end_of_text=has_several_documents)
 
 
 def _training_text(texts: Sequence[Text], fraction: float) -> Iterator[str]:
-  """Yields the first part of each text, without its validation split."""
+  """Yields the first part of each text, with `fraction` of its characters.
+
+  The rest is approximately the validation split. The tokenizer is not trained on it.
+  """
   for text in texts:
+    # Number of characters that are still to be yielded.
     n_left = int(fraction * sum(len(document) for document in text.documents()))
     for document in text.documents():
       yield document[:n_left]
@@ -109,21 +116,20 @@ def shared_tokenizer(
     cfg: Section `data`, for the names of the sources.
     streams: Streams of each source.
     tokenizers: Tokenizer of each source. None if it is unknown.
-    file_tokenizer: Tokenizer of the file that `data.tokenizer` names. None if the key is a
-      kind of tokenizer.
+    file_tokenizer: Tokenizer of the file that `data.tokenizer` names. None if the key is
+      byte, char or bpe.
 
   Raises:
-    ConfigError: If two tokenizers differ, or an id is beyond the vocabulary.
+    ConfigError: If two tokenizers differ, or a source has an id that is not in the vocabulary.
   """
-  # The largest id of each source, over its streams.
+  # The largest id of each source.
   largest_ids = []
   for source_streams in streams:
     largest_ids.append(max(int(stream.ids.max()) for stream in source_streams))
   known = [
     tokenizer for tokenizer in (file_tokenizer, *tokenizers) if tokenizer is not None
   ]
-  # Without any tokenizer, the sources hold ids alone, and the largest gives the
-  # vocabulary.
+  # If no tokenizer is known, the largest id gives the size of the vocabulary.
   tokenizer = known[0] if known else IdTokenizer(max(largest_ids) + 1)
 
   for name, source_tokenizer, largest_id in zip(cfg.path, tokenizers, largest_ids):

@@ -1,4 +1,7 @@
-"""Sampling: one token after another, with a cache of the earlier ones."""
+"""Sampling of text: one token after another, with a key/value cache.
+
+T is the number of sampled tokens. Other letters of dimensions are those of `lmhp.model`.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from lmhp.model.transformer import Model
 from lmhp.typing import PyTree
 
 DEFAULT_N_TOKENS = 200
+"""Default number of tokens that `generate` adds."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +31,8 @@ class TextModel:
     model: Network.
     params: Parameters of the network.
     tokenizer: Tokenizer with which the model was trained.
-    hypers: Traced numbers of the section `model`. Empty for a pretrained model.
+    hypers: {key of the section `model`: traced number}, such as the rate of a dropout. Empty for
+      a pretrained model.
   """
 
   model: Model
@@ -38,14 +43,14 @@ class TextModel:
 
 @dataclasses.dataclass(frozen=True)
 class SampleSettings:
-  """Settings of sampling. Another value compiles another program.
+  """Static settings of `sample`, which is compiled for each combination of their values.
 
   Attributes:
     n_tokens: Number of tokens to add.
-    top_k: Number of the most likely tokens from which one is sampled. None stands for all.
-    n_ids: Only token numbers below `n_ids` are sampled. A vocabulary may have more rows than its
-      tokenizer has tokens. None stands for all.
-    start_id: First token that the decoder of an encoder-decoder reads.
+    top_k: Each token is sampled from the `top_k` most likely tokens. None stands for all tokens.
+    n_ids: Only token numbers below `n_ids` are sampled, because the model may have more logits
+      than the tokenizer has tokens. None stands for all token numbers.
+    start_id: First token that the decoder of an encoder-decoder reads. Other models ignore it.
   """
 
   n_tokens: int
@@ -71,14 +76,14 @@ def sample(
   Args:
     model: Network.
     params: Parameters of the network.
-    prompt_BL: (B, L) int32. L is at least 1.
+    prompt_BL: Tokens of the prompts, (B, L) int32. L is at least 1.
     key: PRNG key.
     temperature: () float32, logits are divided by it. 0 selects the most likely token.
     settings: Number of tokens to add, and the tokens that may be sampled.
-    hypers: Traced numbers of the section `model`.
+    hypers: {key of the section `model`: traced number}.
 
   Returns:
-    (B, n_tokens) int32.
+    The added tokens, (B, n_tokens) int32.
   """
 
   def next_token(x_BD: jax.Array, key: jax.Array) -> jax.Array:
@@ -88,7 +93,10 @@ def sample(
   def step(
     carry: tuple[jax.Array, PyTree], i: jax.Array
   ) -> tuple[tuple[jax.Array, PyTree], jax.Array]:
-    """Reads token i - 1, and returns it. The carry has token i."""
+    """Reads token i - 1 from the carry, and samples token i for the next carry.
+
+    Returns the next carry, and token i - 1 as the output of the scan.
+    """
     token_B, cache = carry
     batch = Batch(token_B[:, None])
     x_BLD, _, cache = model.features(params, hypers, batch, cache=cache)
@@ -112,9 +120,9 @@ def _read_prompt(
   prompt_BL: jax.Array,
   settings: SampleSettings,
 ) -> tuple[jax.Array, PyTree]:
-  """Returns the features of the prompt, (B, L, D), and a cache with room for the answer.
+  """Returns the features of the prompt, (B, L, D), and a cache with room for the new tokens.
 
-  For an encoder-decoder, the features are those of the start token.
+  For an encoder-decoder, the features are those of the start token, (B, 1, D).
   """
   n_prompts, length = prompt_BL.shape
   n_tokens = settings.n_tokens
@@ -140,9 +148,10 @@ def _sample_token(
   logits_BV = logits_BV[:, : settings.n_ids]
   top_k = settings.top_k
   if top_k is not None and top_k < logits_BV.shape[-1]:
-    smallest_B1 = jax.lax.top_k(logits_BV, top_k)[0][:, -1:]
-    logits_BV = jnp.where(logits_BV < smallest_B1, -jnp.inf, logits_BV)
-  # Both cases are computed, because the temperature is traced.
+    kth_largest_B1 = jax.lax.top_k(logits_BV, top_k)[0][:, -1:]
+    logits_BV = jnp.where(logits_BV < kth_largest_B1, -jnp.inf, logits_BV)
+  # The temperature is traced, so the tokens for temperature > 0 and for 0 are both computed.
+  # The bound 1e-6 avoids a division by 0.
   sampled_B = jax.random.categorical(key, logits_BV / jnp.maximum(temperature, 1e-6))
   most_likely_B = jnp.argmax(logits_BV, axis=-1)
   return jnp.where(temperature > 0, sampled_B, most_likely_B).astype(jnp.int32)
@@ -165,18 +174,18 @@ def generate(
   Args:
     text_model: Trained model.
     prompt: Text of at least one token.
-    n_tokens: Number of tokens to add. With the prompt they must fit into the model's
-      context. None stands for 200, or for what the context holds.
+    n_tokens: Number of tokens to add. The prompt and the added tokens together must fit into
+      `model.max_seq_len`. None stands for 200, or for fewer if 200 do not fit.
     temperature: Logits are divided by it. 0 selects the most likely token.
-    top_k: Number of the most likely tokens from which one is sampled. None stands for all.
+    top_k: Each token is sampled from the `top_k` most likely tokens. None stands for all tokens.
     seed: Seed of the samples.
 
   Returns:
     The prompt and its continuation. For an encoder-decoder, the answer alone.
 
   Raises:
-    ConfigError: If the model is an encoder, if the prompt is empty or the text longer than
-      the context, or if a number is out of bounds.
+    ConfigError: If the model is an encoder, if the prompt has no tokens or too many, or if an
+      option is out of bounds.
   """
   model = text_model.model
   tokenizer = text_model.tokenizer
@@ -205,11 +214,12 @@ def generate(
   return text if model.cfg.is_encoder_decoder else prompt + text
 
 
-def _encode_prompt(tokenizer: Tokenizer, prompt: str, context: int) -> jax.Array:
+def _encode_prompt(tokenizer: Tokenizer, prompt: str, max_seq_len: int) -> jax.Array:
   """Returns the token numbers of a prompt, (L,) int32.
 
   Raises:
-    ConfigError: If the text is not Unicode, empty, or as long as the context.
+    ConfigError: If the prompt is not valid Unicode, has no tokens, or has `max_seq_len` tokens or
+      more, so that none can be added.
   """
   try:
     ids_L = jnp.asarray(tokenizer.encode(prompt), jnp.int32)
@@ -217,10 +227,10 @@ def _encode_prompt(tokenizer: Tokenizer, prompt: str, context: int) -> jax.Array
     raise ConfigError(
       f'prompt: got the lone surrogate {prompt[error.start]!r}, expected Unicode text'
     ) from None
-  if not 0 < ids_L.size < context:
+  if not 0 < ids_L.size < max_seq_len:
     raise ConfigError(
       f'prompt: got {ids_L.size} tokens, expected at least 1 and fewer than '
-      f'model.max_seq_len={context}'
+      f'model.max_seq_len={max_seq_len}'
     )
   return ids_L
 
@@ -235,7 +245,7 @@ def _check_numbers(
     room: Number of tokens that fit into the context after the prompt.
     n_tokens: Number of tokens to add.
     temperature: Divisor of the logits.
-    top_k: Number of the most likely tokens.
+    top_k: Number of tokens among which one is sampled. None stands for all tokens.
 
   Raises:
     ConfigError: If a number is out of bounds.
@@ -246,6 +256,8 @@ def _check_numbers(
       f'and at most {room}, so that both fit into model.max_seq_len={n_prompt + room}'
     )
   if not 0 <= temperature < float('inf'):
-    raise ConfigError(f'temperature: got {temperature!r}, expected at least 0')
+    raise ConfigError(
+      f'temperature: got {temperature!r}, expected a finite number of at least 0'
+    )
   if top_k is not None and top_k < 1:
-    raise ConfigError(f'top_k: got {top_k!r}, expected at least 1')
+    raise ConfigError(f'top_k: got {top_k!r}, expected at least 1 or None')

@@ -30,7 +30,10 @@ FIELDS_WITHOUT_EFFECT = (
   'router_correction_rate',
   'expert_backend',
 )
-"""Fields of training and execution. They do not change what a trained model computes."""
+"""Fields of `ModelConfig` that do not change what a trained model computes.
+
+They concern initialization, training or execution.
+"""
 
 PREFERRED_TYPES = ('llama', 'gpt2', 'qwen2', 'qwen3', 'mistral', 'gpt_neox')
 """Model types that are tried first, because most tools read them."""
@@ -53,7 +56,8 @@ def export_config(
     ConfigError: If no model type of the Hugging Face library `transformers` can express the
       model. The message has the nearest model type and the differences.
   """
-  # Keep the file of the checkpoint if it still describes the model.
+  # Keep the file of the checkpoint if it still describes the model. Otherwise collect, for the
+  # error message, the differences from this file and from the file of each model type.
   differences_by_name: dict[str, list[str]] = {}
   if pretrained is not None:
     differing = differences(cfg, pretrained)
@@ -61,7 +65,7 @@ def export_config(
       return dict(pretrained)
     differences_by_name['the config.json of the checkpoint'] = differing
 
-  # Otherwise take the first family whose file reads back as the model.
+  # Take the first model type whose config.json reads back as the model.
   for model_type in dict.fromkeys((*PREFERRED_TYPES, *model_types())):
     written = FAMILIES[model_type].write_config(cfg)
     if written is None:
@@ -74,8 +78,8 @@ def export_config(
   nearest = min(differences_by_name, key=lambda name: len(differences_by_name[name]))
   listed = ', '.join(differences_by_name[nearest][:_MAX_LISTED])
   raise ConfigError(
-    f'export: no model type of Hugging Face transformers matches this model; the nearest is '
-    f'{nearest}, which differs in: {listed}'
+    f'export: no model type of Hugging Face transformers can express this model; the nearest '
+    f'is {nearest} (got: value of this model, expected: value of {nearest}): {listed}'
   )
 
 
@@ -87,13 +91,15 @@ def differences(cfg: ModelConfig, config: Mapping[str, JSON]) -> list[str]:
     config: JSON object.
 
   Returns:
-    One text per field in which the models differ. Empty if they compute the same function.
+    `PATH: got X, expected Y` for each field in which the models differ. X is the value of `cfg`,
+    and Y that of `config`. Empty if both models compute the same function.
   """
   try:
     other = model_config(config, 'config')
   except ConfigError as error:
-    # A config that cannot be read counts as `_MAX_LISTED` + 1 differences, so that a readable
-    # config with fewer differences is the nearest.
+    # `export_config` takes the config with the fewest differences as the nearest. A config that
+    # cannot be read has `_MAX_LISTED` + 1 equal texts, so that a readable one with at most
+    # `_MAX_LISTED` differences is nearer.
     return [str(error).removeprefix('config: ')] * (_MAX_LISTED + 1)
 
   # Fields that do not change the function of the model may differ.

@@ -1,6 +1,7 @@
 """Reads a Hugging Face config.json as a `ModelConfig`.
 
-A file is read only if `ModelConfig` can express its model exactly. Any other file is an error.
+A file is read only if `ModelConfig` can express its model exactly. Any other file raises a
+`ConfigError`.
 """
 
 from __future__ import annotations
@@ -21,14 +22,16 @@ from lmhp.model.config import ModelConfig
 from lmhp.typing import JSON, PathLike
 
 MAX_BYTES = 4_000_000
-"""Largest accepted file. The largest config.json of the hub, with thousands of labels, is
-much smaller."""
+"""Largest accepted file. The largest config.json of the Hugging Face hub is much smaller."""
 
 MAX_NUMBER = 2**53
-"""Largest accepted whole number. A float does not represent all larger ones exactly."""
+"""Largest accepted absolute value of a whole number.
+
+A float represents every whole number up to this one exactly.
+"""
 
 MAX_DEPTH = 20
-"""Largest accepted number of nested levels of objects and lists."""
+"""Largest accepted number of nested levels. {"a": 1} has two levels: the object and the 1."""
 
 MAX_LAYERS = 100_000
 """Largest accepted number of layers, so that a list with one item per layer stays small."""
@@ -69,7 +72,7 @@ def read_json(path: epath.Path) -> dict[str, JSON]:
     n_bytes = path.stat().length
     if n_bytes > MAX_BYTES:
       raise ConfigError(
-        f'{path}: got {n_bytes} bytes, expected a config.json of at most {MAX_BYTES}'
+        f'{path}: got {n_bytes} bytes, expected at most {MAX_BYTES} bytes'
       )
     text = path.read_bytes()
   except ConfigError:
@@ -91,11 +94,13 @@ def parse(text: str | bytes, source: str) -> dict[str, JSON]:
       nested too deeply, or if a number is not finite or too large.
   """
 
-  # Long digits are refused before `int`, which takes quadratic time.
+  # A number of many digits is refused before `int`, which needs quadratic time for it. 2**53 has
+  # 16 digits, after a possible sign.
   def parse_int(digits: str) -> int:
     if len(digits) > 17 or abs(int(digits)) > MAX_NUMBER:
       raise ConfigError(
-        f'{source}: got the number {digits[:20]}..., expected at most {MAX_NUMBER}'
+        f'{source}: got a whole number that begins with {digits[:20]}, expected an absolute '
+        f'value of at most {MAX_NUMBER}'
       )
     return int(digits)
 
@@ -107,7 +112,7 @@ def parse(text: str | bytes, source: str) -> dict[str, JSON]:
       )
     return number
 
-  # `dict` would keep the last of two values of a key without an error.
+  # `json.loads` would keep the last value of a repeated key without an error.
   def make_object(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
     content = dict(pairs)
     if len(content) < len(pairs):
@@ -124,7 +129,7 @@ def parse(text: str | bytes, source: str) -> dict[str, JSON]:
       text,
       parse_int=parse_int,
       parse_float=parse_float,
-      parse_constant=parse_float,
+      parse_constant=parse_float,  # for NaN and Infinity
       object_pairs_hook=make_object,
     )
     is_too_deep = _depth(value) > MAX_DEPTH
@@ -134,7 +139,7 @@ def parse(text: str | bytes, source: str) -> dict[str, JSON]:
     raise ConfigError(f'{source}: not JSON: {error}') from None
   if is_too_deep:
     raise ConfigError(
-      f'{source}: nested too deeply, expected at most {MAX_DEPTH} levels of objects and lists'
+      f'{source}: nested too deeply, expected at most {MAX_DEPTH} nested levels'
     )
   if not isinstance(value, dict):
     raise ConfigError(f'{source}: got a {type(value).__name__}, expected a JSON object')
@@ -142,7 +147,10 @@ def parse(text: str | bytes, source: str) -> dict[str, JSON]:
 
 
 def _depth(value: object) -> int:
-  """Returns the number of nested levels, without recursion, so that any depth is safe."""
+  """Returns the number of nested levels of a JSON value. The value itself is the first level.
+
+  The function is not recursive, so any depth is safe.
+  """
   depth = 0
   # Go down one level of all branches at a time.
   level = [value]
@@ -166,10 +174,14 @@ def model_config(
 ) -> ModelConfig:
   """Returns the `ModelConfig` of a parsed config.json.
 
-  An absent key has the default of Hugging Face transformers. Each key sets a
-  field, or does not change what the model computes, or must have one of the few values that
-  `ModelConfig` can express. Any other key is an error, because it might change what the model
-  computes.
+  The key model_type selects a family (see `lmhp.hub.families`), which lists its keys:
+
+  - Some keys set fields of `ModelConfig`, such as hidden_size.
+  - Some keys have only one or a few accepted values, such as is_encoder_decoder (false).
+  - Some keys are ignored, because they do not change what the model computes.
+
+  A key that the family does not list raises an error, because it might change what the model
+  computes. An absent key has the default of Hugging Face transformers.
 
   Args:
     config: JSON object whose numbers are finite.
@@ -183,7 +195,11 @@ def model_config(
 
 
 def _read_model(reader: ConfigReader, model_type: JSON) -> ModelConfig:
-  """Returns the model of a JSON object, or of the object that is nested in it."""
+  """Returns the model of a JSON object.
+
+  A family with a `text_config_key` has its language model in a nested object, which is read
+  instead.
+  """
   known_types = model_types()
   if not isinstance(model_type, str) or model_type not in known_types:
     near = suggest(model_type, known_types)
@@ -192,20 +208,21 @@ def _read_model(reader: ConfigReader, model_type: JSON) -> ModelConfig:
     )
   family = FAMILIES[model_type]
 
-  # A model of text and images has its text model in a nested object.
+  # The default type of the nested object of gemma3 is gemma3_text.
   if family.text_config_key:
     key = family.text_config_key
     inner = reader.take_object(key) or ConfigReader({}, reader.source, f'{key}.')
     family.check_other_keys(reader)
     return _read_model(inner, inner.take('model_type', f'{model_type}_text', str))
 
-  # The table of the family gives most fields. Each converter adds further fields. It receives
-  # a model with the fields so far.
+  # The table of the family gives most fields. Each converter adds fields. It receives a
+  # `ModelConfig` that is built from the fields so far.
   table = family.read_table(reader)
   fields = table.values
   try:
     for converter in family.converters:
-      # The position encoding is 'none' until the table or a converter sets it.
+      # If no position encoding is set yet, use 'none'. The default of `ModelConfig` is 'rotary',
+      # which a model with an odd head size cannot have.
       cfg = _build_config({'position': 'none', **fields})
       fields |= converter.read(reader, cfg)
     family.check_other_keys(reader)
@@ -220,11 +237,11 @@ def _build_config(fields: ModelFields) -> ModelConfig:
 
   Checks that it has a vocabulary size, and at most `MAX_LAYERS` layers in each stack.
   """
-  # `ModelConfig` needs memory for each layer, so the depth is checked first.
+  # `ModelConfig` needs memory for each layer, so the number of layers is checked first.
   for name in ('n_layers', 'n_encoder_layers'):
-    depth = fields.get(name)
-    if isinstance(depth, (int, float)) and depth > MAX_LAYERS:
-      raise ConfigError(f'model.{name}: got {depth}, expected at most {MAX_LAYERS}')
+    number = fields.get(name)
+    if isinstance(number, (int, float)) and number > MAX_LAYERS:
+      raise ConfigError(f'model.{name}: got {number}, expected at most {MAX_LAYERS}')
 
   # `ModelConfig` checks the type of each value, which comes from a file.
   cfg = ModelConfig(**fields)  # pyright: ignore[reportArgumentType]
@@ -236,12 +253,16 @@ def _build_config(fields: ModelFields) -> ModelConfig:
 def _name_keys_of_file(
   message: str, reader: ConfigReader, key_of_field: Mapping[str, str]
 ) -> str:
-  """Returns an error message with keys of the file in place of fields of `ModelConfig`."""
-  # If a field does not come from a key of the file, its name is not replaced.
+  """Replaces fields of `ModelConfig` in an error message by the keys that set them.
+
+  For example, `model.d_model: got -1` becomes `FILE: hidden_size: got -1`. A field that no key
+  sets is not replaced.
+  """
   names = {f'model.{field}': reader.prefix + key for field, key in key_of_field.items()}
   converted = re.sub(
     r'model\.\w+', lambda match: names.get(match[0], match[0]), message
   )
+  # The message of a converter begins with the name of the file already.
   return (
     converted
     if converted.startswith(f'{reader.source}: ')

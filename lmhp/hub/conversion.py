@@ -19,10 +19,10 @@ _BUFFERS = (
   r'(.*\.)?(rotary_emb\.inv_freq|attn\.(masked_)?bias|attn\.attention\.(masked_)?bias|'
   r'attention\.(masked_)?bias|embed_positions\.weights|position_ids)'
 )
-"""Pattern for the names of tensors in older files that are constants, not parameters."""
+"""Pattern for the names of constants in older files, such as causal masks."""
 
 _MIN_FLOAT_BYTES = 2
-"""Size of the smallest accepted number. Quantized files have smaller ones."""
+"""Size of the smallest accepted number, in bytes. Quantized files have smaller numbers."""
 
 
 def params_from_tensors(
@@ -46,7 +46,7 @@ def params_from_tensors(
     Nested dict of arrays. A parameter whose tensors have several dtypes is float32.
 
   Raises:
-    ConfigError: If a tensor is missing, unknown or quantized, or if it has another shape.
+    ConfigError: If a tensor is missing, unknown or quantized, or if it has a wrong shape.
   """
   arrays = _with_full_names(arrays, [tensor.name for tensor in tensors])
   params: dict[str, np.ndarray] = {}
@@ -54,15 +54,15 @@ def params_from_tensors(
     values = _checked_values(tensor, arrays, source)
     for param_slice, part in zip(tensor.slices, tensor.split(values), strict=True):
       path = param_slice.param.path
-      # The first tensor of a parameter determines its dtype. A tensor of another dtype
-      # changes it to float32.
+      # The first tensor of a parameter determines the dtype of the parameter. A later tensor
+      # of another dtype changes it to float32.
       if path not in params:
         params[path] = np.empty(param_slice.param.shape, values.dtype)
       elif params[path].dtype != values.dtype:
         params[path] = params[path].astype(np.float32)
       param_slice.write(params[path], part)
 
-  # The remaining tensors must not hold parameters.
+  # All other tensors of the checkpoint must be buffers, ignored tensors, or copies.
   expected = {tensor.name for tensor in tensors}
   ignored = re.compile(f'{_BUFFERS}|{family.ignored_tensors}')
   others = {
@@ -80,14 +80,16 @@ def _checked_values(
   """Returns the array of a tensor, after a check of its shape and its dtype."""
   if tensor.name not in arrays:
     path = tensor.slices[0].param.path
-    raise ConfigError(f'{source}: no tensor {tensor.name}, expected it for {path}')
+    raise ConfigError(
+      f'{source}: no tensor {tensor.name}, expected it for the parameter {path}'
+    )
   values = arrays[tensor.name]
   if values.shape != tensor.shape:
     raise ConfigError(
       f'{source}: {tensor.name}: got the shape {list(values.shape)}, expected '
-      f'{list(tensor.shape)} by config.json'
+      f'{list(tensor.shape)}, which follows from config.json'
     )
-  # numpy has kind V for bfloat16.
+  # numpy has kind f for float16, float32 and float64, and V for bfloat16.
   if values.dtype.kind not in 'fV' or values.dtype.itemsize < _MIN_FLOAT_BYTES:
     raise ConfigError(
       f'{source}: {tensor.name}: got {values.dtype} numbers, expected float32, float16 or '
@@ -99,24 +101,24 @@ def _checked_values(
 def _with_full_names(
   arrays: Mapping[str, np.ndarray], names: Iterable[str]
 ) -> dict[str, np.ndarray]:
-  """Returns the arrays of a checkpoint under the names that the family has today.
+  """Returns the arrays of a checkpoint under the current names of its family.
 
-  The first files of BERT have gamma and beta for the weight and the bias of a normalization.
-  Some files leave out the first word of all names, such as wte.weight for
-  transformer.wte.weight.
+  There are two kinds of older names. The first files of BERT have gamma and beta for the weight
+  and the bias of a normalization. Some files leave out the first word of all names: wte.weight
+  instead of transformer.wte.weight.
 
   Args:
     arrays: {name: array of the checkpoint}.
-    names: Names that the family has.
+    names: Current names of the tensors.
   """
-  # Names of normalizations in the first files of BERT.
   renamed = {
     re.sub(r'\.gamma$', '.weight', re.sub(r'\.beta$', '.bias', name)): array
     for name, array in arrays.items()
   }
 
-  # The first word is missing if all names of the family begin with the same word, and no name
-  # of the file does.
+  # The first word is missing if all current names begin with it, and no name of the file does.
+  # Names of two words, such as lm_head.weight, never begin with it and do not count. If the head
+  # is tied, `names` lacks lm_head.weight, but a file may have it.
   full_names = {*names, 'lm_head.weight'}
   prefixes = {name.split('.')[0] + '.' for name in full_names if name.count('.') > 1}
   has_prefix = any(name.startswith(tuple(prefixes)) for name in renamed)
@@ -136,26 +138,25 @@ def _check_other_tensors(
   tied: Mapping[str, str],
   source: str,
 ) -> None:
-  """Checks the tensors that hold no parameters. They must be copies of other tensors.
+  """Checks that further tensors of a checkpoint are copies of the expected tensors.
 
   Args:
-    others: {name: array} of these tensors.
+    others: {name: array} of the further tensors.
     arrays: {name: array of the checkpoint}.
-    tied: {name of a copy: name of the tensor}.
+    tied: {name of a copy: name of the original}.
     source: Name of the checkpoint, for error messages.
 
   Raises:
-    ConfigError: If a tensor is no copy, or if a copy differs.
+    ConfigError: If a further tensor is no copy, or if it differs from the original.
   """
   for name, array in others.items():
     if name not in tied:
       raise ConfigError(f'{source}: {name}: unknown tensor for this model')
-    # A copy of a tied tensor must be equal to the original.
     original = arrays[tied[name]]
     if array.shape != original.shape or not np.array_equal(array, original):
       raise ConfigError(
-        f'{source}: {name}: got other numbers than {tied[name]}, expected the same ones, '
-        'since config.json ties them'
+        f'{source}: {name}: got an array that differs from {tied[name]}, expected an equal '
+        'one, since the two tensors are tied'
       )
 
 
@@ -171,7 +172,10 @@ def tensors_from_params(
   param_arrays = {path: np.asarray(array) for path, array in walk_arrays(params)}
   arrays = {}
   for tensor in tensors:
-    parts = [part.read(param_arrays[part.param.path]) for part in tensor.slices]
+    parts = [
+      param_slice.read(param_arrays[param_slice.param.path])
+      for param_slice in tensor.slices
+    ]
     arrays[tensor.name] = np.ascontiguousarray(tensor.join(parts))
   return arrays
 
@@ -180,7 +184,7 @@ def nest(arrays: Mapping[str, np.ndarray]) -> PyTree:
   """Returns a nested dict of arrays.
 
   Args:
-    arrays: {path: array}. The names of a path are joined by `/`.
+    arrays: {path: array}. A path consists of names that are joined by `/`.
 
   >>> nest({'a/b': 1, 'a/c': 2})
   {'a': {'b': 1, 'c': 2}}

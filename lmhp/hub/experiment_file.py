@@ -33,7 +33,7 @@ def get_config():
 '''
 
 MAX_SEQ_LEN = 512
-"""Longest sequence of the written experiment, in tokens, so that it fits a small machine."""
+"""Largest train.seq_len of the written experiment, in tokens. It fits a small machine."""
 
 _SKIPPED_KEYS = (
   'model.dtype',
@@ -42,7 +42,7 @@ _SKIPPED_KEYS = (
   'model.init',
   'model.init_scale',
 )
-"""Keys of execution and initialization, which a pretrained model does not determine."""
+"""Keys of execution and initialization. The written file leaves them at their defaults."""
 
 
 def experiment_text(name: str, path: str, cfg: ModelConfig, has_tokenizer: bool) -> str:
@@ -52,8 +52,8 @@ def experiment_text(name: str, path: str, cfg: ModelConfig, has_tokenizer: bool)
     name: Name of the model, for the docstring.
     path: Directory of the pretrained model.
     cfg: The model, from the config.json of the directory.
-    has_tokenizer: True if the directory has a tokenizer.json. Otherwise the experiment reads
-      bytes, whose ids may differ from the ids of the model's vocabulary.
+    has_tokenizer: True if the directory has a tokenizer.json. If False, the experiment uses the
+      tokenizer of bytes, whose ids are not those of the pretrained vocabulary.
   """
   lines = [
     f'  config.{path} = {value!r}'
@@ -61,7 +61,7 @@ def experiment_text(name: str, path: str, cfg: ModelConfig, has_tokenizer: bool)
     if path not in _SKIPPED_KEYS
   ]
   return _TEMPLATE.format(
-    # The name becomes a part of a docstring.
+    # The name stands in a docstring, which a quote or a backslash could break.
     name=name.replace('\\', '').replace('"', ''),
     model='\n'.join(lines),
     path=path,
@@ -71,18 +71,18 @@ def experiment_text(name: str, path: str, cfg: ModelConfig, has_tokenizer: bool)
 
 
 def import_pretrained(path: PathLike, output: PathLike | None = None) -> str:
-  """Reads all of a Hugging Face directory, and writes an experiment file that fine-tunes it.
+  """Writes an experiment file that fine-tunes the model of a Hugging Face directory.
 
   Args:
     path: Path of a directory with `config.json` and safetensors files.
-    output: Path of the experiment file, which must not exist. None is the name of the
-      directory with `.py`.
+    output: Path of the experiment file, which must not exist. None stands for `NAME.py` in the
+      current directory. NAME is the last part of `path`.
 
   Returns:
     The path of the experiment file.
 
   Raises:
-    ConfigError: If the directory cannot be read exactly, or the file exists.
+    ConfigError: If the model cannot be loaded exactly, or if the experiment file exists.
   """
   path = os.path.abspath(os.fspath(path))
   name = os.path.basename(path)
@@ -91,7 +91,7 @@ def import_pretrained(path: PathLike, output: PathLike | None = None) -> str:
     raise ConfigError(
       f'{output}: exists, expected the name of a new file (--output=FILE)'
     )
-  # Read the weights too, so that a broken checkpoint is refused now.
+  # Load the weights too, so that a damaged checkpoint raises an error now, not in training.
   model, _, tokenizer = load_pretrained(path)
   with open(output, 'x') as file:
     file.write(experiment_text(name, path, model.cfg, tokenizer is not None))

@@ -1,7 +1,7 @@
 """Loads and saves models as Hugging Face directories.
 
 A directory has a config.json, safetensors (one file or shards) and perhaps a tokenizer.json.
-Nothing in a directory is executed: neither pickle files nor code of a repository are read.
+Nothing in a directory is executed. Pickle files and Python code are not read.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def load_pretrained(
   cfg = model_config(config, str(directory / 'config.json'))
   family = FAMILIES[str(config['model_type'])]
   arrays = read_directory(directory)
-  # Without a tensor of the head, the embeddings are tied, whatever config.json holds.
+  # T5: a checkpoint without a tensor for the head has tied embeddings, whatever config.json has.
   if family.is_tied_without_head and not has_head(family, cfg, arrays):
     cfg = dataclasses.replace(cfg, tie_embeddings=True)
 
@@ -88,7 +88,8 @@ def save_pretrained(
     config: Content of config.json.
     params: Nested dict of arrays, in the form in which `load_pretrained` returns them.
     tokenizer: Tokenizer, which is saved if it has a tokenizer.json.
-    shard_bytes: Size of the largest file of tensors. A larger tensor is alone in its file.
+    shard_bytes: Largest size of a file of tensors, in bytes. A tensor that is larger than this
+      has a file that contains no other tensor.
 
   Raises:
     ConfigError: If lmhp cannot read `config`, if the parameters belong to another model, or
@@ -130,7 +131,9 @@ def save_pretrained(
 
 
 def is_pretrained(directory: PathLike) -> bool:
-  """Returns True if a directory has safetensors files and is not the directory of a run.
+  """Returns True if a directory has safetensors files, and is not the directory of a run.
+
+  The directory of a run contains a directory `checkpoints`.
 
   Args:
     directory: Path of a directory.
@@ -142,11 +145,11 @@ def is_pretrained(directory: PathLike) -> bool:
 
 def _check_shapes(model: Model, params: PyTree) -> None:
   """Checks that parameters have the paths and the shapes of a model."""
-  expected = {path: shape.shape for path, shape in walk_arrays(model.shapes)}
+  expected = {path: array.shape for path, array in walk_arrays(model.shapes)}
   received = {path: np.shape(array) for path, array in walk_arrays(params)}
   for path in sorted(expected.keys() | received.keys()):
     if expected.get(path) != received.get(path):
       raise ConfigError(
         f'params: {path}: got {received.get(path, "none")}, expected '
-        f'{expected.get(path, "none")} by config'
+        f'{expected.get(path, "none")}, as in the model of `config`'
       )

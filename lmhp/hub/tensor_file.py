@@ -7,8 +7,13 @@ tensors, because its readers copy each tensor into new memory. For a file of 1,0
 bfloat16, safetensors 0.8.0 takes 0.5 seconds and 1,024 MB of memory. `read_tensors` maps the
 same file into memory in 5 milliseconds, without a copy.
 
-A file consists of 8 bytes (length of the header, little-endian), the header, which is the JSON
-object {name: {dtype, shape, data_offsets}}, and the tensors, without gaps.
+A file consists of:
+
+1. 8 bytes: the length of the header in bytes, a little-endian whole number.
+2. The header: a JSON object {name: {dtype, shape, data_offsets}}.
+3. The values of the tensors, without gaps. data_offsets are the start and the end of a tensor in
+   this part, in bytes.
+
 Source: github.com/huggingface/safetensors, README, section "Format".
 """
 
@@ -56,17 +61,25 @@ INDEX = 'model.safetensors.index.json'
 PICKLES = ('pytorch_model.bin', 'pytorch_model.bin.index.json')
 
 MAX_INDEX_BYTES = 50_000_000
+"""Largest accepted file `INDEX`, in bytes."""
+
 SHARD_BYTES = 5_000_000_000
-"""Default size of the largest shard."""
+"""Default of the largest size of a shard, in bytes."""
 
 _SHARD_NAME = re.compile(r'[\w-][\w.-]*\.safetensors')
-"""Name of a file in the directory itself. It has no separators."""
+"""Accepted name of a shard. It has no `/`, so the shard is in the directory of the index."""
 
 MAX_DIMENSIONS = 8
+"""Largest accepted number of dimensions of a tensor."""
 
-_SIZE_BYTES = 8
+_HEADER_LENGTH_BYTES = 8
+"""Number of bytes at the start of a file that hold the length of the header."""
+
 _MAX_PRINTED = 200
+"""Longest quotation in an error message, in characters."""
+
 _ENTRY_KEYS = {'dtype', 'shape', 'data_offsets'}
+"""Keys of each tensor in a header."""
 
 
 # --- files --------------------------------------------------------------------------
@@ -98,7 +111,7 @@ def read_tensors(path: PathLike) -> dict[str, np.ndarray]:
 
 
 def _map_tensors(file: str, source: str) -> dict[str, np.ndarray]:
-  """Maps the tensors of a local file. `source` is its name in error messages."""
+  """Maps the tensors of a local file into memory. `source` is its name in error messages."""
   try:
     # Opening a file checks sizes, dtypes, shapes and offsets of all tensors against each
     # other and against the size of the file.
@@ -111,8 +124,9 @@ def _map_tensors(file: str, source: str) -> dict[str, np.ndarray]:
     ) from None
 
   # Read the header again, since the package does not return the offsets of the tensors.
-  header_end = _SIZE_BYTES + int(data[:_SIZE_BYTES].view('<u8')[0])
-  header = parse(data[_SIZE_BYTES:header_end].tobytes(), source)
+  header_start = _HEADER_LENGTH_BYTES
+  header_end = header_start + int(data[:header_start].view('<u8')[0])
+  header = parse(data[header_start:header_end].tobytes(), source)
   header.pop('__metadata__', None)
   buffer = data[header_end:]
 
@@ -124,8 +138,15 @@ def _map_tensors(file: str, source: str) -> dict[str, np.ndarray]:
 def _tensor_view(buffer: np.ndarray, name: str, entry: JSON, source: str) -> np.ndarray:
   """Returns a view of one tensor.
 
-  The package has already checked the entry. It accepts some entries that are refused here:
-  those with other keys, with dtypes that numpy lacks, or with too many dimensions.
+  The package `safetensors` has already checked the header. It accepts some entries that are
+  refused here: those with further keys, with dtypes that numpy lacks, or with more than
+  `MAX_DIMENSIONS` dimensions.
+
+  Args:
+    buffer: All bytes after the header.
+    name: Name of the tensor.
+    entry: Value of the tensor in the header.
+    source: Name of the file, for error messages.
   """
 
   def error(problem: str) -> ConfigError:
@@ -158,7 +179,7 @@ def _are_sizes(values: JSON) -> TypeGuard[list[int]]:
 
 
 def _one_line(error: Exception) -> str:
-  """Returns the message of an error in one line, cut to a limited length."""
+  """Returns the message of an error in one line of at most `_MAX_PRINTED` characters."""
   return ' '.join(str(error).split())[:_MAX_PRINTED]
 
 
@@ -170,7 +191,7 @@ def write_tensors(path: PathLike, tensors: Mapping[str, np.ndarray]) -> None:
     tensors: {name: array}. bfloat16 stays bfloat16.
   """
   contiguous = {name: np.asarray(array, order='C') for name, array in tensors.items()}
-  # transformers requires the format in the metadata.
+  # transformers 4 refuses a file without this metadata (pt is PyTorch).
   safetensors.numpy.save_file(contiguous, path, metadata={'format': 'pt'})
   with open(path, 'rb') as file:
     os.fsync(file.fileno())
@@ -233,7 +254,7 @@ def _read_index(path: epath.Path) -> dict[str, str]:
   weight_map = parse(path.read_bytes(), str(path)).get('weight_map')
 
   error = ConfigError(
-    f'{path}: weight_map: expected an object with the file name of each tensor'
+    f'{path}: weight_map: expected an object {{name of a tensor: name of its shard}}'
   )
   if not isinstance(weight_map, dict):
     raise error
@@ -241,7 +262,7 @@ def _read_index(path: epath.Path) -> dict[str, str]:
   for name, shard in weight_map.items():
     if not isinstance(shard, str):
       raise error
-    # The name comes from a file that is not trusted, and must not leave the directory.
+    # The index is not trusted. The name must not lead out of the directory.
     if not _SHARD_NAME.fullmatch(shard):
       raise ConfigError(
         f'{path}: weight_map: got {shard[:_MAX_PRINTED]!r}, expected the name of a '
@@ -259,7 +280,8 @@ def write_directory(
   Args:
     directory: Local directory, which exists.
     tensors: {name: array}.
-    shard_bytes: Size of the largest file. A larger tensor is alone in its file.
+    shard_bytes: Largest size of a file, in bytes. A tensor that is larger than this has a file
+      that contains no other tensor.
   """
   shards = _split(tensors, shard_bytes)
   if len(shards) == 1:
@@ -280,11 +302,11 @@ def write_directory(
 def _split(
   tensors: Mapping[str, np.ndarray], shard_bytes: int
 ) -> list[dict[str, np.ndarray]]:
-  """Divides tensors into shards, in order. There is at least one shard."""
+  """Returns the tensors of each shard, in order. There is at least one shard."""
   shards: list[dict[str, np.ndarray]] = [{}]
   n_free_bytes = shard_bytes
   for name, array in tensors.items():
-    # A tensor that is larger than a shard is alone in its shard.
+    # An empty shard takes any tensor, even one that is larger than `shard_bytes`.
     if array.nbytes > n_free_bytes and shards[-1]:
       shards.append({})
       n_free_bytes = shard_bytes

@@ -1,5 +1,9 @@
 """Layout of parameters in the tensors of a checkpoint.
 
+lmhp stacks the layers and experts of a parameter in one array, such as (N, E, I, O). A checkpoint
+has a separate tensor for each layer, and often for each expert or head. But one tensor may
+contain several parameters, such as query, key and value.
+
 Dimensions in this file: I inputs and O outputs of a weight, K head size, E experts, N layers.
 lmhp stores a weight as (I, O), most checkpoints store it as (O, I).
 """
@@ -17,14 +21,16 @@ from lmhp.params import Param
 
 @dataclasses.dataclass(frozen=True)
 class ParamSlice:
-  """Part of a parameter: the values of one layer, of one expert, or of one head.
+  """Part of a parameter that one tensor contains, such as the query weight of one layer.
 
   Attributes:
     param: The parameter, with all layers.
     layer: Index on N. None if the parameter is not stacked over layers.
-    head: Index among `n_heads`. None for all heads together.
-    n_heads: Number of parts into which `head` divides the parameter.
-    expert: Index on E. None for all experts together, or if there are no experts.
+    head: Index of the head, if each head has its own tensor. None for all heads together.
+    n_heads: Number of heads into which one layer of the parameter is divided equally. 1 if `head`
+      is None.
+    expert: Index on E, if each expert has its own tensor. None for all experts together, or if
+      there are no experts.
   """
 
   param: Param
@@ -35,18 +41,19 @@ class ParamSlice:
 
   @property
   def has_all_experts(self) -> bool:
-    """True for all experts together. Checkpoints store them as lmhp does, (E, I, O)."""
+    """True if the slice has all experts. A checkpoint stores them as lmhp does, as (E, I, O)."""
+    # `copy_axes` are the axes that number separate matrices: layers if stacked, and experts.
     has_experts = len(self.param.copy_axes) > int(self.param.is_stacked)
     return has_experts and self.expert is None
 
   @property
   def shape(self) -> tuple[int, ...]:
-    """Shape in a checkpoint.
+    """Shape of the slice in a checkpoint.
 
-    A weight is (O, I). Tables, and tensors of all experts, have the shape that they have in
-    lmhp. Everything else is flat.
+    A weight is (O, I). A table, or all experts together, has the same shape as in lmhp.
+    Everything else (biases and scales) is flat.
     """
-    # A slice of one layer or one expert has no axis for it.
+    # A slice of one layer has no axis N, and a slice of one expert has no axis E.
     n_indexed = int(self.param.is_stacked) + int(self.expert is not None)
     inner_shape = self.param.shape[n_indexed:]
     if self.has_all_experts or self.param.role == 'table':
@@ -56,11 +63,11 @@ class ParamSlice:
     return (math.prod(inner_shape) // self.n_heads,)
 
   def write(self, array: np.ndarray, values: np.ndarray) -> None:
-    """Copies values into the array of the parameter.
+    """Copies the values of the slice into the array of the parameter.
 
     Args:
-      array: Array of the parameter, with all layers.
-      values: Values of the slice, in the shape that a checkpoint has.
+      array: Array of the parameter, with all layers. It is changed.
+      values: Values of the slice, of shape `self.shape`.
     """
     part = self._part_of(array)
     if self.param.role == 'weight' and not self.has_all_experts:
@@ -87,7 +94,7 @@ class ParamSlice:
     return part.reshape(self.shape)
 
   def _part_of(self, array: np.ndarray) -> np.ndarray:
-    """Returns the view of one layer and one expert."""
+    """Returns the view of the layer and the expert of the slice."""
     if self.layer is not None:
       array = array[self.layer]
     if self.expert is not None:
@@ -101,13 +108,15 @@ class CheckpointTensor:
 
   Attributes:
     name: Name in the checkpoint.
-    slices: Slices of parameters, in the order in which the tensor contains them.
-    n_groups: Number of groups that each contain rows of every slice. 1 if all rows of the
-      first slice precede those of the second.
-    is_transposed: True if a weight is stored as (I, O), as GPT-2 does.
-    n_vector_heads: Number of heads if a vector is stored as (heads, K). 0 if it is flat.
-    is_interleaved: For all experts together: True if the columns of the slices alternate.
-      False if all columns of the first slice precede those of the second.
+    slices: Slices of parameters, in the order in which the tensor contains them, such as
+      (query, key, value).
+    n_groups: Number of groups of rows. Each group has rows of all slices: some of the query, then
+      some of the key, then some of the value. 1 if all rows of the query precede those of the key.
+    is_transposed: True if a weight is stored as (I, O), as in GPT-2. False for (O, I).
+    n_vector_heads: Number of heads if a vector, such as a scale, is stored as (heads, K). 0 if it
+      is stored flat.
+    is_interleaved: Order of columns in a tensor of all experts. True if the columns of the slices
+      (gate, up) alternate. False if all columns of gate precede those of up.
   """
 
   name: str
@@ -124,7 +133,7 @@ class CheckpointTensor:
   @property
   def shape(self) -> tuple[int, ...]:
     """Shape in the checkpoint."""
-    # A tensor of all experts is divided along its last axis, and others along their
+    # Slices of all experts are joined along the last axis. Other slices are joined along the
     # rows.
     first_shape = self.slices[0].shape
     if self._has_all_experts:
@@ -151,13 +160,14 @@ class CheckpointTensor:
     if self._has_all_experts:
       return np.split(values, n_slices, axis=-1)
 
-    # Bring the rows of the slices to the first axis.
+    # Make the rows of the slices the first axis.
     if self.n_vector_heads:
       values = values.reshape(-1)
     elif self.is_transposed:
       values = values.T
 
-    # Each group has its share of the rows of every slice.
+    # Divide the rows into groups, and each group into the rows of the slices. All groups have
+    # the same number of rows of the query, for example.
     grouped = values.reshape(self.n_groups, -1, *values.shape[1:])
     n_rows_of_group = [part.shape[0] // self.n_groups for part in self.slices]
     parts = np.split(grouped, np.cumsum(n_rows_of_group)[:-1], axis=1)

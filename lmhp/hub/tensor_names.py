@@ -23,17 +23,17 @@ _SUFFIXES = {
   'table': 'weight',
   'bias': 'bias',
   'sinks': '',
-  'correction': '',  # bias of the router's scores that balances the experts
+  'correction': '',  # correction of the router's scores, which balances the experts
 }
-"""{last name of a path: last name of a tensor}.
+"""{last name of a parameter's path: suffix of its tensor}.
 
-Empty for a parameter whose tensor has no suffix. Its whole path is then used as a module.
+If a tensor has no suffix, the complete path of its parameter counts as a module.
 """
 
 
 @dataclasses.dataclass(frozen=True)
 class Segment:
-  """Consecutive layers that lmhp stacks. Their parameters have the same names and shapes.
+  """Consecutive layers whose parameters lmhp stacks, because they have equal names and shapes.
 
   Attributes:
     stack: 'encoder' or 'decoder'.
@@ -61,14 +61,13 @@ def checkpoint_tensors(
     shapes: Nested dict of the parameters, or of their shapes.
 
   Raises:
-    ConfigError: If the family declares no tensor names, or if it has no name for one of the
-      parameters.
+    ConfigError: If the family has no tensor names, or if it has none for one of the parameters.
   """
   names = family.names_of(cfg)
   if not names:
     raise ConfigError(
-      f'{family.model_type}: got a family whose config.json can be read, but whose weights '
-      'cannot be read yet'
+      f'{family.model_type}: got a family without tensor_names, whose config.json can be read '
+      'but whose weights cannot, expected a family with tensor_names'
     )
   table = _TensorTable(family, cfg, shapes)
   tensors = []
@@ -95,7 +94,7 @@ def has_head(
 def tied_names(family: CheckpointFamily, cfg: ModelConfig) -> dict[str, str]:
   """Returns {name under which a checkpoint may repeat a tensor: name of the tensor}.
 
-  If embeddings are tied, the matrix of the head may repeat the embedding.
+  If `cfg` ties the embeddings, the tensor of the head may repeat the embedding.
 
   Args:
     family: Family of the checkpoint.
@@ -128,21 +127,21 @@ class _TensorTable:
       self._modules.setdefault(module, {})[last_name] = param
 
   def take_row(self, modules: str, tensor_name: str) -> Iterator[CheckpointTensor]:
-    """Yields the tensors of one row of names, and marks their parameters as taken.
+    """Yields the tensors of one row, and removes their parameters from the table.
 
     Args:
       modules: Modules of one tensor, separated by spaces, or the path of one parameter.
-      tensor_name: Name in the checkpoint.
+      tensor_name: Name in the checkpoint, with placeholders such as `{i}`.
     """
-    # The row may name one parameter, such as output/bias.
+    # A row may be for one parameter, such as output/bias.
     module, _, last_name = modules.rpartition('/')
     if last_name in self._modules.get(module, {}):
       param = self._modules[module].pop(last_name)
       yield from self._tensors([param], tensor_name, _NO_SEGMENT)
       return
 
-    # Otherwise it names modules, which may be in several segments.
-    # A name that begins with a dot is below the layer.
+    # Other rows are for modules, which may be in several segments. A module that a segment lacks,
+    # such as one of the other stack, is skipped. A leading dot stands for the name of a layer.
     if tensor_name.startswith('.'):
       tensor_name = self._family.layer_name + tensor_name
     for segment in self._segments:
@@ -165,17 +164,19 @@ class _TensorTable:
     for module, params in self._modules.items():
       if params:
         raise ConfigError(
-          f'{self._family.model_type}: got a model with {module}, which no checkpoint of '
-          'this family has'
+          f'{self._family.model_type}: got a model with the parameters {module}, expected only '
+          'parameters that a checkpoint of this family has'
         )
 
   def _tensors(
     self, params: Sequence[Param], name: str, segment: Segment
   ) -> Iterator[CheckpointTensor]:
-    """Yields the tensors of one name.
+    """Yields the tensors of one row: one for each layer {i}, each expert {e} or each head {h}.
 
-    There is one tensor for each value of its placeholders: {i} is the layer, {e} the expert and
-    {h} the head.
+    Args:
+      params: Parameters that each tensor contains, in order, such as query, key and value.
+      name: Name of the tensors with placeholders.
+      segment: Segment of the parameters.
     """
     template = self._template(params)
     first = params[0]
@@ -201,7 +202,7 @@ class _TensorTable:
         yield dataclasses.replace(template, name=layer_name, slices=tuple(slices))
 
   def _template(self, params: Sequence[Param]) -> CheckpointTensor:
-    """Returns a tensor without name and slices, with the layout of these parameters."""
+    """Returns a tensor with the layout that these parameters have, without name and slices."""
     first = params[0]
     n_groups = 1
     if 'attention/key_up' in first.path:
@@ -209,21 +210,22 @@ class _TensorTable:
       n_groups = self._cfg.n_heads
     elif self._family.has_grouped_qkv and 'attention/query' in first.path:
       n_groups = self._cfg.n_kv_heads
+    # The head is stored as (O, I), even if the matrices of layers are transposed.
     is_layer_matrix = first.role == 'weight' and first.kind != 'output'
     return CheckpointTensor(
       name='',
       slices=(),
       n_groups=n_groups,
       is_transposed=self._family.has_transposed_weights and is_layer_matrix,
-      # Heads of a scale that is stored as (heads, K), not as a flat vector.
+      # The scale of a norm of each head is stored as (heads, K), unless its name has {h}.
       n_vector_heads=self._n_norm_heads(first),
       is_interleaved=self._family.has_interleaved_gates,
     )
 
   def _n_norm_heads(self, param: Param) -> int:
-    """Returns the number of heads of a query or key norm with one scale per head.
+    """Returns the number of heads of a query or key norm that has a separate scale per head.
 
-    0 for any other parameter.
+    Returns 0 for any other parameter.
     """
     is_head_norm = param.path.endswith(('query_norm/scale', 'key_norm/scale'))
     if self._cfg.qk_norm != 'each_head' or not is_head_norm:
@@ -232,7 +234,7 @@ class _TensorTable:
 
 
 def _segments(cfg: ModelConfig) -> list[Segment]:
-  """Returns all segments of a model, after the one for parameters outside the layers."""
+  """Returns `_NO_SEGMENT`, and then all segments of a model."""
   stacks = {cfg.architecture: cfg}
   if cfg.is_encoder_decoder:
     stacks = {'encoder': cfg.encoder, 'decoder': cfg}
@@ -244,16 +246,17 @@ def _segments(cfg: ModelConfig) -> list[Segment]:
 
 
 def _with_suffix(module_name: str, last_name: str, param: Param) -> str:
-  """Returns the name of a tensor.
+  """Returns the complete name of a tensor.
 
   Args:
-    module_name: Name of the module in the checkpoint.
+    module_name: Name of the module in the checkpoint, with placeholders.
     last_name: Last name of the parameter's path.
     param: The parameter.
   """
   suffix = _SUFFIXES[last_name]
   has_all_experts = ParamSlice(param, 0).has_all_experts and '{e}' not in module_name
   if has_all_experts and '/experts/' in param.path:
-    # If one tensor holds all experts, the suffix is empty for a weight, and `_bias` for a bias.
+    # A tensor of all experts has no suffix for a weight, and the suffix `_bias` for a bias. The
+    # condition on the path excludes other stacked matrices, such as those of the heads of RG-LRU.
     return module_name + {'kernel': '', 'bias': '_bias'}[last_name]
   return f'{module_name}.{suffix}' if suffix else module_name

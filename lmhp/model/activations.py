@@ -1,4 +1,4 @@
-"""Functions of the activations: a lookup by name, and the functions that jax lacks."""
+"""Activations: a lookup by name, and the functions that lmhp defines itself."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def activation_function(name: str) -> Activation:
 
 
 def gelu(x: jax.Array) -> jax.Array:
-  """Returns x times the normal distribution function of x.
+  """Returns x times the cumulative distribution function of the standard normal at x.
 
-  `jax.nn.gelu` computes it with `erfc`, which takes three passes over the array. `erf` takes
-  one.
+  `jax.nn.gelu(x, approximate=False)` uses `erfc`, which takes three passes over the array. `erf`
+  takes one.
 
   Source: arXiv:1606.08415.
   """
@@ -46,7 +46,7 @@ def quick_gelu(x: jax.Array) -> jax.Array:
 
 
 def relu_squared(x: jax.Array) -> jax.Array:
-  """Returns the square of the positive part.
+  """Returns max(x, 0)^2.
 
   Source: arXiv:2109.08668 section 3.2.
   """

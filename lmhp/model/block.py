@@ -20,9 +20,9 @@ from lmhp.typing import PyTree
 
 
 class MixerLayer(Protocol):
-  """The interface of a mixer's flax module.
+  """The interface of the flax module of a token mixer.
 
-  Its class is called with the config and the module's name: `Layer(cfg, name=name)`.
+  The class of the module is called as `Layer(cfg, name=name)`.
   """
 
   def __call__(
@@ -36,23 +36,23 @@ class MixerLayer(Protocol):
 
     Args:
       x_BLD: (B, L, D) float32, new tokens.
-      flags: Properties of this layer.
-      inputs: Inputs that all layers share.
-      cache: Arrays that `MixerSpec.cache_arrays` describes, with the batch axis first. None
-        while no cache is used.
+      flags: Properties of this layer, such as local attention.
+      inputs: Inputs that all layers share, such as masks.
+      cache: Arrays that `MixerSpec.cache_arrays` describes, such as keys and values, with the
+        batch axis first. None while no cache is used.
 
     Returns:
-      (B, L, D) float32, and the cache with the new tokens. None if there was no cache.
+      (B, L, D) float32, and the cache with the new tokens, or None if `cache` is None.
     """
     ...
 
 
 def mixer_layer(cfg: ModelConfig, name: str) -> MixerLayer:
-  """Returns the flax module of a mixer. Its parameters have the path of its name.
+  """Returns the flax module of a mixer. Its parameters lie under the name of the mixer.
 
   Args:
     cfg: Config of the model.
-    name: Name of the mixer.
+    name: Name of the mixer, such as 'attention'.
   """
   return import_object(mixer_spec(cfg, name).layer)(cfg, name=name)
 
@@ -60,7 +60,8 @@ def mixer_layer(cfg: ModelConfig, name: str) -> MixerLayer:
 class VaryingFlags(NamedTuple):
   """Flags of the N layers of one scan, as arrays with a first axis N.
 
-  A flag that is None has one value for all these layers, which is an attribute of `Block`.
+  A flag that has the same value in all these layers is None here. Its value is then an
+  attribute of `Block`.
 
   Attributes:
     number: (N,) int32, number of each layer, from 0.
@@ -78,8 +79,8 @@ class BlockCache(NamedTuple):
 
   Attributes:
     mixer: Cache of the token mixer. None while no cache is used.
-    cross_attention: Keys and values of the encoder's tokens, each (B, M, G, K). None without
-      an encoder.
+    cross_attention: Keys and values of the M tokens of the encoder, each (B, M, G, K). None
+      without an encoder.
   """
 
   mixer: PyTree = None
@@ -89,23 +90,25 @@ class BlockCache(NamedTuple):
 class Block(nn.Module):
   """One layer: a token mixer, attention to an encoder if there is one, and feed-forward.
 
-  Each part f has a normalization n. `model.norm_placement` sets its place:
+  Each of these parts, f, has a normalization n, or two in a sandwich. `model.norm_placement`
+  sets their places:
 
-    pre: x + f(n x)
-    post: n(x + f x)
-    sandwich: x + n f(n x)
-    output: x + n f x
+    pre: x + f(n(x))
+    post: n(x + f(x))
+    sandwich: x + n2(f(n1(x)))
+    output: x + n(f(x))
 
-  In a parallel block the mixer and the feed-forward part read the same x, and both results
-  are added to it.
+  In a parallel block (`model.parallel_residual`), the mixer and the feed-forward part read the
+  same x, and both results are added to x.
 
   Attributes:
-    cfg: Structure of the model.
-    local: True if all layers of the scan have local attention. It is read if
-      `VaryingFlags.local` is None.
-    uses_positions: True if all layers of the scan use positions. It is read if
-      `VaryingFlags.uses_positions` is None.
-    spec: Properties of the layer on which its parameters depend.
+    cfg: Config of the model. Its traced numbers may be missing (see `lmhp.hypers`).
+    local: True if all layers of the scan have local attention, False if all have global
+      attention. Read only if `VaryingFlags.local` is None.
+    uses_positions: True if all layers of the scan use positions, False if none does. Read
+      only if `VaryingFlags.uses_positions` is None.
+    spec: Properties that decide which parameters the layer has: its token mixer, its first
+      normalization, and whether it has experts.
   """
 
   cfg: ModelConfig
@@ -124,13 +127,13 @@ class Block(nn.Module):
 
     Args:
       x_BLD: (B, L, D) float32, residual stream.
-      flags_and_cache: Flags and cache of this layer. Without a cache, its fields are None.
-      inputs: Inputs that all layers share.
+      flags_and_cache: Flags of this layer, without the axis N, and its cache. If no cache is
+        used, the fields of the cache are None.
+      inputs: Inputs that all layers share, such as masks.
 
     Returns:
-      The residual stream after the layer, (B, L, D) float32. Then a pair: the cache with the
-      new tokens, whose fields are None without a cache, and the routing statistics of the
-      experts.
+      The residual stream after the layer, (B, L, D) float32, and a pair: the cache with the new
+      tokens, and the routing statistics of the experts, which are empty without experts.
     """
     cfg = self.cfg
     varying, cache = flags_and_cache
@@ -140,13 +143,14 @@ class Block(nn.Module):
       uses_positions = varying.uses_positions
     flags = LayerFlags(varying.number, local, uses_positions)
 
-    # Token mixer.
+    # Token mixer. The names of its normalizations start with 'attention' for any mixer.
     h_BLD = x_BLD
     if self.spec.attention_norm:
       h_BLD = self._norm('attention_input_norm', x_BLD, 'pre', 'sandwich')
     mixer = mixer_layer(cfg, self.spec.mixer)
     mixed_BLD, mixer_cache = mixer(h_BLD, flags, inputs, cache.mixer)
     # In a parallel block, both parts read the residual stream before either is added to it.
+    # With a shared normalization, the feed-forward part reads `h_BLD` as the mixer does.
     if cfg.parallel_residual and not cfg.shared_norm:
       h_BLD = self._norm('feed_forward_input_norm', x_BLD, 'pre', 'sandwich')
     x_BLD = x_BLD + self._branch_output('attention', mixed_BLD, flags, inputs)
@@ -185,11 +189,12 @@ class Block(nn.Module):
   def _branch_output(
     self, part: str, x_BLD: jax.Array, flags: LayerFlags, inputs: LayerInputs
   ) -> jax.Array:
-    """Normalizes the output of a part if its placement says so, drops it out, scales it."""
+    """Applies the output normalization, dropout and scale of a part, if the config has them."""
     cfg = self.cfg
     x_BLD = self._norm(f'{part}_output_norm', x_BLD, 'sandwich', 'output')
     if cfg.residual_dropout != 0 and inputs.key is not None:
-      # The draw depends on the name of the part and on the number of the layer.
+      # Each part of each layer draws its own mask. The key is made of the name of the part and
+      # the number of the layer.
       part_key = named_key(inputs.key, f'residual_dropout/{part}')
       key = jax.random.fold_in(part_key, flags.number)
       x_BLD = dropout(x_BLD, inputs.hypers['residual_dropout'], key)

@@ -39,7 +39,7 @@ def norm_size(cfg: ModelConfig, width: int, bias: bool = True) -> int:
   Args:
     cfg: Config of the model.
     width: Size of the normalized axis.
-    bias: If False, the normalization has no bias, even if the config has it.
+    bias: If False, the normalization has no bias, even if `model.norm_bias` is True.
   """
   return width * (cfg.norm_affine + (cfg.norm_bias and bias))
 
@@ -48,21 +48,24 @@ def norm_size(cfg: ModelConfig, width: int, bias: bool = True) -> int:
 
 
 def feed_forward_parameters(cfg: ModelConfig, width: int) -> int:
-  """Returns the parameters of a feed-forward part with a hidden size of `width`."""
+  """Returns the number of parameters of a feed-forward part with hidden size `width`."""
   up = parameter_count(cfg.d_model, width, cfg.feed_forward_bias)
   down = parameter_count(width, cfg.d_model, cfg.feed_forward_bias)
+  # A gate has the shape of `up`.
   return (1 + cfg.gated) * up + down
 
 
 def feed_forward_parameter_counts(cfg: ModelConfig, has_experts: bool) -> Counter[str]:
-  """Returns the parameters of a feed-forward part or of experts and their router, by kind.
+  """Returns {kind: number of parameters} of the feed-forward part or the experts of one layer.
 
-  The correction of the router is not trained by gradients, so it is not counted.
+  The router of experts is included, except its correction (`model.router_correction`), because
+  it is not trained by gradients.
   """
   if not has_experts:
     return Counter(feed_forward=feed_forward_parameters(cfg, cfg.d_ff))
   router = parameter_count(cfg.d_model, cfg.n_experts, cfg.router_bias)
   routed = cfg.n_experts * feed_forward_parameters(cfg, cfg.d_ff_expert)
+  # The shared experts are one feed-forward part of their joint hidden size.
   shared = 0
   if cfg.n_shared_experts:
     shared = feed_forward_parameters(cfg, cfg.n_shared_experts * cfg.d_ff_expert)
@@ -70,7 +73,7 @@ def feed_forward_parameter_counts(cfg: ModelConfig, has_experts: bool) -> Counte
 
 
 def feed_forward_flops(cfg: ModelConfig, has_experts: bool) -> Counter[str]:
-  """Returns the forward FLOPs of the matrix products by kind, for one token.
+  """Returns {kind: forward FLOPs} of the matrix products of one layer, for one token.
 
   With experts, the products are those of the router, of the experts of the token and of the
   shared experts.
@@ -80,6 +83,7 @@ def feed_forward_flops(cfg: ModelConfig, has_experts: bool) -> Counter[str]:
   if has_experts:
     width = (cfg.experts_per_token + cfg.n_shared_experts) * cfg.d_ff_expert
     router = matmul_flops(cfg.d_model, cfg.n_experts)
+  # `up`, `down`, and `gate` if there is one.
   return Counter(
     feed_forward=router + (2 + cfg.gated) * matmul_flops(cfg.d_model, width)
   )

@@ -21,7 +21,7 @@ from lmhp.model.projection import Projection
 
 
 class Embedding(nn.Module):
-  """Looks up rows of a table, scales them, and projects them to d_model if it is factorized.
+  """Looks up the rows of tokens, projects them if the embedding is factorized, and scales them.
 
   Source of the factorization: arXiv:1909.11942 section 3.1.
   """
@@ -40,8 +40,8 @@ class Embedding(nn.Module):
   def __call__(self, tokens_BL: Array) -> jax.Array:
     """Returns the embedding of tokens, float32.
 
-    The shape is (B, L, D), or (B, L, X) if the network applies `project` to a sum with other
-    embeddings.
+    The shape is (B, L, D). If `model.embedding_projection` is 'sum', it is (B, L, X), and the
+    network calls `project` after it has added the embeddings of positions and token types.
     """
     cfg = self.cfg
     # A checkpoint may store the table in bfloat16.
@@ -54,7 +54,7 @@ class Embedding(nn.Module):
 
 
 class TokenTypes(nn.Module):
-  """Adds a row of a table for the type of each token: sentence A or B.
+  """Adds to each token a learned vector of its type: sentence A or B.
 
   Source: arXiv:1810.04805 section 3.
   """
@@ -63,7 +63,10 @@ class TokenTypes(nn.Module):
 
   @nn.compact
   def __call__(self, x_BLX: jax.Array, types_BL: Array | None) -> jax.Array:
-    """Returns (B, L, X) float32. If `types_BL` is None, all tokens have type 0."""
+    """Returns (B, L, X) float32, with X = `cfg.table_width`.
+
+    If `types_BL` is None, all tokens have type 0.
+    """
     cfg = self.cfg
     table = self.param(
       'table', nn.initializers.zeros_init(), (cfg.token_types, cfg.table_width)
@@ -74,7 +77,7 @@ class TokenTypes(nn.Module):
 
 
 class Positional(nn.Module):
-  """Adds a row for the position of each token: learned, or sines and cosines.
+  """Adds to each token a vector of its position: learned, or sines and cosines.
 
   Source: arXiv:1706.03762 section 3.5.
   """
@@ -82,29 +85,32 @@ class Positional(nn.Module):
   cfg: ModelConfig
 
   @nn.compact
-  def __call__(self, x_BLD: jax.Array, positions_BL: Array) -> jax.Array:
-    """Returns (B, L, D) float32. The batch size of `positions_BL` may be 1."""
+  def __call__(self, x_BLX: jax.Array, positions_BL: Array) -> jax.Array:
+    """Returns (B, L, X) float32, with X = `cfg.table_width`.
+
+    The batch size of `positions_BL` may be 1.
+    """
     cfg = self.cfg
     rows_BL = positions_BL + cfg.position_offset
     if cfg.position == 'learned':
       table = self.param(
         'table', nn.initializers.zeros_init(), (cfg.n_table_positions, cfg.table_width)
       )
-      added_BLD = table[rows_BL]
+      added_BLX = table[rows_BL]
     else:
-      added_BLD = sinusoids(rows_BL, cfg.table_width)
-    return x_BLD + jnp.broadcast_to(added_BLD, x_BLD.shape)
+      added_BLX = sinusoids(rows_BL, cfg.table_width)
+    return x_BLX + jnp.broadcast_to(added_BLX, x_BLX.shape)
 
 
 def sinusoids(positions_BL: Array, width: int) -> jax.Array:
-  """Returns sinusoidal embeddings of positions, (B, L, D) float32.
+  """Returns sinusoidal embeddings of positions, (B, L, width) float32.
 
-  The sines are the first half of D and the cosines the second, as in tensor2tensor. The
-  wavelengths are a geometric sequence from 2 pi to 20,000 pi.
+  The first half of the last axis are sines, and the second half are cosines, as in
+  tensor2tensor. The wavelengths are a geometric sequence from 2 pi to 20,000 pi.
 
   Args:
     positions_BL: (B, L) int32.
-    width: D, an even number.
+    width: Size of the last axis, an even number.
   """
   # frequency_i = 10000 ** (-i / (n_waves - 1))
   n_waves = width // 2
@@ -115,20 +121,23 @@ def sinusoids(positions_BL: Array, width: int) -> jax.Array:
 
 
 def parameter_counts(cfg: ModelConfig) -> Counter[str]:
-  """Returns the parameters of the tables of tokens, token types and positions by kind.
+  """Returns {kind: number of parameters} of the embedding.
 
-  A factorized embedding has two projections: one to d_model, and one back to the width of
-  the table before the head. The transform of the head replaces the latter (ALBERT). T5 has
-  one table of biases for each stack.
+  These are the tables of tokens, token types and positions, and the projections of a
+  factorized embedding: one to d_model, and one back to the width of the table before the
+  head. With `model.head_transform`, the transform of the head takes the place of the second
+  projection (ALBERT), and is counted with the head. T5 has one table of biases for the
+  encoder, and one for the decoder.
   """
   embedding = cfg.vocab_size * cfg.embedding_dim + cfg.token_types * cfg.table_width
   # Projections of a factorized embedding.
   if cfg.is_factorized:
     n_projections = 1 if cfg.head_transform else 2
     embedding += n_projections * cfg.embedding_dim * cfg.d_model
+    # The projection of a sum has a bias.
     if cfg.embedding_projection == 'sum':
       embedding += cfg.d_model
-  # The learned table has no rows for other kinds of positions.
+  # The number of rows is 0 unless positions are learned.
   positional = cfg.n_table_positions * cfg.table_width
   if cfg.position == 't5':
     n_stacks = 2 if cfg.is_encoder_decoder else 1
@@ -137,13 +146,14 @@ def parameter_counts(cfg: ModelConfig) -> Counter[str]:
 
 
 def weight_flops(cfg: ModelConfig) -> Counter[str]:
-  """Returns the forward FLOPs of the projections by kind, for one token.
+  """Returns {kind: forward FLOPs} of the projections of the embedding, for one token.
 
   A lookup has no FLOPs.
   """
   if not cfg.is_factorized:
     return Counter(embedding=0)
-  # The encoder and the decoder each project their tokens. The head projects once more.
+  # The encoder and the decoder each project their tokens. The head projects once more, unless
+  # its transform does so.
   n_stacks = 2 if cfg.is_encoder_decoder else 1
   n_projections = n_stacks + (0 if cfg.head_transform else 1)
   return Counter(embedding=n_projections * matmul_flops(cfg.embedding_dim, cfg.d_model))

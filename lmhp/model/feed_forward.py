@@ -18,17 +18,19 @@ from lmhp.model.projection import Projection, project
 def input_activation(
   activation: str, gated: bool, clip: float | None, offset: float
 ) -> Callable[[list[jax.Array]], jax.Array]:
-  """Returns the function from the outputs of `up`, or `gate` and `up`, to the input of `down`.
+  """Returns the function between the first linear maps of a feed-forward part and `down`.
 
-  Without a gate it is act(up). With a gate it is act(gate) * (up + offset). Equal arguments
-  give the same function object, so that programs of equal structure are compiled once.
+  The function takes the outputs of the maps as a list. Without a gate, the list is [up], and
+  the result is act(up). With a gate, the list is [gate, up], and the result is
+  act(gate) * (up + offset). Equal arguments give the same function object, so that programs of
+  equal structure are compiled once.
 
   Args:
-    activation: One of `lmhp.model.activations.ACTIVATIONS`.
+    activation: Name of the activation, `model.activation`.
     gated: True if there is a gate.
-    clip: Upper bound of the gate, and of the absolute value of up, both applied first. None
-      stands for no bound. gpt-oss: 7.
-    offset: Number added to up. gpt-oss: 1.
+    clip: With a gate, upper bound of gate and of the absolute value of up, applied before the
+      activation. None stands for no bound. gpt-oss: 7.
+    offset: With a gate, number added to up. gpt-oss: 1.
   """
 
   def activate(inputs: list[jax.Array]) -> jax.Array:
@@ -51,7 +53,7 @@ class FeedForward(nn.Module):
   """Computes down(act(up x)), or down(act(gate x) * up x) if it is gated.
 
   Attributes:
-    cfg: Structure of the model.
+    cfg: Config of the model.
     width: Hidden size. None stands for `cfg.d_ff`.
 
   Source: arXiv:1706.03762 section 3.3. The gate: arXiv:2002.05202.
@@ -71,7 +73,8 @@ class FeedForward(nn.Module):
       for name in names
     ]
     down = Projection(cfg, (width,), (cfg.d_model,), cfg.feed_forward_bias, name='down')
-    # Flax has to create the parameters outside of the function that is checkpointed.
+    # Flax has to create the parameters of `down` outside of the function that `jax.checkpoint`
+    # transforms.
     down.matrix()
 
     activate = input_activation(
@@ -81,6 +84,6 @@ class FeedForward(nn.Module):
     def finish(inputs_BLF: list[jax.Array]) -> jax.Array:
       return down(activate(inputs_BLF))
 
-    # The backward pass keeps the inputs of the activation only. Its output is cheap to
-    # compute again.
+    # The backward pass keeps only the inputs of the activation. The output of the activation is
+    # cheap to compute again. Layers run inside a scan, for which JAX advises prevent_cse=False.
     return jax.checkpoint(finish, prevent_cse=False)(project(x_BLD, projections))

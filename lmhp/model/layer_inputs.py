@@ -1,4 +1,4 @@
-"""Inputs of layers besides the residual stream: shared inputs, and the flags of each layer."""
+"""Inputs of layers besides the residual stream: flags of each layer, and shared inputs."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ ModelHypers: TypeAlias = Mapping[str, jax.Array]
 class LayerFlags(NamedTuple):
   """Properties of one layer.
 
-  The properties that differ between the layers of one scan are arrays, the others bools.
+  A property that differs between the layers of one scan is a traced array of one element. A
+  property that is the same in all of them is a bool.
 
   Attributes:
-    number: Number of the layer, int32, from 0. It is part of the names of its dropout draws.
+    number: Number of the layer, int32, from 0. The PRNG keys of its dropout depend on it.
     local: True if the layer has local attention.
     uses_positions: True if the layer uses positions.
   """
@@ -40,7 +41,7 @@ def choose(flag: jax.Array | bool, if_true: T, if_false: T) -> T:
   """Returns one of two arrays, or trees of arrays, of the same shapes.
 
   Args:
-    flag: A bool, or an array of the program with one element.
+    flag: A Python bool, or a traced bool array of one element.
     if_true: Result if the flag is True.
     if_false: Result if the flag is False.
   """
@@ -54,9 +55,9 @@ class LayerInputs(NamedTuple):
 
   Attributes:
     masks: Masks of layers with global and with local attention.
-    rotary_global: Rotation angles of layers with global attention. None without rotary
-      positions.
-    rotary_local: Rotation angles of layers with local attention. None without rotary
+    rotary_global: Cosines and sines of the rotation angles, for layers with global attention.
+      None without rotary positions.
+    rotary_local: Cosines and sines for layers with local attention. None without rotary
       positions.
     bias_1HLM: (1, H, L, M) float32, added to the attention logits (ALiBi, T5). None if there
       is none.
@@ -69,8 +70,9 @@ class LayerInputs(NamedTuple):
       without an encoder.
     temperature_BL11: (B, L, 1, 1) float32, factor on the queries of layers without
       positions. None if there is none.
-    document_start_BL: (B, L) bool, True for the first token of a document. Recurrent layers
-      forget their state there. None if a sequence is one document.
+    document_start_BL: (B, L) bool, True for the first token of each document except at the
+      start of the sequence. Recurrent layers reset their state at this token. None if a
+      sequence is one document, or if all layers are attention.
   """
 
   masks: AttentionMasks
@@ -98,10 +100,11 @@ class LayerInputs(NamedTuple):
 
 
 class EncoderOutput(NamedTuple):
-  """Encoder outputs to which a decoder attends.
+  """Output of the encoder, to which a decoder attends.
 
   Attributes:
-    features_BMD: (B, M, D) float32. None if the cache holds keys and values of the tokens.
+    features_BMD: (B, M, D) float32. None if the cache holds the keys and values of the
+      encoder's tokens.
     mask_BM: (B, M) bool, False for padding.
   """
 
@@ -113,11 +116,12 @@ class StackInputs(NamedTuple):
   """Inputs of a stack of layers besides the residual stream, for one batch.
 
   Attributes:
-    batch: Batch.
+    batch: Batch. Its segments and prefix lengths are read.
     positions: Positions of the new tokens.
     hypers: Traced numbers of the section `model`.
     key: PRNG key of the step. None if nothing is random.
-    encoder: Encoder outputs to which the stack attends. None if there is no encoder.
+    encoder: Output of the encoder to which the stack attends. None for a stack without
+      cross-attention.
   """
 
   batch: Batch
@@ -133,9 +137,9 @@ def compute_layer_inputs(
   """Returns the inputs that all layers of a stack share.
 
   Args:
-    cfg: Structure of the model.
+    cfg: Config of the model.
     inputs: Inputs of the stack.
-    relative_bias_1HLM: (1, H, L, M) float32, T5's bias. None if positions are not T5's.
+    relative_bias_1HLM: (1, H, L, M) float32, T5's bias. None unless `model.position` is 't5'.
   """
   # Masks and rotation angles of layers with global and with local attention.
   positions = inputs.positions
@@ -149,7 +153,7 @@ def compute_layer_inputs(
       cfg.n_heads, positions.distance_LM, cfg.alibi_scale, not cfg.is_causal
     )
 
-  # Output of the encoder. All tokens of the decoder have the same mask.
+  # Output of the encoder. All tokens of the decoder attend to the same tokens of the encoder.
   encoder = inputs.encoder
   encoder_mask_BLM = None if encoder is None else encoder.mask_BM[:, None, None]
 
@@ -171,7 +175,7 @@ def compute_layer_inputs(
 def _rotary_tables(
   cfg: ModelConfig, positions: TokenPositions
 ) -> tuple[RotaryTable | None, RotaryTable | None]:
-  """Returns the rotation angles of layers with global and with local attention."""
+  """Returns the tables of layers with global and with local attention, in this order."""
   if cfg.position != 'rotary':
     return None, None
   rotary_global = rotary_table(cfg, False, positions.in_document_BL, positions.n_keys)
@@ -188,16 +192,17 @@ def _temperature(cfg: ModelConfig, positions: TokenPositions) -> jax.Array | Non
   """
   if not cfg.attention_temperature:
     return None
-  # temperature = 1 + attention_temperature * log(1 + floor((position + 1) / floor_tokens))
+  # temperature =
+  #   1 + attention_temperature * log(1 + floor((position + 1) / temperature_floor))
   n_floors = jnp.floor((positions.in_document_BL + 1) / cfg.temperature_floor)
   temperature_BL = 1 + cfg.attention_temperature * jnp.log1p(n_floors)
   return temperature_BL[..., None, None]
 
 
 def _document_starts(cfg: ModelConfig, batch: Batch) -> jax.Array | None:
-  """Returns (B, L) bool, True for the first token of a document but the sequence's first."""
+  """Returns `LayerInputs.document_start_BL`."""
   if not cfg.has_other_mixers or batch.segments is None:
     return None
-  # The predecessor of the first token is that token, so the start of a sequence is not marked.
+  # 'edge' makes the first token its own predecessor, so the start of a sequence is not marked.
   previous_BL = jnp.pad(batch.segments, ((0, 0), (1, 0)), mode='edge')[:, :-1]
   return batch.segments != previous_BL

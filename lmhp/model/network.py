@@ -23,10 +23,11 @@ class Cache(NamedTuple):
   """Arrays that the model keeps between tokens while it decodes.
 
   Attributes:
-    segments: Caches of the layers, by segment.
+    segments: {name of a segment: caches of its layers}. A segment is a run of neighbouring
+      layers whose parameters have the same names and shapes.
     length: Number of tokens in the cache, int32.
-    encoder_mask_BM: (B, M) bool, False for padding of the encoder's tokens. None without an
-      encoder.
+    encoder_mask_BM: (B, M) bool, True for tokens of the encoder, False for its padding. None
+      without an encoder.
   """
 
   segments: SegmentCaches
@@ -39,8 +40,9 @@ class Features(NamedTuple):
 
   Attributes:
     x_BLD: (B, L, D) float32, features.
-    aux: Routing statistics of the segments that have experts.
-    cache: Cache with the new tokens. None if there was no cache.
+    aux: Routing statistics (such as the load of each expert) of the segments that have
+      experts.
+    cache: Cache that also holds the new tokens. None if there was no cache.
   """
 
   x_BLD: jax.Array
@@ -86,12 +88,13 @@ class Network(nn.Module):
 
     Args:
       batch: Batch. With a cache, its tokens follow those in the cache.
-      hypers: Traced numbers of the section `model`.
-      key: PRNG key of the step. If None, nothing is random.
+      hypers: Traced numbers of the section `model`, such as dropout rates.
+      key: PRNG key of the step. If None, there is no dropout.
       cache: Cache, or None.
     """
-    # Output of the encoder.
     cfg = self.cfg
+
+    # Output of the encoder.
     encoder = None
     encoder_aux: RoutingStatistics = {}
     if cfg.is_encoder_decoder:
@@ -110,7 +113,7 @@ class Network(nn.Module):
     output = stack(x_BLD, inputs, None if cache is None else cache.segments)
     x_BLD = self.final_norm(output.x_BLD) if cfg.final_norm else output.x_BLD
 
-    # Cache of all tokens up to now.
+    # Cache of the earlier tokens and the new ones.
     new_cache = None
     if cache is not None and output.caches is not None:
       encoder_mask_BM = None if encoder is None else encoder.mask_BM
@@ -126,10 +129,11 @@ class Network(nn.Module):
   ) -> tuple[EncoderOutput, RoutingStatistics]:
     """Returns the output of the encoder, and its routing statistics.
 
-    If the cache holds the keys of the encoder's tokens, only the mask is returned.
+    With a cache, only the first batch has encoder tokens. For later batches, the cache holds the
+    keys and values of these tokens, so the output has only their mask, and no features.
 
     Raises:
-      ValueError: If there are neither tokens of the encoder nor a cache.
+      ValueError: If the batch has no encoder tokens, and the cache does not hold them either.
     """
     tokens_BM = batch.encoder_tokens
     if tokens_BM is None:
@@ -140,7 +144,8 @@ class Network(nn.Module):
       return EncoderOutput(None, cache.encoder_mask_BM), {}
     key = None if key is None else named_key(key, 'encoder')
 
-    # Padding is a document by itself, which no other token attends to.
+    # `Batch.segments` numbers documents, and a token attends only within its document. Padding is
+    # document 0 here, and all other tokens are document 1.
     mask_BM = jnp.ones(tokens_BM.shape, bool)
     segments_BM = None
     if batch.encoder_weights is not None:
@@ -163,9 +168,8 @@ class Network(nn.Module):
     hypers: ModelHypers,
     key: jax.Array | None,
   ) -> jax.Array:
-    """Returns the sum of token, type and position embeddings, normalized and dropped out."""
+    """Returns the sum of token, type and position embeddings after norm and dropout."""
     cfg = self.cfg
-    # Tokens, types and positions.
     x = self.embedding(batch.tokens)
     if cfg.token_types:
       x = self.token_types(x, batch.token_types)
@@ -173,10 +177,11 @@ class Network(nn.Module):
       x = self.positional(x, positions_BL)
     if cfg.embedding_norm:
       x = self.embedding_norm(x)
-    # Dropout is left out of a program in which it is zero.
+    # The rate in `cfg` is 0 if the program has no dropout. Otherwise, `cfg` may hold a
+    # placeholder, and the rate is in `hypers`.
     if cfg.embedding_dropout != 0 and key is not None:
       x = dropout(x, hypers['embedding_dropout'], named_key(key, 'embedding_dropout'))
-    # A narrow sum is projected to d_model.
+    # ALBERT: the sum has the width of the table, and is projected to d_model.
     if cfg.embedding_projection == 'sum':
       x = self.embedding.project(x)
     return x
@@ -193,6 +198,13 @@ class Network(nn.Module):
 def _token_positions(
   batch: Batch, start: jax.Array | int, n_keys: int
 ) -> TokenPositions:
+  """Returns the positions of the tokens of a batch.
+
+  Args:
+    batch: Batch. If it has no positions, its tokens follow those in the cache.
+    start: Number of tokens that the cache holds already.
+    n_keys: Number of keys to which a token may attend, those in the cache included.
+  """
   positions_BL = batch.positions
   if positions_BL is None:
     positions_BL = (start + jnp.arange(batch.tokens.shape[1]))[None]
@@ -200,12 +212,13 @@ def _token_positions(
 
 
 def _cache_length(cfg: ModelConfig, cache: Cache, length: int) -> int:
-  """Returns the largest number of tokens whose keys fit in a cache.
+  """Returns the number of tokens for which a cache has space.
 
-  The number is `length` if no layer is an attention.
+  Only the cache of an attention has an axis of tokens. Without attention layers, the result
+  is `length`, the number of new tokens.
   """
   for i, (first, _) in enumerate(cfg.segments):
     if cfg.mixers[first] == 'attention':
-      # The axes of the keys are N, B, M, G and K.
+      # The axes of an array of this cache are N, B, M and further ones.
       return cache.segments[f'segment_{i}'].mixer[0].shape[2]
   return length

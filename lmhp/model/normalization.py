@@ -17,7 +17,11 @@ from lmhp.model.counts import norm_size
 from lmhp.model.projection import custom_gradient
 
 Saved: TypeAlias = tuple[jax.Array, jax.Array, jax.Array, jax.Array]
-"""Input (..., D), its mean (..., 1), the inverse of its deviation (..., 1), scale (D,)."""
+"""Arrays saved for the backward pass, as (input, mean, inverse, scale).
+
+The shapes are (..., D), (..., 1), (..., 1) and (D,). inverse is 1 / sqrt(variance + eps). For
+rmsnorm, the mean is 0, so the variance is the mean square.
+"""
 
 
 def normalize(x: jax.Array, kind: str, eps: float) -> jax.Array:
@@ -29,27 +33,29 @@ def normalize(x: jax.Array, kind: str, eps: float) -> jax.Array:
   Args:
     x: (..., D) float32.
     kind: 'layernorm' or 'rmsnorm'.
-    eps: Number added to the variance or to the mean square.
+    eps: Number added to the variance (layernorm) or to the mean square (rmsnorm).
 
   Source: arXiv:1607.06450 equation 3; arXiv:1910.07467 equation 4.
   """
   return scaled_normalize(x, jnp.ones(x.shape[-1], x.dtype), kind, eps)
 
 
-# `custom_gradient` is `jax.custom_vjp` with the type of the result.
+# `custom_gradient` is `jax.custom_vjp`, but keeps the type of the result. Arguments 2 and 3
+# (`kind` and `eps`) are not arrays.
 @custom_gradient(static_argnums=(2, 3))
 def scaled_normalize(
   x: jax.Array, scale_D: jax.Array, kind: str, eps: float
 ) -> jax.Array:
   """Returns `normalize(x, kind, eps) * scale_D`.
 
-  For the backward pass, the input and two numbers for each row are saved, but not the output.
+  To use less memory, the normalized array is not saved for the backward pass. It is computed again
+  from the input, the mean and 1 / sqrt(variance + eps).
 
   Args:
     x: (..., D) float32.
     scale_D: (D,) float32.
     kind: 'layernorm' or 'rmsnorm'.
-    eps: Number added to the variance or to the mean square.
+    eps: Number added to the variance (layernorm) or to the mean square (rmsnorm).
   """
   return _scaled_forward(x, scale_D, kind, eps)[0]
 
@@ -74,12 +80,13 @@ def _scaled_backward(
 ) -> tuple[jax.Array, jax.Array]:
   """Returns the gradients of the input and of the scale.
 
-  With y the normalized input and h = g * scale:
+  With g the gradient of the output, y the normalized input, and h = g * scale:
 
     dx = (h - y mean(h y) - mean(h)) / sqrt(variance + eps)
     dscale = sum(g y)
 
-  mean(h) is absent for rmsnorm.
+  Means are over the last axis, the sum is over all other axes. For rmsnorm, dx has no term
+  mean(h).
   """
   x, mean, inverse, scale_D = saved
   y = (x - mean) * inverse
@@ -95,14 +102,17 @@ scaled_normalize.defvjp(_scaled_forward, _scaled_backward)
 
 
 class Normalization(nn.Module):
-  """A normalization with a learned scale and bias, if the config has them.
+  """A layer normalization or root-mean-square normalization of the last axis.
+
+  It has a learned scale if `cfg.norm_affine`, and a learned bias if `cfg.norm_bias`.
 
   Attributes:
     cfg: Config of the model.
     width: Size of the last axis.
-    groups: Number of equal parts of the last axis. Each part is normalized separately.
-    bias: If False, there is no bias, even if the config has it.
-    eps: Number added to the variance. None stands for `cfg.norm_eps`.
+    groups: Number of equal parts of the last axis (such as heads). Each part is normalized
+      separately.
+    bias: If False, there is no bias, even if `cfg.norm_bias`.
+    eps: Number added to the variance or mean square. None stands for `cfg.norm_eps`.
   """
 
   cfg: ModelConfig
@@ -118,8 +128,9 @@ class Normalization(nn.Module):
     eps = cfg.norm_eps if self.eps is None else self.eps
     scale = jnp.ones(self.width, x.dtype)
     if cfg.norm_affine:
-      # The initial scale is 0 with the unit offset, and 1 without it (see `init_param` in
-      # `lmhp.model.transformer`).
+      # With `norm_unit_offset` (Gemma), the parameter starts at 0, and 1 is added to it here.
+      # Without it, the parameter starts at 1. `lmhp.model.transformer.init_param` sets these
+      # initial values, and replaces the zeros below.
       scale = self.param('scale', nn.initializers.zeros_init(), (self.width,))
       scale = scale + float(cfg.norm_unit_offset)
 
@@ -142,7 +153,9 @@ class Normalization(nn.Module):
 def block_norms(cfg: ModelConfig) -> int:
   """Returns the number of normalizations of width d_model in one block.
 
-  A normalization before the attention to an encoder is not included.
+  Each of the two parts of a block (token mixer and feed-forward) has one, or two in a sandwich
+  block (before and after the part). With `shared_norm`, both parts share one. Those of a
+  cross-attention are not included.
   """
   return (4 if cfg.norm_placement == 'sandwich' else 2) - cfg.shared_norm
 
@@ -150,13 +163,14 @@ def block_norms(cfg: ModelConfig) -> int:
 def parameter_counts(cfg: ModelConfig) -> Counter[str]:
   """Returns the number of parameters of each kind in the norms of the residual stream.
 
-  The normalizations inside the attention (of queries and keys) and inside mixers are counted
-  there.
+  The normalization of the embedding is included. Three others are counted elsewhere: those of
+  queries and keys with the attention, those inside other token mixers with the mixers, and that of
+  the head with the head.
   """
   n_norms = _stack_norms(cfg, cfg.n_layers)
   if cfg.is_encoder_decoder:
     n_norms += _stack_norms(cfg, cfg.n_encoder_layers)
-    # Each layer of the decoder also has the norms of its attention to the encoder.
+    # Each layer of the decoder also has the norms of its cross-attention.
     n_cross = 2 if cfg.norm_placement == 'sandwich' else 1
     n_norms += n_cross * (1 if cfg.share_layers else cfg.n_layers)
   embedding = cfg.embedding_norm * norm_size(cfg, cfg.table_width)
@@ -164,7 +178,8 @@ def parameter_counts(cfg: ModelConfig) -> Counter[str]:
 
 
 def _stack_norms(cfg: ModelConfig, n_layers: int) -> int:
-  """Returns the number of normalizations of one stack, with the one at its end."""
+  """Returns the number of normalizations of one stack, the final one included."""
   n_distinct = 1 if cfg.share_layers else n_layers
+  # ModernBERT: the first layer has no normalization before its attention.
   n_absent = 0 if cfg.first_attention_norm else 1
   return n_distinct * block_norms(cfg) + cfg.final_norm - n_absent

@@ -28,9 +28,12 @@ def soft_cap(x: jax.Array, limit: float | None) -> jax.Array:
 class Output(nn.Module):
   """Computes logits from features.
 
-  Features are first projected or transformed to the width of the table, if the config has
-  such a step. They are multiplied by the embedding table or by a kernel. A bias, a scale and
-  a cap follow.
+  The steps are:
+
+  1. The features get the width of the embedding table: by a transform (BERT: linear map,
+     activation, normalization) if `head_transform`, or by a projection if the table is narrower.
+  2. The product with the embedding table if `tie_embeddings`, otherwise with a kernel.
+  3. A bias, a factor and a cap, if the config has them.
   """
 
   cfg: ModelConfig
@@ -41,14 +44,15 @@ class Output(nn.Module):
 
     Args:
       x_BLD: (..., D) float32, features.
-      table_VX: (V, X) float32, embedding table. A head that is not tied ignores it.
+      table_VX: (V, X) float32, embedding table. It is read only if `tie_embeddings`.
     """
     cfg = self.cfg
     x_BLX = self._to_table_width(x_BLD)
 
-    # The product treats all tokens as rows of one matrix, (T, X).
+    # All T tokens of the batch are the rows of one matrix, (T, X).
     x_TX = x_BLX.reshape(-1, cfg.embedding_dim)
     if cfg.tie_embeddings:
+      # x @ table^T: True transposes the table.
       logits_TV = product(x_TX, table_VX, True, cfg.dtype)
     else:
       kernel_XV = self.param(
@@ -81,7 +85,8 @@ class Output(nn.Module):
 def parameter_counts(cfg: ModelConfig) -> Counter[str]:
   """Returns the parameters of the head by kind.
 
-  A tied head has no matrix. The projection of a factorized head counts as embedding.
+  A tied head has no matrix of its own. The projection to the width of a narrow embedding table
+  is not included, because it counts as embedding.
   """
   kernel = 0 if cfg.tie_embeddings else cfg.embedding_dim * cfg.vocab_size
   counts = Counter(output=kernel + cfg.head_bias * cfg.vocab_size)
@@ -96,7 +101,8 @@ def parameter_counts(cfg: ModelConfig) -> Counter[str]:
 def weight_flops(cfg: ModelConfig) -> Counter[str]:
   """Returns the forward FLOPs of the head's matrix products by kind, for one token.
 
-  A tied head costs as much as one with its own matrix.
+  A tied head costs as much as one with its own matrix. The projection to the width of a narrow
+  embedding table is not included, because it counts as embedding.
   """
   flops = matmul_flops(cfg.embedding_dim, cfg.vocab_size)
   if cfg.head_transform:

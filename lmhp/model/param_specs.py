@@ -1,8 +1,13 @@
-"""Specifications of the parameters of the parts that every model has.
+"""Specifications of the parameters of the network, without those of most token mixers.
 
-The entry of a token mixer has the specifications of its parameters
-(`lmhp.model.mixers.registry.MixerSpec.params`). This file imports
-no jax.
+They are the rows of the table of parameters (see `lmhp.params`): a path with wildcards, a kind, a
+role and axes. The attention is here. Every other token mixer has the specifications in its own
+entry (`lmhp.model.mixers.registry.MixerSpec.params`).
+
+Letters of axes besides those of `lmhp.model`: T token types, C width of a latent, P rotating
+coordinates of a head (in this file, coordinates and not pairs).
+
+This file imports no jax.
 """
 
 from __future__ import annotations
@@ -11,7 +16,7 @@ from lmhp.params import ParamSpec, linear_specs, norm_specs, register_params
 
 register_params(
   (
-    # Embedding and positions.
+    # Embedding and positions. In the axes of a table, D is its width, even if it is below d_model.
     ParamSpec('embedding/table', 'embedding', 'table', 'V D'),
     *linear_specs('embedding/project', 'embedding', 'X > D'),
     ParamSpec('token_types/table', 'embedding', 'table', 'T D'),
@@ -25,7 +30,7 @@ register_params(
     *norm_specs('**/attention/query_norm', 'Q'),
     *norm_specs('**/attention/key_norm', 'Q'),
     ParamSpec('**/attention/sinks', 'attention', 'bias', 'H'),
-    # Attention of a decoder to an encoder.
+    # Cross-attention of a decoder to an encoder.
     *linear_specs('**/cross_attention/query', 'attention', 'D > H K'),
     *linear_specs('**/cross_attention/key', 'attention', 'D > G K'),
     *linear_specs('**/cross_attention/value', 'attention', 'D > G K'),
@@ -42,7 +47,8 @@ register_params(
     *linear_specs('**/attention/key_rotary', 'attention', 'D > P'),
     ParamSpec('**/attention/key_up/kernel', 'attention', 'weight', 'C > H K'),
     ParamSpec('**/attention/value_up/kernel', 'attention', 'weight', 'C > H K'),
-    # Feed-forward, and experts with their router.
+    # Feed-forward part, router, experts, and the shared experts that process all tokens.
+    # 'E | D > F' is a D x F matrix for each expert.
     *linear_specs('**/feed_forward/gate', 'feed_forward', 'D > F'),
     *linear_specs('**/feed_forward/up', 'feed_forward', 'D > F'),
     *linear_specs('**/feed_forward/down', 'feed_forward', 'F > D', residual=True),
@@ -67,7 +73,8 @@ register_params(
     *norm_specs('embedding_norm', 'D'),
     *norm_specs('final_norm', 'D'),
     *norm_specs('encoder_final_norm', 'D'),
-    # Head.
+    # Head. The projection to the width of the embedding table counts as embedding. In the last
+    # row, D is this width.
     ParamSpec('output/project/kernel', 'embedding', 'weight', 'D > X'),
     *linear_specs('output/transform', 'output', 'D > X'),
     *norm_specs('output/transform_norm', 'X'),

@@ -1,7 +1,7 @@
 """Matrix products with hand-written gradients, and `Projection`, the linear map.
 
-The operands of a product have the compute dtype, forward and backward. Sums are in float32,
-and so are all arrays that flow between the parts of the network.
+The operands of a product have the compute dtype, forward and backward. Products accumulate in
+float32. All inputs and outputs of a module are float32, too.
 
 Gradients are written by hand for two reasons. First, autodiff would multiply a float32
 gradient with a bfloat16 operand, and no processor has a fast product for that. Second, XLA on
@@ -10,6 +10,8 @@ bfloat16 directly) needs a left operand that is row-major in memory and is contr
 its last axis. The gradient of a weight, x^T g, becomes such a product only if x^T is copied
 first. `row_major` forces this copy. Without it, XLA rewrites `x.T @ g` as a product that is
 contracted over the first axis of x, which takes the slow routine.
+
+Dimension key of the products: T rows (such as the tokens of a batch), I inputs, O outputs.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from lmhp.model.config import ModelConfig
 
 T = TypeVar('T')
 Pair: TypeAlias = tuple[jax.Array, jax.Array]
+"""The two operands of a product, or their gradients."""
 
 
 def custom_gradient(
@@ -40,7 +43,8 @@ def custom_gradient(
   """
 
   def decorate(function: Callable[..., T]) -> jax.custom_vjp[T]:
-    # jax declares a second type of result, for a mode that is off by default.
+    # jax declares a union of two result types. The second belongs to a mode that is off by
+    # default.
     vjp = jax.custom_vjp(function, nondiff_argnums=static_argnums)
     return vjp  # pyright: ignore[reportReturnType]
 
@@ -51,7 +55,7 @@ def custom_gradient(
 
 
 def on_cpu() -> bool:
-  """Returns True if programs are compiled for CPU, where layouts are fixed by hand."""
+  """Returns True if programs are compiled for CPU. Only there, this file sets memory layouts."""
   return jax.default_backend() == 'cpu'
 
 
@@ -68,9 +72,10 @@ def row_major(x: jax.Array) -> jax.Array:
 def pack(x: jax.Array) -> jax.Array:
   """Returns the bits of a bfloat16 array as uint16, for arrays saved for the backward pass.
 
-  In a scan over layers, XLA on CPU writes a slice of a bfloat16 array by converting the
-  whole array to float32 and back. It writes a slice of a uint16 array directly. An array of
-  another type, or on another device, is returned unchanged.
+  A scan over layers saves the arrays of each layer as one slice of a larger array. For bfloat16,
+  XLA on CPU converts the whole larger array to float32 and back to write one slice. For
+  uint16, it writes the slice directly. An array of another type, or on another device, is
+  returned unchanged.
   """
   if on_cpu() and x.dtype == jnp.bfloat16:
     return jax.lax.bitcast_convert_type(x, jnp.uint16)
@@ -89,8 +94,8 @@ def matmul(a: jax.Array, b: jax.Array, transpose_b: bool = False) -> jax.Array:
 
   Args:
     a: (..., T, I).
-    b: (..., I, O), or (..., O, I) if transposed. It has the leading axes of `a`.
-    transpose_b: True if b is transposed.
+    b: (..., I, O), or (..., O, I) if `transpose_b`. The leading axes are those of `a`.
+    transpose_b: If True, the product is `a @ b^T`. If False, it is `a @ b`.
 
   Returns:
     (..., T, O) float32.
@@ -113,12 +118,12 @@ def _transpose(x: jax.Array) -> jax.Array:
 
 @custom_gradient(static_argnums=(2, 3))
 def product(a: jax.Array, b: jax.Array, transpose_b: bool, dtype: str) -> jax.Array:
-  """Returns the batched product of two arrays.
+  """Returns `a @ b`, or `a @ b^T`, batched over the leading axes.
 
   Args:
     a: (..., T, I) float32.
-    b: (..., I, O) float32, or (..., O, I) if transposed.
-    transpose_b: True if b is transposed.
+    b: (..., I, O) float32, or (..., O, I) if `transpose_b`.
+    transpose_b: If True, the product is `a @ b^T`. If False, it is `a @ b`.
     dtype: Data type of the operands, 'float32' or 'bfloat16'.
 
   Returns:
@@ -136,7 +141,10 @@ def _product_forward(
 
 
 def _product_backward(transpose_b: bool, dtype: str, saved: Pair, g: jax.Array) -> Pair:
-  """Returns da = g b^T and db = a^T g, or da = g b and db = g^T a if b is transposed."""
+  """Returns the gradients of a and b, from the gradient g of the product.
+
+  For a b: da = g b^T, db = a^T g. For a b^T: da = g b, db = g^T a.
+  """
   a = unpack(saved[0])
   b = unpack(saved[1])
   g = g.astype(dtype)
@@ -150,9 +158,9 @@ product.defvjp(_product_forward, _product_backward)
 
 @custom_gradient(static_argnums=(2,))
 def softmax_product(logits_TI: jax.Array, b_IO: jax.Array, dtype: str) -> jax.Array:
-  """Returns `softmax(logits) @ b`, batched.
+  """Returns `softmax(logits) @ b`, batched over the leading axes.
 
-  For the backward pass, the weights are saved in the compute dtype, but not the logits.
+  For the backward pass, softmax(logits) is saved in the compute dtype, but not the logits.
 
   Args:
     logits_TI: (..., T, I) float32.
@@ -176,9 +184,9 @@ def _softmax_product_forward(
 
 
 def _softmax_product_backward(dtype: str, saved: Pair, g_TO: jax.Array) -> Pair:
-  """Returns dlogits = p (dp - sum(p dp)), where dp = g b^T, and db = p^T g.
+  """Returns the gradients of the logits and of b, from the gradient g of the result.
 
-  p are the weights, the softmax of the logits.
+  With p = softmax(logits) and dp = g b^T: dlogits = p (dp - sum(p dp)), db = p^T g.
   """
   weights_TI = unpack(saved[0])
   b_IO = unpack(saved[1])
@@ -193,20 +201,20 @@ def _softmax_product_backward(dtype: str, saved: Pair, g_TO: jax.Array) -> Pair:
 softmax_product.defvjp(_softmax_product_forward, _softmax_product_backward)
 
 
-# --- products of one activation with several weights --------------------------------
+# --- products of one activation with one or more weights -----------------------------
 
 
 @custom_gradient(static_argnums=(2,))
 def linear(
   x_TI: jax.Array, kernels: tuple[jax.Array, ...], dtype: str
 ) -> tuple[jax.Array, ...]:
-  """Returns the products of x with each of several kernels.
+  """Returns the products of x with one or more kernels, such as (query, key, value).
 
-  x is converted, saved and transposed once for all of them.
+  x is converted, saved and transposed only once for all kernels.
 
   Args:
     x_TI: (T, I) float32.
-    kernels: Kernels, each (I, O) float32. O may differ.
+    kernels: Kernels, each (I, O) float32. Each may have another O.
     dtype: Data type of the operands, 'float32' or 'bfloat16'.
 
   Returns:
@@ -230,7 +238,10 @@ def _linear_backward(
   saved: tuple[jax.Array, tuple[jax.Array, ...]],
   gs: tuple[jax.Array, ...],
 ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-  """Returns dx = sum_i g_i W_i^T and dW_i = x^T g_i for each kernel i."""
+  """Returns dx = sum_i g_i W_i^T, and dW_i = x^T g_i for each kernel W_i.
+
+  g_i is the gradient of the product with W_i.
+  """
   x_TI = unpack(saved[0])
   kernels = saved[1]
   gs = tuple(g_TO.astype(dtype) for g_TO in gs)
@@ -245,11 +256,13 @@ def _linear_backward(
 def weight_gradient(x_TI: jax.Array, g_TO: jax.Array) -> jax.Array:
   """Returns x^T g, the gradient of a weight, (I, O) float32.
 
-  The narrower of the two operands is transposed and copied. `row_major` around the product
-  keeps XLA from merging a transpose that follows into the product. If g is the one that is
-  transposed, the result is fixed once more after its own transpose: as an output of the
-  program, XLA on CPU (jax 0.10.2) may otherwise store it in the layout of the product and
-  read it in the layout of the output. The oracle tests in tests/model/mixers detect this.
+  Only the narrower of x and g is transposed and copied. So the result is computed as x^T g or
+  as (g^T x)^T.
+
+  `row_major` around a product keeps XLA from merging a later transpose into the product. The
+  second `row_major`, around (g^T x)^T, is needed because of an error of XLA on CPU (jax
+  0.10.2). If the result is an output of the program, XLA may write it in one memory layout and
+  read it in the other. The oracle tests in tests/model/mixers detect this.
 
   Args:
     x_TI: (T, I), input of the linear map.
@@ -271,8 +284,9 @@ class Projection(nn.Module):
 
   Attributes:
     cfg: Config of the model.
-    inputs: Sizes of the contracted axes, which are the last axes of the input.
-    outputs: Sizes of the axes of the output that replace them.
+    inputs: Sizes of the last axes of the input, which are contracted. (H, K) for the output
+      projection of an attention.
+    outputs: Sizes of the last axes of the output, which replace `inputs`.
     use_bias: True if a bias is added.
   """
 
@@ -293,7 +307,7 @@ class Projection(nn.Module):
     return project(x, [self])[0]
 
   def matrix(self) -> jax.Array:
-    """Returns the kernel as a matrix (inputs, outputs)."""
+    """Returns the kernel as a matrix: all `inputs` are its rows, all `outputs` its columns."""
     return self.kernel.reshape(math.prod(self.inputs), math.prod(self.outputs))
 
   def finish(self, y_TO: jax.Array, lead: tuple[int, ...]) -> jax.Array:
@@ -301,18 +315,18 @@ class Projection(nn.Module):
 
     Args:
       y_TO: Product of the flattened input and `matrix()`.
-      lead: Sizes of the leading axes.
+      lead: Sizes of the axes of the input before `inputs`, such as (B, L).
     """
     y = y_TO.reshape(*lead, *self.outputs)
     return y + jnp.broadcast_to(self.bias, y.shape) if self.use_bias else y
 
 
 def project(x: jax.Array, projections: Sequence[Projection]) -> list[jax.Array]:
-  """Returns the outputs of several projections of the same input, computed together.
+  """Returns the outputs of one or more projections of the same input, computed together.
 
   Args:
     x: (..., *inputs) float32.
-    projections: Modules of the caller, which all have the same `inputs`.
+    projections: Submodules of the calling module. All have the same `inputs`.
   """
   first = projections[0]
   lead = x.shape[: x.ndim - len(first.inputs)]

@@ -1,4 +1,4 @@
-"""Randomness by name: the PRNG key of each random draw is folded with a hash of its name."""
+"""Random draws by name: the PRNG key of a draw is a root key, folded with a hash of its name."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import jax.numpy as jnp
 def named_key(key: jax.Array, name: str) -> jax.Array:
   """Returns the PRNG key of one named draw.
 
-  The hash of the name is CRC-32, which is the same in each process and release.
+  The hash of the name is CRC-32, which, unlike Python's `hash`, is the same in each process.
 
   Args:
-    key: Typed PRNG key.
+    key: Root PRNG key, as `jax.random.key` makes it.
     name: Name of the draw, such as `init/decoder/segment_0/attention/query/kernel`.
   """
   return jax.random.fold_in(key, zlib.crc32(name.encode()))
@@ -26,7 +26,7 @@ def dropout(x: jax.Array, rate: jax.Array | float, key: jax.Array) -> jax.Array:
   Args:
     x: Array of any shape.
     rate: Probability in [0, 1). It may be traced.
-    key: Typed PRNG key.
+    key: PRNG key, as `jax.random.key` makes it.
   """
   keep = jax.random.bernoulli(key, 1 - rate, x.shape)
   return jnp.where(keep, x / (1 - rate), 0.0)

@@ -18,16 +18,22 @@ CHECKPOINT_POLICIES = {
   'dots': jax.checkpoint_policies.dots_saveable,
   'dots_with_no_batch_dims': jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
 }
-"""{model.remat: arrays that the backward pass keeps}. 'full' keeps none."""
+"""{value of `model.remat`: policy that selects the arrays kept for the backward pass}.
+
+The value 'full' has no policy, so no arrays inside a layer are kept.
+"""
 
 SegmentCaches: TypeAlias = dict[str, BlockCache]
-"""{name of a segment: caches of its N layers, as arrays with a first axis N}.
+"""{name of a segment, such as 'segment_0': caches of its N layers, with a first axis N}.
 
 A segment is a run of neighbouring layers whose parameters have the same names and shapes.
 """
 
 RoutingStatistics: TypeAlias = dict[str, dict[str, jax.Array]]
-"""{path of a segment: routing statistics of its N layers, as arrays with a first axis N}."""
+"""{path of a segment, such as 'decoder/segment_0': {name of a statistic: array}}.
+
+A statistic, such as 'expert_load', has a first axis N, the layers of the segment.
+"""
 
 
 class StackOutput(NamedTuple):
@@ -48,13 +54,15 @@ class Stack(nn.Module):
   """The layers of an encoder or of a decoder.
 
   Neighbouring layers whose parameters have the same names and shapes are one segment. The
-  parameters of its N layers are arrays with a first axis N, and the segment is scanned or
-  unrolled. Layers that differ only in their attention (local or global) or in the use of
-  positions are in the same segment. The scan reads these differences as data. If
-  `model.share_layers`, all layers use one set of parameters, without the axis N.
+  parameters of its N layers are arrays with a first axis N. The segment is scanned, or unrolled
+  if `model.scan_layers` is False. If `model.share_layers`, all layers use one set of parameters,
+  without the axis N.
+
+  Layers that differ only in their attention (local or global) or in the use of positions may be in
+  one segment. The scan reads these differences as arrays (`VaryingFlags`).
 
   Attributes:
-    cfg: Structure of the model, or of its encoder.
+    cfg: Config of the model, or of its encoder (`ModelConfig.encoder`).
   """
 
   cfg: ModelConfig
@@ -68,7 +76,7 @@ class Stack(nn.Module):
     Args:
       x_BLD: (B, L, D) float32, embedded tokens.
       inputs: Other inputs of the stack.
-      caches: Caches of all segments, or None.
+      caches: Caches of all segments. None if no cache is used.
     """
     # Inputs that all layers share.
     cfg = self.cfg
@@ -100,21 +108,25 @@ class Stack(nn.Module):
     block = Block
     if cfg.remat != 'none':
       policy = CHECKPOINT_POLICIES.get(cfg.remat)
+      # Outside a scan, `prevent_cse` keeps XLA from merging the recomputed arrays with those of
+      # the forward pass. In a scan, XLA cannot merge them.
       block = nn.remat(Block, policy=policy, prevent_cse=not cfg.scan_layers)
     scan = nn.scan(
       block,
       variable_axes={} if cfg.share_layers else {'params': 0},
       variable_broadcast='params' if cfg.share_layers else False,
       split_rngs={'params': not cfg.share_layers},
-      # Flax declares an int, and documents a tree of ints and `nn.broadcast`.
+      # Flags and caches have the axis N, layer inputs have not. Flax declares this argument as
+      # an int, but documents a tree of ints and `nn.broadcast`.
       in_axes=(0, nn.broadcast),  # pyright: ignore[reportArgumentType]
       length=n_layers,
       unroll=1 if cfg.scan_layers else n_layers,
       # For this check, Flax traces the layer once more, outside the loop. With shared layers,
-      # values that depend only on the parameters would be computed there too. Without
-      # the check, Flax does not return new parameters, so initialization needs it.
+      # it would also compute there the values that depend only on the parameters, so the check
+      # is off. Initialization needs it: without it, Flax does not return new parameters.
       check_constancy_invariants=not cfg.share_layers or self.is_initializing(),
     )
+    # These properties of the first layer are read if all layers of the segment share them.
     return scan(
       cfg,
       local=cfg.windows[first] is not None,
@@ -127,7 +139,7 @@ class Stack(nn.Module):
 def varying_flags(cfg: ModelConfig, first: int, n_layers: int) -> VaryingFlags:
   """Returns the flags of layers `first` to `first + n_layers - 1`, with a first axis N.
 
-  A flag that is the same in all these layers is None.
+  `local` or `uses_positions` is None if it is the same in all these layers.
   """
   layers = slice(first, first + n_layers)
   return VaryingFlags(

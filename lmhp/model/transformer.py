@@ -22,7 +22,7 @@ from lmhp.params import Param, map_params
 from lmhp.typing import PyTree
 
 INIT_STD = 0.02
-"""Initial standard deviation of weights and tables, before `model.init_scale`."""
+"""Initial standard deviation of weights and tables. `model.init_scale` multiplies it."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -30,7 +30,8 @@ class Model:
   """A network as pure functions of a nested dict of parameters.
 
   Attributes:
-    cfg: Structure.
+    cfg: Config of the model. Traced numbers may be replaced by a placeholder
+      (`lmhp.hypers.TRACED`), because they come as `hypers`.
     shapes: Nested dict of `jax.ShapeDtypeStruct`: the shapes of the parameters.
   """
 
@@ -43,7 +44,7 @@ class Model:
 
     Args:
       key: Root PRNG key.
-      hypers: Traced numbers of the section `model`. `init_scale` is read.
+      hypers: Traced numbers of the section `model`. Only `init_scale` is read.
     """
     return map_params(
       lambda param, _shape: init_param(param, self.cfg, key, hypers), self.shapes
@@ -63,20 +64,25 @@ class Model:
       params: Parameters.
       hypers: Traced numbers of the section `model`.
       batch: Batch. With a cache, its tokens follow those in the cache.
-      key: PRNG key of the step. If None, nothing is random.
+      key: PRNG key of the step. If None, there is no dropout.
       cache: Cache, or None.
     """
     return self._apply(params, 'features', batch, hypers, key, cache)
 
   def logits(self, params: PyTree, hypers: ModelHypers, x_BLD: jax.Array) -> jax.Array:
-    """Returns logits (..., V) float32 for features (..., D) float32."""
+    """Returns logits (..., V) float32 for features (..., D) float32.
+
+    `hypers` is not read, because the head has no traced numbers.
+    """
     return self._apply(params, 'logits', x_BLD)
 
   def auxiliary_loss(self, aux: RoutingStatistics, hypers: ModelHypers) -> jax.Array:
-    """Returns the terms of routing in the objective, mean nats per token.
+    """Returns what the routing of experts adds to the loss, in nats per token.
+
+    It is the sum of the load-balancing loss and the router z-loss, with their coefficients.
 
     Args:
-      aux: Routing statistics that `features` returned. Not empty.
+      aux: Routing statistics that `features` returned. At least one segment has experts.
       hypers: Traced numbers of the section `model`.
     """
     return routing_loss(aux, hypers)
@@ -84,7 +90,10 @@ class Model:
   def update_state(
     self, params: PyTree, aux: RoutingStatistics, hypers: ModelHypers
   ) -> PyTree:
-    """Returns parameters with new values of the `state` leaves, which have no gradient.
+    """Returns the parameters, with new values for those with the role `state`.
+
+    In lmhp, these are the corrections of routers, which balance the load of the experts. They have
+    no gradient.
 
     Args:
       params: Parameters after an update.
@@ -101,20 +110,22 @@ class Model:
     """Returns an empty cache.
 
     Args:
-      batch_size: B.
-      length: Number of tokens that the cache has room for.
+      batch_size: Number of sequences, B.
+      length: Largest number of tokens of one sequence.
       encoder_length: Number of tokens of the encoder. 0 without an encoder.
     """
     cfg = self.cfg
     segments: SegmentCaches = {}
     for i, (first, n_layers) in enumerate(cfg.segments):
-      of_tokens: list[jax.Array] = []
-      of_encoder: list[jax.Array] = []
+      mixer_arrays: list[jax.Array] = []
+      encoder_arrays: list[jax.Array] = []
       for array in mixer_spec(cfg, cfg.mixers[first]).cache_arrays(cfg):
         shape = (n_layers, batch_size, *array.full_shape(length, encoder_length))
-        arrays = of_encoder if array.tokens == 'encoder' else of_tokens
+        arrays = encoder_arrays if array.tokens == 'encoder' else mixer_arrays
         arrays.append(jnp.zeros(shape, array.dtype))
-      segments[f'segment_{i}'] = BlockCache(tuple(of_tokens), tuple(of_encoder) or None)
+      segments[f'segment_{i}'] = BlockCache(
+        mixer=tuple(mixer_arrays), cross_attention=tuple(encoder_arrays) or None
+      )
     encoder_mask_BM = None
     if cfg.is_encoder_decoder:
       encoder_mask_BM = jnp.zeros((batch_size, encoder_length), bool)
@@ -133,7 +144,8 @@ class Model:
     Args:
       params: Parameters.
       tokens_BL: (B, L) int32.
-      hypers: Traced numbers of the section `model`. None stands for an empty dict.
+      hypers: Traced numbers of the section `model`. None stands for an empty dict, which is
+        enough for every mixer of lmhp.
       encoder_tokens_BM: (B, M) int32, tokens that an encoder-decoder's encoder reads.
     """
     batch = Batch(tokens_BL, encoder_tokens=encoder_tokens_BM)
@@ -142,14 +154,15 @@ class Model:
 
 @functools.cache
 def build(cfg: ModelConfig) -> Model:
-  """Returns the network of a structure.
+  """Returns the network that a config describes.
 
   Args:
-    cfg: Structure, or a whole config. `vocab_size` has to be set, and `dtype` has to be
-      'float32' or 'bfloat16'.
+    cfg: Config of the model, with or without its traced numbers (see `lmhp.hypers.split`).
+      `vocab_size` has to be set, and `dtype` has to be 'float32' or 'bfloat16', not 'auto'.
   """
   module = Network(cfg)
-  # A mixer may read any traced number of the section. Shapes do not depend on its value.
+  # A mixer may read any traced number of the section. The defaults are enough here, because
+  # shapes do not depend on the numbers.
   _, hypers = split(ModelConfig())
 
   def init(tokens_BL: jax.Array) -> PyTree:
@@ -168,22 +181,24 @@ def init_param(
 ) -> jax.Array:
   """Returns one parameter at step 0, float32.
 
-  Weights and tables are normal, scales are the identity, biases and states are zero. A token
-  mixer may draw its parameters from another distribution.
+  Weights and tables are drawn from a normal distribution. Scales of normalizations start as the
+  identity, and biases and states as zero. A token mixer may set its parameters in another way
+  (`MixerSpec.custom_inits`).
 
   Args:
-    param: Parameter. Its path names its random draw.
-    cfg: Structure. `init` and `norm_unit_offset` are read.
+    param: Parameter. Its path is part of the name of its random draw.
+    cfg: Config of the model. Its static keys `init`, `norm_unit_offset` and `n_layers` are
+      read.
     key: Root PRNG key.
     hypers: Traced numbers of the section `model`. `init_scale` multiplies the standard
       deviation.
 
   Source: GPT-2 for 0.02, and for the division of residual outputs by sqrt(2 n_layers).
   """
-  # Scales of normalizations are the identity.
+  # The identity is a scale of 1. It is stored as 0 if the normalization adds a unit offset.
   if param.role == 'scale' and param.kind == 'normalization':
     return jnp.full(param.shape, 1.0 - cfg.norm_unit_offset, jnp.float32)
-  # A token mixer may have another distribution.
+  # Values that a token mixer sets, such as the decay of rglru.
   param_key = named_key(key, f'init/{param.path}')
   custom = custom_init(param.path, param_key, param.shape)
   if custom is not None:
@@ -191,13 +206,13 @@ def init_param(
   if param.role in ('bias', 'state'):
     return jnp.zeros(param.shape, jnp.float32)
 
-  # std = fan_in ** -0.5, or 0.02. The logits of the head start small in any case.
+  # std = fan_in ** -0.5, or 0.02. The head always has 0.02, so that the logits start small.
   is_hidden_weight = param.role == 'weight' and param.kind != 'output'
   by_fan_in = cfg.init == 'fan_in' and is_hidden_weight
   by_fan_in = by_fan_in or uses_fan_in_init(param.path)
   std = param.fan_in**-0.5 if by_fan_in else INIT_STD
   if param.spec.residual:
     std = std * cfg.residual_init_factor
-  # The scale multiplies the draw, so that one draw serves all scales.
+  # `init_scale` multiplies the draw, so all values of `init_scale` use the same draw.
   draw = jax.random.normal(param_key, param.shape, jnp.float32)
   return draw * (std * hypers['init_scale'])

@@ -1,10 +1,11 @@
-"""Optimizers and learning-rate schedules, as Optax chains that are built inside the trace.
+"""Optimizers and learning-rate schedules.
 
-A chain is built inside the trace so that each number in it may be an array.
+The step function of training builds an Optax chain while JAX traces it. So each number in the
+chain, such as the learning rate, may be a traced array.
 
-A new optimizer is one file in `optimizers/` and one line in its `__init__.py`, or one entry of
-a file there. A new schedule is one function and one entry in `schedules/shapes.py`. Code
-outside lmhp calls `register_optimizer` and `register_schedule`.
+A new optimizer is one file in `optimizers/` and one line in its `__init__.py`, or one entry in
+an existing file of that folder. A new schedule is one function and one entry in
+`schedules/shapes.py`. Code outside lmhp calls `register_optimizer` and `register_schedule`.
 """
 
 # The masks read the table of parameters, which this import fills.

@@ -1,8 +1,8 @@
-"""The optimizer of a step: an Optax chain whose numbers may be arrays.
+"""The optimizer of a step: an Optax chain whose hyperparameters JAX may trace.
 
 The order of the chain defines which factors multiply which term. Let g be the gradient of a
 parameter w, s the value of the schedule (peak 1), and m the learning-rate multiplier of the
-parameter's kind:
+parameter's kind (such as `attention_lr_multiplier`):
 
 ==  =====================  ==============================================================
  1  clipping               g * min(1, clip_norm / global norm of the gradient)
@@ -12,18 +12,19 @@ parameter's kind:
  4  decoupled decay        u + weight_decay * w, if it is decoupled (AdamW). All factors
                            below multiply it
  5  trust ratio            u * (norm of w) / (norm of u), per layer. Only lamb has this
-                           step, because its paper includes the decay in the ratio
+                           row, because its paper includes the decay in the ratio
  6  learning rate          u * learning_rate * m
  7  independent decay      u + weight_decay * w, if it is independent. The learning rate
                            and m do not multiply it
  8  schedule               -s * u, which is added to w
 ==  =====================  ==============================================================
 
-Only the parameters of `lmhp.optim.masks.decay_mask` decay. Norms, factored moments and
-orthogonal matrices are those of each parameter of each layer (see
-`lmhp.optim.transforms.per_layer`). The norm in step 1 is over all parameters.
+Only the parameters that `lmhp.optim.masks.decay_mask` selects decay. The norm in row 1 is over all
+parameters. All other norms, the factored moments (adafactor) and the orthogonal matrices (muon)
+are computed for each parameter of each layer separately (see
+`lmhp.optim.transforms.per_layer`).
 
-The state contains no hyperparameter, so `init` does not depend on their values.
+The optimizer state contains no hyperparameters, so `init` does not depend on their values.
 """
 
 from __future__ import annotations
@@ -46,19 +47,20 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
   """Makes the transformation from gradients to updates for one step.
 
-  The step function makes it again whenever it is traced. The form of the state depends only
-  on the static keys of the section.
+  It is called each time that JAX traces the step function. The tree structure of the optimizer
+  state depends only on the static keys of the section. So each of these transformations can
+  continue with a state that another one made.
 
   Args:
-    structure: The section `optimizer`, as `lmhp.hypers.split` returns it. Its traced numbers
-      are not read from it.
-    numbers: Traced numbers of the section, scalars.
-    schedule_value: Value of the schedule at this step, as a ratio to its peak. Scalar.
-    grad_norm: Global norm of the gradient, if it is computed already. None computes it.
+    structure: The section `optimizer`, as `lmhp.hypers.split` returns it: with placeholders
+      instead of the traced numbers.
+    numbers: Traced numbers of the section by key. Scalars.
+    schedule_value: Learning rate at this step as a ratio to its peak, 0 to 1. Scalar.
+    grad_norm: Global norm of the gradient, if the caller has it. If None, it is computed.
 
   Returns:
-    A transformation whose `update` takes the parameters. They are float32, as the
-    gradients are.
+    A transformation. Its `update` needs the parameters as its third argument. Parameters and
+    gradients are float32.
 
   >>> import jax.numpy as jnp
   >>> from lmhp.hypers import split
@@ -79,7 +81,7 @@ def make_optimizer(
   decay = optax.add_decayed_weights(numbers['weight_decay'], mask=mask)
   mode = structure.weight_decay_mode
 
-  # The steps of the table above, with their numbers.
+  # A comment gives the row of the table at the top of this file.
   steps = [clip_by_global_norm(numbers['clip_norm'], grad_norm)]  # 1
   if mode == 'l2':
     steps.append(decay)  # 2

@@ -1,4 +1,4 @@
-"""The section `optimizer` of the config, and keys that have no effect.
+"""The section `optimizer` of the config, and a check for keys that have no effect.
 
 Each optimizer adds its own keys to the section.
 """
@@ -15,7 +15,10 @@ from lmhp.params import KINDS, ROLES
 from lmhp.sections import Section, assign, path_of, section
 
 UNREAD_DEFAULTS = {'b1': 0.9, 'b2': 0.95, 'eps': 1e-8, 'momentum': 0.95}
-"""Values of the shared numbers for an optimizer that does not read them."""
+"""Values of keys that default to None, if the chosen optimizer does not read them.
+
+If the optimizer reads one of them, `OptimizerSpec.defaults` has its value instead.
+"""
 
 _OPTIMIZER_ALIASES = {
   'adamw_hf': "'adamw'",
@@ -26,11 +29,12 @@ _OPTIMIZER_ALIASES = {
   'sgd_momentum': "'momentum'",
   'signsgd': "'signum' with optimizer.momentum=0",
 }
+"""{name of an optimizer in other libraries: the name in lmhp, as text for messages}."""
 
 
 @section('optimizer')
 class OptimizerConfig(Section):
-  """Optimizer, weight decay, clipping, and multipliers of the learning rate by kind."""
+  """Optimizer, weight decay, clipping, and a learning-rate multiplier for each kind."""
 
   name: str = static(
     'adamw',
@@ -53,8 +57,8 @@ class OptimizerConfig(Section):
   # Weight decay and clipping.
   weight_decay: float = traced(
     None,
-    'fraction of a parameter that an update removes, times the factors of '
-    'weight_decay_mode; None is 0.1 if the decay is decoupled, else 1e-4',
+    'coefficient of the weight decay; weight_decay_mode chooses the factors that multiply it; '
+    'None is 0.1 if the mode is decoupled, else 1e-4',
     low=0.0,
     neutral=0.0,
     aliases=('wd', 'lambda'),
@@ -63,9 +67,9 @@ class OptimizerConfig(Section):
   )
   weight_decay_mode: str = static(
     None,
-    'l2 adds weight_decay * parameter to the gradient; decoupled multiplies the decay by '
-    'the learning rate and the schedule, independent by the schedule alone; None is the '
-    "optimizer's default",
+    'l2 adds weight_decay * parameter to the gradient; decoupled subtracts weight_decay * '
+    'parameter * learning rate * schedule from the parameter; independent is decoupled without '
+    "the learning rate; None is the optimizer's default",
     choices=DECAY_MODES,
     value_aliases={'adamw': "'decoupled'", 'coupled': "'l2'"},
     source='arXiv:1711.05101; arXiv:2309.14322 sec. 3.2',
@@ -73,16 +77,19 @@ class OptimizerConfig(Section):
   )
   weight_decay_roles: tuple[str, ...] = static(
     ('weight', 'table'),
-    'roles of the parameters that decay',
+    'roles of the parameters that decay (weight: matrices, table: embeddings); their kind must '
+    'be in weight_decay_kinds, too',
     choices=ROLES,
     source='nanoGPT: parameters of two dimensions or more',
   )
   weight_decay_kinds: tuple[str, ...] = static(
-    KINDS, 'kinds of the parameters that decay', choices=KINDS
+    KINDS,
+    'kinds of the parameters that decay; their role must be in weight_decay_roles, too',
+    choices=KINDS,
   )
   clip_norm: float = traced(
     1.0,
-    'largest global norm of the gradient; a longer gradient is scaled down to it',
+    'largest global norm of the gradient; a gradient with a larger norm is scaled down to it',
     low=0.0,
     open_low=True,
     neutral=float('inf'),
@@ -93,7 +100,7 @@ class OptimizerConfig(Section):
   # Numbers that several optimizers share. Each optimizer has its own defaults.
   b1: float = traced(
     None,
-    "decay of the mean gradient; None is the optimizer's default",
+    "decay of the moving average of the gradient; None is the optimizer's default",
     low=0.0,
     high=1.0,
     open_high=True,
@@ -103,8 +110,8 @@ class OptimizerConfig(Section):
   )
   b2: float = traced(
     None,
-    'decay of the mean squared gradient (of the mean gradient in lion, of the mean '
-    "gradient difference in adan); None is the optimizer's default",
+    'decay of the moving average of the squared gradient (lion: of the gradient, adan: of the '
+    "change of the gradient); None is the optimizer's default",
     low=0.0,
     high=1.0,
     open_high=True,
@@ -160,7 +167,8 @@ class OptimizerConfig(Section):
   def resolve(self) -> None:
     """Fills in the defaults of the optimizer."""
     spec = OPTIMIZERS[self.name]
-    # The decay is larger if the learning rate, which is small, multiplies it.
+    # A decoupled decay is multiplied by the learning rate, which is small. So the default of the
+    # decay is larger.
     mode = self.weight_decay_mode or spec.weight_decay_mode
     defaults = {
       **UNREAD_DEFAULTS,
@@ -174,7 +182,7 @@ class OptimizerConfig(Section):
 
   def keys_read(self) -> frozenset[str]:
     """Returns the names of the keys that have an effect with this optimizer."""
-    # A key that no optimizer lists in `keys_read` is used by all.
+    # A key that is in the `keys_read` of no optimizer, such as clip_norm, is used by all.
     read_by_some = frozenset().union(*(spec.keys_read for spec in OPTIMIZERS.values()))
     names = frozenset(declared(type(self)))
     return names - read_by_some | OPTIMIZERS[self.name].keys_read
@@ -187,8 +195,8 @@ def unread_keys(cfg: OptimizerConfig | ScheduleConfig) -> tuple[str, ...]:
   """Returns the keys of a section that are set but have no effect, as dotted paths.
 
   A key has no effect if the chosen optimizer or schedule does not read it. A key is set if
-  its value is not the default. Some keys have the default None, which the section replaces by
-  a number (derived keys). A derived key counts as not set if it has that number.
+  its value is not the default. If the default is None, the section has replaced None by a
+  number (derived keys). Then the key is set if its value is not that number.
 
   `cfg.keys_read()` returns the keys that have an effect. A sweep checks that each key of its
   space has an effect in at least one trial.
@@ -203,8 +211,7 @@ def unread_keys(cfg: OptimizerConfig | ScheduleConfig) -> tuple[str, ...]:
   """
   keys_read = cfg.keys_read()
   unread = [field for field in dataclasses.fields(cfg) if field.name not in keys_read]
-  # `UNREAD_DEFAULTS` has the number that replaces None in a derived key if the optimizer
-  # does not read the key.
+  # The keys here are not read, so `UNREAD_DEFAULTS` has the numbers that replaced None.
   return tuple(
     path_of(cfg, field.name)
     for field in unread

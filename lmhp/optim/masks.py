@@ -1,8 +1,8 @@
 """Masks over the parameters, for weight decay and freezing.
 
-Each function takes a tree of parameters, or any tree of the same form (gradients, shapes, a
-tree without the frozen or masked leaves). The function looks up each parameter in the table of
-`lmhp.params`, and returns a tree of the same form.
+Each function takes a nested dict of the parameters, of their gradients or of their shapes. Leaves
+may be missing or masked, such as those of frozen parameters. The function looks up the path of
+each leaf in the table of `lmhp.params`, and returns a nested dict with the same paths.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from lmhp.typing import PyTree
 
 
 def param_tree(params: PyTree) -> PyTree:
-  """Returns the `Param` of each parameter.
+  """Returns the `Param` (path, shape, kind, role) of each parameter, as a nested dict.
 
   Args:
     params: Nested dict of arrays or shapes.
@@ -52,10 +52,15 @@ def decay_mask(params: PyTree, cfg: OptimizerConfig) -> PyTree:
 def frozen_mask(params: PyTree, cfg: OptimizerConfig) -> PyTree:
   """Returns True for each parameter that the optimizer leaves unchanged.
 
-  These are the parameters whose kind is in `freeze`, those whose path matches a pattern in
-  `freeze`, and all parameters with the role "state". The training step sets these
-  states, such as the correction of a router, by a rule and not by gradients. The step takes
-  all frozen parameters out before `init` and `update`, so that they have no optimizer state.
+  A parameter is frozen if
+
+  - its kind is in `freeze`,
+  - its path matches a pattern in `freeze`, or
+  - its role is 'state'. The training step sets states, such as the correction of a router, by
+    a rule and not by gradients.
+
+  The training step removes frozen parameters from the trees that it gives to the `init` and
+  `update` of the optimizer. So they have no optimizer state.
 
   Args:
     params: Nested dict of arrays or shapes.
@@ -79,8 +84,8 @@ def frozen_mask(params: PyTree, cfg: OptimizerConfig) -> PyTree:
   mask = jax.tree.map(is_frozen, tree)
   if cfg.freeze and all(jax.tree.leaves(mask)):
     raise ConfigError(
-      f'optimizer.freeze: got {cfg.freeze!r}, which freezes all parameters; expected some '
-      'to train'
+      f'optimizer.freeze: got {cfg.freeze!r}, which freezes all parameters; expected at '
+      'least one that is trained'
     )
   return mask
 
@@ -93,7 +98,8 @@ def _check_freeze(cfg: OptimizerConfig, params: list[Param]) -> None:
     near = suggest(entry, [*KINDS, *(param.path for param in params)])
     raise ConfigError(
       f'optimizer.freeze: got {entry!r}, which matches no parameter; expected a kind '
-      f'({", ".join(KINDS)}) or a path with * and **{near}'
+      f'({", ".join(KINDS)}) or a path, in which * is any name and ** any number of '
+      f'names{near}'
     )
 
 

@@ -21,15 +21,15 @@ def register_optimizer(name: str, spec: OptimizerSpec) -> OptimizerSpec:
 
   Args:
     name: Value of `optimizer.name` that selects the optimizer.
-    spec: The entry.
+    spec: Entry of the optimizer.
 
   Returns:
     The entry.
 
   Raises:
-    ConfigError: If another module has registered the name. If a key of the entry exists with
-      another declaration. If a key of `spec.defaults` is not the key of a traced number of
-      the section.
+    ConfigError: If another module has registered the name. If the section already has a key of
+      `spec.keys`, but declared differently. If a name in `spec.defaults` is not the key of a
+      traced number of the section.
 
   >>> register_optimizer('adamw', OPTIMIZERS['lion'])  # doctest: +ELLIPSIS
   Traceback (most recent call last):
@@ -45,15 +45,15 @@ def register_schedule(name: str, spec: ScheduleSpec) -> ScheduleSpec:
 
   Args:
     name: Value of `schedule.name` that selects the schedule.
-    spec: The entry.
+    spec: Entry of the schedule.
 
   Returns:
     The entry.
 
   Raises:
-    ConfigError: If another module has registered the name. If a key of the entry is not
-      traced, or exists with another declaration. If a name in `spec.numbers` is not the key
-      of a traced number of the section.
+    ConfigError: If another module has registered the name. If the section already has a key of
+      `spec.keys`, but declared differently, or if such a key is not traced. If a name in
+      `spec.numbers` is not the key of a traced number of the section.
 
   >>> register_schedule('cosine', SCHEDULES['linear'])  # doctest: +ELLIPSIS
   Traceback (most recent call last):
@@ -82,18 +82,19 @@ def register_entry(
   Args:
     registry: Registry of optimizers or schedules.
     name: Name of the entry.
-    entry: The entry.
+    entry: `OptimizerSpec` or `ScheduleSpec`.
     section_class: Section that the entry reads.
-    keys: Class of the keys that the entry adds to the section, or None.
+    keys: Class made by `lmhp.sections.keys`, whose keys are added to the section. None if the
+      entry adds none.
     numbers: Names of the traced numbers that the entry reads.
 
   Returns:
     The entry.
 
   Raises:
-    ConfigError: If another module has registered the name. If a key of the entry exists with
-      another declaration. If a name in `numbers` is not the key of a traced number of the
-      section.
+    ConfigError: If another module has registered the name. If the section already has a key of
+      `keys`, but declared differently. If a name in `numbers` is not the key of a traced number
+      of the section.
 
   >>> lion = OPTIMIZERS['lion']
   >>> register_entry(  # doctest: +ELLIPSIS

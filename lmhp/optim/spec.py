@@ -1,7 +1,7 @@
 """The entries that describe optimizers and schedules, and their registries.
 
-Entries are compared by identity, so that a program that was compiled for one entry is not used
-for another.
+Entries are compared by identity and not by their fields. So a program that was compiled for one
+entry is not used for another.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Only the static keys of the section may be read (see `lmhp.hypers.split`).
 
 
 def _names_of(numbers: Iterable[str], keys: type | None) -> frozenset[str]:
-  """Returns the names of the numbers and keys that an entry reads."""
+  """Returns the names of shared numbers and of the entry's own keys, together."""
   own_keys = () if keys is None else declared(keys)
   return frozenset((*numbers, *own_keys))
 
@@ -39,6 +39,7 @@ def _names_of(numbers: Iterable[str], keys: type | None) -> frozenset[str]:
 # --- optimizers ---------------------------------------------------------------------
 
 DECAY_MODES = ('l2', 'decoupled', 'independent')
+"""Places of the weight decay in the chain (see the table of `lmhp.optim.chain`)."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,11 +53,12 @@ class OptimizerSpec:
     scale: Makes the transformation from a clipped gradient to a direction.
     weight_decay_mode: Default of `optimizer.weight_decay_mode`, one of `DECAY_MODES`.
     source: Paper of the optimizer and of its defaults.
-    defaults: Default of each shared number of the section that `scale` reads, such as `b1`.
+    defaults: {name: default} of the numbers that `scale` reads and that several optimizers
+      share, such as `b1`.
     keys: Class made by `lmhp.sections.keys`. It declares the keys that the optimizer adds
       to the section. None if there are none.
-    after_decay: Makes a transformation that follows the decoupled weight decay. None if
-      there is none.
+    after_decay: Makes a transformation that follows the decoupled weight decay, such as the
+      trust ratio of lamb. None if there is none.
   """
 
   scale: MakeTransformation
@@ -79,7 +81,7 @@ def from_optax(
 
   Args:
     make: Function that makes a transformation.
-    *names: Names of the traced numbers that are its first arguments, in order.
+    *names: Names of the traced numbers that are the first arguments of `make`, in order.
     **options: Further arguments of `make`.
 
   >>> scale = from_optax(optax.trace, 'momentum', nesterov=True)
@@ -95,10 +97,11 @@ def from_optax(
 
 
 OPTIMIZERS: Registry[OptimizerSpec] = Registry('optimizer')
+"""All optimizers by name, a value of `optimizer.name`."""
 
 
 # --- schedules ----------------------------------------------------------------------
-# A shape is the learning rate after the warmup, as a ratio to its peak.
+# A shape is a function that returns the learning rate after the warmup, as a ratio to its peak.
 
 
 class ScheduleProgress(NamedTuple):
@@ -106,10 +109,10 @@ class ScheduleProgress(NamedTuple):
 
   Attributes:
     decay: Fraction of the steps after the warmup that have passed, 0 to 1.
-    cycles: Number of cycles that have passed since the warmup, from 0. A whole number at the
-      first step of each cycle.
-    half_step: Half the length of one step, in cycles. A shape adds it to `cycles` so that
-      rounding cannot put the first step of a cycle into the cycle before.
+    cycles: Time since the warmup in units of the first cycle, from 0, such as 1.5. Without
+      `cycle_growth`, it is a whole number at the first step of each cycle.
+    half_step: Half a step in units of the first cycle. `cosine_restarts` adds it to `cycles` so
+      that rounding cannot put the first step of a cycle into the cycle before.
     cooldown: Fraction of the cooldown that has passed, 0 to 1.
   """
 
@@ -120,7 +123,7 @@ class ScheduleProgress(NamedTuple):
 
 
 Shape: TypeAlias = Callable[[ScheduleProgress, Numbers], jax.Array]
-"""Takes the progress and the traced numbers of the section. Returns a scalar, 0 to 1."""
+"""Takes the progress and the traced numbers of the section. Returns a float32 scalar, 0 to 1."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -128,9 +131,9 @@ class ScheduleSpec:
   """One schedule.
 
   Attributes:
-    shape: Learning rate after the warmup, as a ratio to the peak.
-    numbers: Names of the numbers of the section that `shape` reads, such as
-      `final_lr_ratio`. Those of the warmup are left out.
+    shape: Returns the learning rate after the warmup, as a ratio to the peak.
+    numbers: Names of the numbers that `shape` reads and that several schedules share, such as
+      `final_lr_ratio`. The numbers of the warmup are left out, since all schedules read them.
     keys: Class made by `lmhp.sections.keys`. It declares the keys that the schedule adds to
       the section. All of them are traced. None if there are none.
     cosine_warmup: If True, the warmup rises along a cosine. If False, it is linear.
@@ -143,7 +146,7 @@ class ScheduleSpec:
 
   @property
   def keys_read(self) -> frozenset[str]:
-    """Names of the numbers that this schedule reads, without those of the warmup."""
+    """Names of the keys that this schedule reads, without those of the warmup."""
     return _names_of(self.numbers, self.keys)
 
 

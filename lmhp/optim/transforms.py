@@ -41,7 +41,7 @@ def clip_by_global_norm(
 
   Args:
     max_norm: Largest norm. Infinity switches clipping off. Scalar.
-    norm: Global norm of the gradient, if it is computed already. None computes it.
+    norm: Global norm of the gradient, if the caller has it. If None, it is computed.
 
   >>> tx = clip_by_global_norm(jnp.float32(1.0))
   >>> clipped, _ = tx.update({'a': jnp.array([3.0, 4.0])}, tx.init({}))
@@ -59,10 +59,11 @@ def clip_by_global_norm(
 
 
 def scale_by_learning_rates(numbers: Numbers) -> optax.GradientTransformation:
-  """Multiplies each update by the learning rate and by the multiplier of its kind.
+  """Multiplies the update of a parameter by the learning rate and the multiplier of its kind.
 
   Args:
-    numbers: Traced numbers of the section `optimizer`.
+    numbers: Traced numbers of the section `optimizer`. For the kind 'output', the multiplier is
+      `output_lr_multiplier`.
 
   >>> tx = scale_by_learning_rates({'learning_rate': 0.5, 'output_lr_multiplier': 4.0})
   >>> updates = {'output': {'kernel': jnp.ones((1, 2))}}
@@ -85,11 +86,11 @@ def scale_by_learning_rates(numbers: Numbers) -> optax.GradientTransformation:
 
 
 def as_matrices(param: Param, array: jax.Array) -> jax.Array:
-  """Reshapes a parameter to one array for each layer and expert.
+  """Reshapes a parameter to one matrix or vector for each layer and expert.
 
   A weight becomes fan_in x fan_out, a table keeps its shape, and everything else becomes a
-  vector. If there are several layers or experts, the first axis of the result numbers all
-  of them. No axes are swapped, so the reshape costs nothing.
+  vector. If the parameter has an axis of layers or of experts, the first axis of the result
+  numbers all pairs (layer, expert). No axes are swapped, so no data is copied.
 
   Args:
     param: The parameter.
@@ -101,15 +102,16 @@ def as_matrices(param: Param, array: jax.Array) -> jax.Array:
   >>> as_matrices(param, kernel).shape
   (2, 14, 48)
   """
-  # One matrix, table or vector.
+  # Shape of one matrix, table or vector.
   if param.role == 'weight':
     shape = (param.fan_in, param.fan_out)
   elif param.role == 'table':
+    # Without the axis of layers, if there is one.
     shape = param.shape[param.is_stacked :]
   else:
     shape = (-1,)
 
-  # All layers and experts on one axis.
+  # One axis in front, for all layers and experts.
   if param.copy_axes:
     n_copies = math.prod(param.shape[axis] for axis in param.copy_axes)
     shape = (n_copies, *shape)
@@ -119,17 +121,17 @@ def as_matrices(param: Param, array: jax.Array) -> jax.Array:
 def per_layer(tx: optax.GradientTransformation) -> optax.GradientTransformation:
   """Applies a transformation to each parameter of each layer separately, as a matrix.
 
-  Parameters are stored with separate heads and stacked layers. A transformation that takes
-  a norm of a parameter, factors it or orthogonalizes it needs single matrices instead. So `tx`
-  receives one matrix at a time. Stacked layers and experts go through `jax.vmap`.
+  A stored parameter may have separate axes for heads, layers and experts. A transformation that
+  takes a norm of a parameter, factors it or orthogonalizes it needs single matrices instead. So
+  `tx` receives one matrix (or vector) at a time, by `jax.vmap` over layers and experts.
 
   Args:
     tx: Transformation of one matrix or vector.
 
   Returns:
-    A transformation of the whole tree. Its state is a tree of the form of the parameters.
-    Each leaf is the state of `tx` for this parameter. If there are several layers or
-    experts, its arrays have a first axis that numbers them.
+    A transformation of the whole tree. Its state is a nested dict like that of the parameters,
+    with the state of `tx` in place of each parameter. If a parameter has an axis of layers or
+    of experts, the arrays of this state have a first axis that numbers them.
 
   >>> params = {'final_norm': {'scale': jnp.array([3.0, 4.0])}}
   >>> tx = per_layer(optax.scale_by_trust_ratio())
@@ -155,8 +157,8 @@ def per_layer(tx: optax.GradientTransformation) -> optax.GradientTransformation:
     updates: PyTree, state: PyTree, params: PyTree = None
   ) -> tuple[PyTree, PyTree]:
     pairs = jax.tree.map(update_one, param_tree(updates), updates, state, params)
-    # The state of `tx` for a parameter may be a tree itself, so the pairs are flattened
-    # only down to the parameters.
+    # Each leaf of `pairs` is (direction, state). A state may be a tree itself, so `pairs` is
+    # flattened only down to the parameters.
     treedef = jax.tree.structure(updates)
     pairs_flat = treedef.flatten_up_to(pairs)
     directions = treedef.unflatten(direction for direction, _ in pairs_flat)
@@ -168,5 +170,5 @@ def per_layer(tx: optax.GradientTransformation) -> optax.GradientTransformation:
 def _over_copies(
   function: Callable[..., PyTree], param: Param
 ) -> Callable[..., PyTree]:
-  """Maps a function of one matrix over all layers and experts of a parameter."""
+  """Maps a function of one matrix over all copies of it: the layers and experts."""
   return jax.vmap(function) if param.copy_axes else function

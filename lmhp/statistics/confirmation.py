@@ -17,6 +17,7 @@ from lmhp.statistics.intervals import MeanInterval, paired_difference
 CONFIDENCE = 0.95
 """Confidence of a claim that one config is better than another."""
 
+# Values of `Confirmation.verdict`, about the winner.
 BETTER = 'better'
 WORSE = 'worse'
 NO_DIFFERENCE = 'no significant difference'
@@ -25,10 +26,10 @@ UNKNOWN = 'unknown'
 
 @dataclasses.dataclass(frozen=True)
 class SeedLoss:
-  """Result of one run of the confirmation.
+  """Result of training one config with one seed.
 
   Attributes:
-    loss: Objective. Lower is better.
+    loss: Value of the objective. Lower is better. A penalty if the run diverged.
     diverged: True if the run diverged.
   """
 
@@ -38,7 +39,7 @@ class SeedLoss:
 
 @dataclasses.dataclass(frozen=True)
 class Confirmation:
-  """The winner and the base config on the same seeds. Lower is better.
+  """Losses of the winner and of the base config on the same seeds. Lower is better.
 
   Attributes:
     seeds: (S,) seeds with which both were trained.
@@ -46,11 +47,11 @@ class Confirmation:
     base: (S,) losses of the base config.
     winner_diverged: Number of seeds on which the winner diverged.
     base_diverged: Number of seeds on which the base config diverged.
-    difference: Mean of winner minus base. NaN if a run diverged.
-    low: Lower end of the confidence interval of the difference, Student's over pairs of runs
-      with the same seed. NaN for one seed.
-    high: Upper end of this interval. NaN for one seed.
-    confidence: Confidence of the interval.
+    difference: Mean loss of the winner minus that of the base config. NaN if a run diverged.
+    low: Lower end of Student's confidence interval of `difference`, from pairs of runs with the
+      same seed. NaN for one seed, and if a run diverged.
+    high: Upper end of the same interval.
+    confidence: Confidence of the interval, such as 0.95.
   """
 
   seeds: npt.NDArray[np.int64]
@@ -65,13 +66,17 @@ class Confirmation:
 
   @property
   def verdict(self) -> str:
-    """'better', 'worse', 'no significant difference' or 'unknown'.
+    """One of 'better', 'worse', 'no significant difference' and 'unknown'.
 
-    A winner is better than a base config that diverged on all seeds.
+    - If no run diverged, the interval decides: the winner is better if all of it is below 0, and
+      worse if all of it is above 0. With one seed there is no interval, so the verdict is
+      'unknown'.
+    - If a run diverged, the winner is better if the base config diverged on all seeds and the
+      winner on fewer. Otherwise, the verdict is 'unknown'.
     """
     if self.winner_diverged != self.base_diverged:
-      only_base = self.winner_diverged < self.base_diverged == len(self.seeds)
-      return BETTER if only_base else UNKNOWN
+      is_better = self.winner_diverged < self.base_diverged == len(self.seeds)
+      return BETTER if is_better else UNKNOWN
     if not math.isfinite(self.low):
       return UNKNOWN
     if self.high < 0:
@@ -89,12 +94,12 @@ def confirm_on_seeds(
     base: {seed: result of the base config}.
 
   Returns:
-    The comparison on the seeds that both have. None if there are none.
+    The comparison on the seeds that both have. None if they have no seed in common.
 
   >>> winner = {7: SeedLoss(1.0), 8: SeedLoss(3.0), 9: SeedLoss(2.0)}
   >>> base = {9: SeedLoss(2.5), 8: SeedLoss(3.4), 7: SeedLoss(1.6)}
-  >>> found = confirm_on_seeds(winner, base)
-  >>> round(found.difference, 3), found.verdict
+  >>> confirmation = confirm_on_seeds(winner, base)
+  >>> round(confirmation.difference, 3), confirmation.verdict
   (-0.5, 'better')
   """
   seeds = sorted(set(winner) & set(base))
@@ -105,7 +110,7 @@ def confirm_on_seeds(
   winner_diverged = sum(winner[seed].diverged for seed in seeds)
   base_diverged = sum(base[seed].diverged for seed in seeds)
 
-  # The loss of a run that diverged is a penalty, so a mean has no meaning then.
+  # The loss of a diverged run is a penalty, so a mean that includes it has no meaning.
   difference = MeanInterval(math.nan, math.nan, math.nan)
   if not winner_diverged and not base_diverged:
     difference = paired_difference(winner_S, base_S, CONFIDENCE)

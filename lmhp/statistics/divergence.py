@@ -13,14 +13,14 @@ def diverged_at(
 ) -> int | None:
   """Returns the step at which a run diverged, or None.
 
-  A run diverged at the first step whose loss is not finite. Otherwise, it diverged at the
-  step from which its smoothed loss stays above its initial loss until the end. Runs of at
-  most two half-lives are too short for the second rule.
+  If a loss is not finite, the run diverged at the first such step. If all are finite, it
+  diverged at the step from which its smoothed loss stays above its initial loss until the end.
+  This second rule needs a run of more than two half-lives.
 
   Args:
     losses: (S,) training loss of every step, in nats.
-    first_step: Number of the first of these steps.
-    half_life: Half-life of the smoothing, in steps.
+    first_step: Number of the step of `losses[0]`.
+    half_life: Half-life of the exponential moving average, in steps.
 
   >>> diverged_at([4.0, 3.0, float('nan'), 3.0])
   2
@@ -30,9 +30,10 @@ def diverged_at(
   if nonfinite.size:
     return first_step + int(nonfinite[0])
 
-  # The first step after the last one at which the smoothed loss was not above the initial.
   if len(losses) <= 2 * half_life:
     return None
+  # The run diverged right after the last step at which its smoothed loss was not above the
+  # initial loss. If that is the last step of all, it did not diverge.
   is_above = exponential_moving_average(losses, half_life) > losses[0]
   first_above = int(np.flatnonzero(~is_above).max(initial=-1)) + 1
   return None if first_above == len(losses) else first_step + first_above

@@ -1,4 +1,4 @@
-"""Adjustment of p-values, and the noncentrality behind an F ratio."""
+"""Adjustment of p-values, and the noncentrality that belongs to an F ratio."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ def adjust_p_values(p_values: Sequence[float]) -> list[float]:
   order = tested[np.argsort(values[tested], kind='stable')]
   n = len(order)
 
-  # p-value number k in increasing order, counted from 0, is multiplied by n - k.
+  # In increasing order, p-value number k (counted from 0) is multiplied by n - k. Then each is
+  # at least the one before, and at most 1.
   multiplied = (n - np.arange(n)) * values[order]
   adjusted = np.full(len(values), math.nan)
   adjusted[order] = np.minimum(1, np.maximum.accumulate(multiplied))
@@ -33,20 +34,22 @@ def adjust_p_values(p_values: Sequence[float]) -> list[float]:
 
 
 def noncentrality(ratio: float, columns: int, freedom: int, p: float) -> float:
-  """Returns the noncentrality of an F distribution that has a ratio as its quantile p.
+  """Returns the noncentrality for which an F ratio is the quantile p.
 
-  `scipy.special.ncfdtrinc` computes the same, but only up to a noncentrality of 10,000, and
-  with relative errors of up to 1e-2.
+  The quantile is that of the noncentral F distribution with this noncentrality.
+  `scipy.special.ncfdtrinc` computes the same, but only up to a noncentrality of 10,000, and with
+  relative errors of up to 1e-2.
 
   Args:
     ratio: Observed F ratio.
-    columns: Degrees of freedom of the numerator.
+    columns: Degrees of freedom of the numerator, the columns of the design that are tested.
     freedom: Degrees of freedom of the denominator.
-    p: Probability below the ratio.
+    p: Probability of a value below the ratio. 0.5 gives a median estimate.
 
   Returns:
-    The noncentrality. 0 if the ratio is below the quantile even without noncentrality.
-    `columns * ratio`, its limit for large ratios, if the ratio is above 1e6.
+    The noncentrality. It is 0 if, even with noncentrality 0, a value below the ratio has at most
+    the probability p. If the ratio is above 1e6, it is `columns * ratio`, the limit for large
+    ratios.
 
   >>> round(noncentrality(4.0, columns=2, freedom=30, p=0.5), 3)
   6.831
@@ -63,6 +66,7 @@ def noncentrality(ratio: float, columns: int, freedom: int, p: float) -> float:
   def excess(value: float) -> float:
     return float(ncfdtr(columns, freedom, value, ratio)) - p
 
+  # The probability falls with the noncentrality, which is about `columns * ratio`.
   bracket = (0.0, 4 * columns * ratio + 100.0)
   solution = root_scalar(
     excess, bracket=bracket, method='brentq', xtol=1e-12, rtol=1e-14

@@ -35,7 +35,7 @@ def standard_error(values: npt.ArrayLike, weights: npt.ArrayLike) -> float:
       of weight 0 is left out.
 
   Returns:
-    Standard error of the ratio estimator. NaN for fewer than two values.
+    Standard error of the ratio estimator. NaN if fewer than two values have a weight above 0.
 
   Source: Cochran, Sampling Techniques (1977), eq. 2.46.
 
@@ -54,16 +54,16 @@ def standard_error(values: npt.ArrayLike, weights: npt.ArrayLike) -> float:
 
 
 def mean_interval(values: npt.ArrayLike, confidence: float = 0.95) -> MeanInterval:
-  """Returns the mean of independent values, and Student's interval of it.
+  """Returns the mean of independent values, and Student's confidence interval of the mean.
 
   Args:
     values: (n,) float, with n at least 1.
-    confidence: Fraction of such intervals that contain the true mean, if the values are
-      normal.
+    confidence: Fraction (0.95, for example) of such intervals that contain the true mean, if the
+      values are normally distributed.
 
   Returns:
-    The mean and the interval. The interval is NaN for one value, and if a value is not
-    finite.
+    The mean and the interval. Both ends are NaN if there is one value alone, or if a value is
+    not finite.
 
   Source: Student, Biometrika 6 (1908).
 
@@ -77,7 +77,7 @@ def mean_interval(values: npt.ArrayLike, confidence: float = 0.95) -> MeanInterv
   # The import takes long, and only a few callers need it.
   from scipy import stats
 
-  # Student's quantile times the standard error.
+  # Half the width is Student's quantile times the standard error.
   n = len(values)
   quantile = stats.t.ppf((1 + confidence) / 2, n - 1)
   half = float(quantile * np.std(values, ddof=1) / np.sqrt(n))
@@ -87,13 +87,13 @@ def mean_interval(values: npt.ArrayLike, confidence: float = 0.95) -> MeanInterv
 def paired_difference(
   a: npt.ArrayLike, b: npt.ArrayLike, confidence: float = 0.95
 ) -> MeanInterval:
-  """Returns the mean of the differences a - b of pairs, and its interval.
+  """Returns the mean of the differences a - b of pairs, and Student's interval of the mean.
 
   An effect that both values of a pair share, such as that of a seed, cancels.
 
   Args:
-    a: (n,) float.
-    b: (n,) float, in the same order.
+    a: (n,) float, the first value of each pair.
+    b: (n,) float, the second value of each pair, in the same order.
     confidence: As in `mean_interval`.
 
   Raises:
@@ -112,16 +112,16 @@ def paired_difference(
 def wilson_interval(
   count: int, total: int, confidence: float = 0.9
 ) -> tuple[float, float]:
-  """Returns Wilson's interval of a probability, from a count of successes.
+  """Returns Wilson's confidence interval of a probability, from a count of successes.
 
   Args:
     count: Number of successes.
-    total: Number of trials.
+    total: Number of trials, successes and failures together.
     confidence: Fraction of such intervals that contain the true probability,
       approximately.
 
   Returns:
-    The lower and the upper end. NaN if there are no trials.
+    The lower and the upper end. Both are NaN if there are no trials.
 
   Source: Wilson, JASA 22 (1927).
 
@@ -138,12 +138,12 @@ def wilson_interval(
 
 
 def check_confidence(confidence: float) -> None:
-  """Checks that a confidence is between 0 and 1.
+  """Checks that a confidence is above 0 and below 1.
 
   Raises:
     ConfigError: If it is not.
   """
   if not 0 < confidence < 1:
     raise ConfigError(
-      f'confidence: got {confidence}, expected a number between 0 and 1'
+      f'confidence: got {confidence}, expected a number above 0 and below 1'
     )

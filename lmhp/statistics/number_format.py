@@ -9,7 +9,10 @@ MISSING = '–'
 """Text for a number that is not known."""
 
 DECIMAL_UNITS = ('', 'k', 'M', 'G', 'T')
+"""Units with a ratio of 1,000, from the smallest."""
+
 BINARY_UNITS = ('', 'KiB', 'MiB', 'GiB', 'TiB')
+"""Units of bytes with a ratio of 1,024, from the smallest. `format_bytes` writes '' as 'B'."""
 
 _SECONDS_PER_UNIT = (
   (365.25 * 86400, 'years'),
@@ -17,6 +20,7 @@ _SECONDS_PER_UNIT = (
   (3600, 'hours'),
   (60, 'minutes'),
 )
+"""(seconds in one unit, name of the unit), from the largest unit."""
 
 
 def format_number(
@@ -27,13 +31,15 @@ def format_number(
 ) -> str:
   """Returns a number as text.
 
-  Whole numbers keep all digits. Very large and very small numbers have an exponent.
+  Whole numbers below 1e12 keep all digits. Other numbers have an exponent if they are at least
+  1e5 or below 1e-4 in size.
 
   Args:
-    value: The number. None and NaN stand for one that is not known.
-    digits: Number of significant digits. Numbers below 1 have at most three.
+    value: The number. None and NaN stand for a number that is not known.
+    digits: Number of significant digits. Numbers below 1, and those with an exponent, have at
+      most three.
     missing: Text for a number that is not known.
-    infinite: Text for infinity of either sign. None stands for `missing`.
+    infinite: Text for infinity of either sign. If None, it is the text `missing`.
 
   >>> format_number(1228800.0), format_number(1.84595), format_number(-0.5142)
   ('1,228,800', '1.846', '-0.514')
@@ -102,7 +108,7 @@ def format_value(value: object) -> str:
 
 
 def format_long_duration(seconds: float) -> str:
-  """Returns a duration in the largest unit of which it has at least two, from seconds to years.
+  """Returns a duration in the largest unit in which it is at least 2, from seconds to years.
 
   >>> format_long_duration(7200), format_long_duration(45)
   ('2 hours', '45 seconds')

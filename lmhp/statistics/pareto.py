@@ -11,15 +11,15 @@ from lmhp.errors import ConfigError
 def front_numbers(values: npt.ArrayLike) -> npt.NDArray[np.int64]:
   """Returns the number of the Pareto front of each point (non-dominated sorting).
 
-  A point dominates another if it is at most as large in every quantity, and smaller in one.
-  Equal points do not dominate each other. Front 0 has the points that no point dominates,
-  front 1 those that only points of front 0 dominate, and so on.
+  A point dominates another if it is at most as large in every quantity, and smaller in at least
+  one. Equal points do not dominate each other. Front 0 has the points that no point dominates.
+  Front 1 has those that no point dominates after front 0 is removed, and so on.
 
   Args:
-    values: (n, c) finite numbers. Smaller is better.
+    values: (n, c) finite numbers, c quantities of n points. Smaller is better.
 
   Returns:
-    (n,) numbers of fronts.
+    (n,) number of the front of each point, from 0.
 
   Source: Deb et al. 2002 (NSGA-II), section III A.
 
@@ -27,7 +27,8 @@ def front_numbers(values: npt.ArrayLike) -> npt.NDArray[np.int64]:
   [0, 0, 1, 0]
   """
   values = np.asarray(values, np.float64)
-  # In sorted order, the points that dominate a point come before it.
+  # `unique` sorts the points by their first quantity, then the second, and so on. In this order,
+  # the points that dominate a point come before it.
   points, positions = np.unique(values, axis=0, return_inverse=True)
   numbers = np.zeros(len(points), np.int64)
   for i, point in enumerate(points):
@@ -40,8 +41,8 @@ def front_numbers(values: npt.ArrayLike) -> npt.NDArray[np.int64]:
 def pareto_front(losses: npt.ArrayLike, costs: npt.ArrayLike) -> npt.NDArray[np.bool_]:
   """Returns True for each run that no other run dominates.
 
-  A run dominates another if it is at most as large in the loss and in every cost, and
-  smaller in one of them. Runs that are equal in all values are all kept. A run with a loss
+  A run dominates another if its loss and all its costs are at most as large, and at least one of
+  them is smaller. Runs with equal values do not dominate each other. A run with a loss
   or a cost that is NaN or infinite is never on the front, and dominates nothing.
 
   Args:
@@ -53,7 +54,7 @@ def pareto_front(losses: npt.ArrayLike, costs: npt.ArrayLike) -> npt.NDArray[np.
     (n,) bool.
 
   Raises:
-    ConfigError: If the shapes do not fit.
+    ConfigError: If the shapes are not those above.
 
   >>> pareto_front([3.0, 2.5, 2.5, 2.0], [1, 2, 3, 4]).tolist()
   [True, True, False, True]

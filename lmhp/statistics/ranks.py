@@ -11,15 +11,15 @@ from lmhp.errors import ConfigError
 def spearman(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
   """Returns Spearman's rank correlation of two lists of numbers.
 
-  Equal numbers share the mean of their ranks. Infinities have the first and last ranks.
+  Equal numbers all have the mean of their ranks. Infinities have the first and last ranks.
 
   Args:
     a: (n,) float.
     b: (n,) float.
 
   Returns:
-    -1 to 1. NaN if all numbers of a list are equal, or if a number is NaN. Sums of ranks
-    have no rounding errors, so a correlation of one half is exactly 0.5.
+    A number from -1 to 1. NaN if the lists are empty, if all numbers of one list are equal, or
+    if a number is NaN.
 
   Raises:
     ValueError: If the shapes differ.
@@ -36,7 +36,8 @@ def spearman(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
   ranks_a = rankdata(a)
   ranks_b = rankdata(b)
 
-  # Pearson's correlation of the ranks.
+  # Pearson's correlation of the ranks. Ranks and their mean are multiples of 1/2, so their sums
+  # have no rounding errors.
   centered_a = ranks_a - ranks_a.mean()
   centered_b = ranks_b - ranks_b.mean()
   scale = np.sqrt(np.sum(centered_a**2) * np.sum(centered_b**2))
@@ -53,10 +54,10 @@ def check_paired(
   Args:
     a: (n,) float.
     b: (n,) float.
-    names: Names of both, for the error message.
+    names: Names of both lists, for the error message.
 
   Raises:
-    ConfigError: If the shapes differ, or if they are not lists.
+    ConfigError: If the shapes differ, or if they are not (n,).
 
   >>> check_paired([1, 2], [3, 4])[1].tolist()
   [3.0, 4.0]

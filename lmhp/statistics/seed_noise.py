@@ -1,12 +1,15 @@
-"""Noise between seeds, and the part of it that all points of a seed share.
+"""Noise between seeds, and the part of it that all points share if they have the same seed.
 
 A point is one assignment of values to the parameters of a sweep. It is trained once per seed.
 
-All points of a sweep run the same seeds, so they have the same initial parameters and batches.
-A seed that lowers the loss of one point often lowers that of the others, too. This shared part
-of the noise cancels in comparisons between points, so the choice of the best point is less
-uncertain than the noise suggests. The shared part was observed only once per seed, so the
-estimate of the noise has fewer degrees of freedom than the number of runs suggests.
+All points of a sweep run the same seeds. With the same seed, they have the same initial parameters
+and batches. So a seed that lowers the loss of one point often lowers that of the others, too. This
+shared part of the noise has two effects:
+
+- It cancels in comparisons between points, so the best point is more certain than the noise
+  suggests.
+- It was observed only once per seed and not once per run, so the estimate of the noise has fewer
+  degrees of freedom than the number of runs suggests.
 
 Dimension key: T runs, P points, n seeds.
 """
@@ -24,6 +27,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 
 _LARGEST_CORRELATION = 1 - 1e-6
+"""Bound of estimated correlations. Users of the estimate divide by 1 - correlation."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,17 +54,19 @@ def seed_noise(
 
   Args:
     losses: (T,) losses, all finite.
-    points: (T,) point of each run.
+    points: (T,) number of the point of each run.
     seeds: (T,) seed of each run. None if points share no seeds. The correlation is estimated
-      from the seeds that every point ran once. If there are fewer than two of these, it is
-      taken to be 0.
+      from the seeds that every point ran once. With fewer than two such seeds, the correlation
+      is 0.
 
   Returns:
     The noise. Let S be the mean square between seeds, with n - 1 degrees of freedom, and R
-    the mean square of the residuals, with (P - 1)(n - 1). Then the square of the noise is
-    V = (S + (P - 1) R) / P, the correlation is (S - R) / (P V), at least 0, and the degrees
-    of freedom are Satterthwaite's, (n - 1) (P V)^2 / (S^2 + (P - 1) R^2). These are n - 1 if
-    all noise is shared, and P (n - 1) if none is.
+    the mean square of the residuals, with (P - 1)(n - 1) degrees of freedom. Then
+
+    - the square of the noise is V = (S + (P - 1) R) / P;
+    - the correlation is (S - R) / (P V), or 0 if this is negative;
+    - the degrees of freedom are Satterthwaite's, (n - 1) (P V)^2 / (S^2 + (P - 1) R^2). They
+      are n - 1 if all noise is shared, and P (n - 1) if none is.
 
   Source: Satterthwaite, Biometrics Bulletin 2 (1946).
 
@@ -81,7 +87,7 @@ def seed_noise(
   if table_Pn is None:
     return SeedNoise(noise, freedom, 0.0)
 
-  # Mean squares: V of all noise, S between seeds, R of the residuals.
+  # Mean squares: V of all noise, S between seeds, and R of the residuals (computed from V and S).
   n_points = len(table_Pn)
   variance = float(np.mean(np.var(table_Pn, axis=1, ddof=1)))
   between_seeds = n_points * float(np.var(np.mean(table_Pn, axis=0), ddof=1))
@@ -97,10 +103,10 @@ def seed_noise(
 
 
 def rows_by_point(points: npt.ArrayLike) -> dict[int, npt.NDArray[np.int64]]:
-  """Returns the positions of the runs of each point, in the order of first runs.
+  """Returns {point: positions of its runs}. Points are in the order of their first runs.
 
   Args:
-    points: (T,) number of each run's point.
+    points: (T,) number of the point of each run.
 
   >>> rows_by_point([7, 3, 7])
   {7: array([0, 2]), 3: array([1])}
@@ -116,10 +122,10 @@ def _losses_by_seed(
   rows: Mapping[int, npt.NDArray[np.int64]],
   seeds: np.ndarray,
 ) -> Floats | None:
-  """Returns the losses (P, n) of the seeds that every point ran once.
+  """Returns the losses (P, n) of all points on the seeds that every point ran.
 
-  Returns None for fewer than two points, for fewer than two common seeds, and if a point ran a
-  seed twice, because seeds do not identify runs then.
+  The result is None if there are fewer than two points or fewer than two common seeds. It is
+  also None if a point ran a seed twice, because a point and a seed do not identify a run then.
   """
   by_seed = []
   for row in rows.values():
@@ -139,15 +145,17 @@ def _losses_by_seed(
 def pooled_standard_deviation(
   groups: Sequence[Sequence[float]] | Sequence[Floats],
 ) -> float:
-  """Returns the standard deviation within groups, pooled over groups.
+  """Returns the standard deviation of values around the mean of their group.
+
+  All groups are assumed to have the same standard deviation.
 
   Args:
     groups: Values of each group, such as the losses of the seeds of a point. Values that
       are not finite are left out.
 
   Returns:
-    Root of the mean variance, weighted by degrees of freedom. NaN if no group has two
-    values.
+    Root of the mean of the groups' variances, each weighted by its degrees of freedom. NaN if no
+    group has two finite values.
 
   >>> round(pooled_standard_deviation([[1.0, 3.0], [10.0], [5.0, 5.0]]), 6)
   1.0

@@ -1,8 +1,9 @@
 """The size of a search: its rungs, and the number of points that fit in its budget.
 
 A point is one assignment of values to the parameters of a space, and has one trial per seed. A
-rung is a step at which points are scored and only the best continue. A fork is a copy of a
-state that is trained further with a falling learning rate, to score it at a rung.
+rung is a step at which points are scored and only the best continue. A fork is a copy of the
+training state (parameters and optimizer state) of a trial. To score the trial at a rung, the
+fork is trained further with a falling learning rate.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ POINTS_FOR_MEAN_COST = 16
 """Number of points over which the cost of a trial is averaged, if trials differ in cost."""
 
 DEFAULT_FIRST_RUNG_FRACTION = 1 / 27
+"""First rung, as a fraction of training, if the warmups of the trials are short enough."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,9 +40,10 @@ class SearchPlan:
 
   Attributes:
     n_points: Number of points.
-    schedule: The rungs.
-    steps: Largest number of updates of the search, if each rung may stop trials. The forks
-      are counted.
+    schedule: The rungs, for a trial as long as the base config. In a longer or shorter trial,
+      they are at the same fractions of training.
+    steps: Number of updates of all trials and forks together, at most, if every rung stops
+      trials. If a rung stops none, there are more.
   """
 
   n_points: int
@@ -62,8 +65,8 @@ def plan_search(
     sweep: Config of the sweep.
     space: Space of the sweep.
     autotuner: Measures an update of the base config, for a budget in seconds.
-    stored_rungs: Rungs of a study that exists. They stay, even if the space has changed. None
-      for a new study.
+    stored_rungs: Rungs of a study that exists. They are used again, even if the space has
+      changed. None for a new study.
 
   Raises:
     ConfigError: If the method cannot search the space, or the budget is too small for one
@@ -72,6 +75,7 @@ def plan_search(
   check_search(sweep.search, space, task.is_traced)
   # The rungs of the base config, and the cost of a search with them.
   schedule = stored_rungs or rungs_of(task, sweep, space)
+  # Without halving, the only rung is the end of training, so the kind has no effect.
   cost = HalvingCost(
     rungs=schedule.steps,
     eta=sweep.eta,
@@ -93,13 +97,15 @@ def plan_search(
 
 
 def rungs_of(task: Task, sweep: SweepConfig, space: Space) -> RungSchedule:
-  """Returns the rungs of a new study, in steps of the base config."""
+  """Returns the rungs of a new study, for a trial as long as the base config."""
+  # The job without overrides is that of the base config.
   n_steps = task.job({}).steps
   if sweep.halving == 'none':
     return RungSchedule((n_steps,))
   first_fraction = sweep.first_rung_fraction
   if first_fraction is None:
-    # The first rung is after the warmups of all trials.
+    # The first rung is at least at twice the longest warmup of any trial. Scores during a
+    # warmup could not be compared.
     after_warmup = 2 * task.longest_warmup_fraction(space)
     first_fraction = min(1.0, max(DEFAULT_FIRST_RUNG_FRACTION, after_warmup))
   return RungSchedule(
@@ -111,8 +117,8 @@ def rungs_of(task: Task, sweep: SweepConfig, space: Space) -> RungSchedule:
 def _scores_forks(task: Task, sweep: SweepConfig, space: Space) -> bool:
   """Returns True if rungs score forks whose learning rate decays to zero.
 
-  By default, they do if the schedule of a trial may decay, because the loss before the decay
-  predicts the loss at the end badly.
+  By default, rungs score forks if the schedule of a trial may decay. The loss before a decay
+  is a poor prediction of the loss after it.
   """
   if sweep.rung_score != 'auto':
     return sweep.rung_score == 'cooldown'
@@ -132,7 +138,7 @@ def _n_points(
 ) -> int:
   """Returns the number of points that fit in the budget, at least one."""
   method = SEARCH_METHODS[sweep.search]
-  # The method decides the number of points itself, as a grid does.
+  # Some methods decide the number of points themselves, such as a grid.
   if method.n_points is not None:
     n_points = method.n_points(sweep, space)
     require(
@@ -144,7 +150,7 @@ def _n_points(
     return n_points
   if sweep.trials is not None:
     return sweep.trials
-  # The seeds of a point divide its budget.
+  # `cost` counts one trial for each point, so the budget is divided by the number of seeds.
   budget_steps = _budget_in_steps(task, sweep, space, autotuner)
   n_points = cost.points_for(budget_steps / sweep.seeds_per_point)
   if not n_points:
@@ -160,11 +166,14 @@ def _budget_in_steps(
 ) -> float:
   """Converts a budget in tokens, FLOPs or seconds to updates of the base config."""
   base = task.job({})
-  # seconds / (seconds of a step)
+  # seconds / (seconds of a step). The step is measured in a pack of copies of the base config,
+  # 8 copies if the sweep sets no largest width.
   if sweep.seconds is not None:
     jobs = [base] * (sweep.max_pack_width or 8)
-    method = autotuner.method_of(jobs, sweep.reseeds_data, math.inf)
-    return sweep.seconds / min(method.member_step_seconds.values())
+    # With infinite steps, no method (vmap, map or loop) is left out to save time.
+    measured = autotuner.method_of(jobs, sweep.reseeds_data, math.inf)
+    # {method: seconds of one update of one member of the pack}
+    return sweep.seconds / min(measured.member_step_seconds.values())
   # (steps of a trial) * budget / (mean cost of a trial)
   if sweep.tokens is not None:
     return base.steps * sweep.tokens / _mean_cost(task, sweep, space, 'tokens')
@@ -173,8 +182,11 @@ def _budget_in_steps(
 
 
 def _mean_cost(task: Task, sweep: SweepConfig, space: Space, name: str) -> float:
-  """Returns the tokens or FLOPs of a complete trial, the mean over the first points."""
-  # A Subsample may leave fewer points than the mean is taken over.
+  """Returns the mean cost of a complete trial, over the first points of the search.
+
+  `name` is the unit of the cost, 'tokens' or 'flops'.
+  """
+  # A Subsample may limit the space to fewer points than `POINTS_FOR_MEAN_COST`.
   n_points = min(max_points(space) or POINTS_FOR_MEAN_COST, POINTS_FOR_MEAN_COST)
   # Points differ in cost if the space varies the model or the length.
   jobs = preview_jobs(task, sweep, space, POINTS_FOR_MEAN_COST, n_points)
@@ -197,8 +209,10 @@ def preview_jobs(
     task: Task of the sweep.
     sweep: Config of the sweep.
     space: Space of the sweep.
-    n_planned: Number of points of the search.
-    n_points: Largest number of jobs.
+    n_planned: Number of points that the search plans in total. The first points may depend on
+      it: a Bayesian search makes a fraction of them quasi-random.
+    n_points: Number of jobs to return. Fewer are returned if the first cohort (the points
+      that are chosen at one time) has fewer points.
   """
   state = SearchState(
     sweep=sweep,
@@ -207,8 +221,8 @@ def preview_jobs(
     directions=sweep.directions,
     n_planned=n_planned,
   )
-  # If the sweep matches a budget, `with_matched_length` adds the number of steps with which
-  # the point has the budget of the base config.
+  # With `sweep.match_budget`, `with_matched_length` adds the number of steps that gives the
+  # point the same tokens, FLOPs or seconds as the base config.
   return [
     task.job(task.with_matched_length(point.overrides))
     for point in preview_points(sweep.search, state, n_points)

@@ -21,11 +21,16 @@ BUDGETS = ('trials', 'tokens', 'flops', 'seconds')
 """Keys that state the budget of a search. At most one of them is set."""
 
 MATCHED_BUDGETS = ('steps', 'tokens', 'flops', 'seconds', 'none')
+"""Values of the key `match_budget`."""
 
 
 @section('sweep')
 class SweepConfig(Section):
   """A sweep: the search space, the search, its budget, and the objective.
+
+  `static` declares a key that is not traced by JAX. `aliases`, `value_aliases` and
+  `converted_aliases` are names that other libraries use. The error message for such a name
+  contains the key or the value of lmhp. `open_low=True` excludes the bound `low` itself.
 
   Attributes:
     space: The search space: a dict from dotted path to `Float`, `Int`, `Choice` and so on, or
@@ -68,7 +73,7 @@ class SweepConfig(Section):
   )
   seeds_per_point: int = static(
     1,
-    'number of training seeds of each point. The search uses the mean objective',
+    'number of training seeds of each point. The search uses the mean objective over the seeds',
     low=1,
     aliases=('repeat', 'n_seeds'),
   )
@@ -77,8 +82,8 @@ class SweepConfig(Section):
 
   trials: int | None = static(
     None,
-    'budget: number of points to try. Each point is trained once for each of seeds_per_point '
-    'seeds',
+    'budget: number of points to try. Each point is trained seeds_per_point times, each time '
+    'with another seed',
     low=1,
     aliases=('n_trials', 'num_samples', 'run_cap', 'count'),
   )
@@ -105,9 +110,9 @@ class SweepConfig(Section):
   )
   match_budget: str | None = static(
     None,
-    'quantity that each trial has in common with the base config. train.steps of a trial is set '
-    'to match it. none: nothing is matched. Required if the space changes the batch size, the '
-    'model size or the sequence length',
+    'quantity that is equal for all trials and the base config. train.steps of each trial is '
+    'set accordingly. none: trials may differ. Required if the space changes the batch size, '
+    'the model size or the sequence length',
     choices=MATCHED_BUDGETS,
     source='arXiv:1811.03600: with equal steps, a larger batch size uses more data and compute',
   )
@@ -116,9 +121,9 @@ class SweepConfig(Section):
 
   objective: tuple[str, ...] = static(
     ('eval_loss_nats',),
-    'metric to minimize, or two metrics for a Pareto front. They are metrics of the last '
-    'evaluation or the last step, or parameters, flops, tokens, latency_seconds, '
-    'kv_cache_bytes_per_token',
+    'metric to minimize, or two metrics for a Pareto front. Accepted: the metrics of the last '
+    'evaluation, the metrics of the last training step, parameters, flops, tokens, '
+    'latency_seconds, kv_cache_bytes_per_token',
     aliases=('metric', 'monitor', 'target'),
   )
   maximize: tuple[str, ...] = static(
@@ -133,8 +138,8 @@ class SweepConfig(Section):
   )
   data_order: str = static(
     'shared',
-    'order of the training data. shared: one order for all trials, which makes comparisons '
-    'sharper. per_trial: another order for each seed',
+    'order of the training data. shared: one order for all trials, which reduces the noise of '
+    'comparisons. per_trial: the order depends on the seed of the trial',
     choices=('shared', 'per_trial'),
   )
 
@@ -143,7 +148,8 @@ class SweepConfig(Section):
   halving: str = static(
     'none',
     'early stopping of bad trials at certain steps, the rungs. successive: successive halving. '
-    'hyperband: halving in several groups of trials, each with another first rung',
+    'hyperband: successive halving in several groups of trials. Each group has another first '
+    'rung',
     choices=('none', 'successive', 'hyperband'),
     aliases=('pruner', 'scheduler', 'early_terminate'),
     value_aliases={
@@ -167,7 +173,7 @@ class SweepConfig(Section):
   first_rung_fraction: float | None = static(
     None,
     'first rung, the earliest step at which trials are compared. None: 1/27, or twice the '
-    'longest warmup if that is later',
+    'longest warmup if this is above 1/27',
     unit='fraction of training',
     low=0.0,
     open_low=True,
@@ -180,28 +186,29 @@ class SweepConfig(Section):
   )
   rung_score: str = static(
     'auto',
-    'score of a trial at a rung. prefix: the objective at that step. cooldown: the objective '
-    'of a copy whose learning rate was decayed to zero. auto: cooldown if a schedule decays',
+    'score of a trial at a rung. prefix: its objective at that step. cooldown: the objective of '
+    'a copy that is trained further while its learning rate decays to zero. auto: cooldown if a '
+    'schedule decays or is varied, else prefix',
     choices=('auto', 'prefix', 'cooldown'),
   )
   rung_cooldown_fraction: float = static(
     0.2,
     'length of the decay to zero for rung_score=cooldown',
-    unit='fraction of the rung',
+    unit='fraction of the steps up to the rung',
     low=0.0,
     open_low=True,
     high=1.0,
   )
   n_calibration_trials: int = static(
     3,
-    'number of points that are trained to the end whatever their scores. They measure how '
-    'well the scores at a rung predict the final scores',
+    'number of points (with all of their seeds) that are trained to the end, even if their '
+    'scores are bad. They show how well the scores at a rung predict the final scores',
     low=0,
   )
   min_rank_correlation: float | None = static(
     0.5,
-    'smallest rank correlation between the scores at a rung and the final scores. A rung with '
-    'a smaller one stops no trials. None: every rung stops trials',
+    'a rung stops trials only if the rank correlation of its scores with the final scores is at '
+    'least this value. None: every rung stops trials',
     low=-1.0,
     high=1.0,
   )
@@ -232,7 +239,10 @@ class SweepConfig(Section):
   )
 
   def __new__(cls, **values: object) -> SweepConfig:
-    """Checks the names of the keys, before the generated `__init__` receives them."""
+    """Checks the names of the keys.
+
+    The generated `__init__` would raise a TypeError that suggests no other key.
+    """
     for name in values:
       if name not in {field.name for field in dataclasses.fields(cls)}:
         raise unknown_key(name)
@@ -245,7 +255,7 @@ class SweepConfig(Section):
     self._check_objectives(method)
     if method.population is not None:
       self._check_population()
-    # Halving measures the correlation on the points of the calibration.
+    # The correlation is measured on the calibration points, which are trained to the end.
     needs_correlation = self.halving != 'none' and self.min_rank_correlation is not None
     require(
       self,
@@ -279,7 +289,7 @@ class SweepConfig(Section):
       self,
       n_objectives <= method.max_objectives,
       'search',
-      f'another method, since {self.search} has one objective only',
+      f'another method, since {self.search} accepts only one objective',
     )
     for name in self.maximize:
       if name not in self.objective:
@@ -335,7 +345,7 @@ class SweepConfig(Section):
 def register_search(name: str, method: SearchMethod) -> SearchMethod:
   """Adds a search method, and its keys to `SweepConfig`.
 
-  An experiment file or a plugin calls it in the same way as lmhp itself.
+  Experiment files and plugins may call this function too.
 
   Args:
     name: Name of the method, a value of `sweep.search`.
@@ -345,8 +355,8 @@ def register_search(name: str, method: SearchMethod) -> SearchMethod:
     The method.
 
   Raises:
-    ConfigError: If another module has registered this name, or a key exists with another
-      declaration.
+    ConfigError: If another module has registered this name, or a key of the method exists with
+      another declaration.
   """
   SEARCH_METHODS.register(name, method)
   if method.keys is not None:
@@ -379,7 +389,7 @@ def sweep_keys() -> dict[str, Declaration]:
       doc='the search space',
       aliases=('search_space', 'param_space', 'parameters', 'param_distributions'),
     ),
-    **{f'sweep.{name}': found for name, found in declared(SweepConfig).items()},
+    **{f'sweep.{name}': key for name, key in declared(SweepConfig).items()},
   }
 
 

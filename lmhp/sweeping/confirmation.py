@@ -1,8 +1,9 @@
 """The confirmation after a search: the best points against the base config, on new seeds.
 
 A point is one assignment of values to the parameters of the space. Its trials differ only in
-their seed. The replicate is the index of a trial among the trials of its point. The trials of
-the confirmation are a cohort, a set of trials that the study adds at one time.
+their seed. The replicate of a trial is a number that is different for each trial of its point.
+The seed of the trial is made from it. A cohort is a set of trials that the study adds at one
+time. The cohorts of the confirmation have the names "confirm-0", "confirm-1" and so on.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from lmhp.sweeping.engine import Engine
 from lmhp.sweeping.store.trial import Trial, trials_by_point
 
 FIRST_REPLICATE = 1000
-"""First replicate of the confirmation. A search has fewer seeds, so no seed is used twice."""
+"""First replicate of the confirmation. The search uses the replicates 0, 1, 2 and so on, so the
+seeds of the confirmation are new."""
 
 BASE = -1
 """Point number that means the base config."""
@@ -41,8 +43,8 @@ class ConfirmedPoint:
     difference: Mean over seeds of the value of the point minus that of the base config. NaN if
       a run diverged.
     difference_interval: Interval of the difference.
-    diverged: Number of seeds on which the point diverged, and number of seeds on which the
-      base config diverged.
+    diverged: (number of seeds on which the point diverged, number of seeds on which the base
+      config diverged).
     verdict: 'better' or 'worse' than the base config, 'no significant difference', or
       'unknown' if there are too few results.
   """
@@ -67,8 +69,8 @@ def confirm(
   Args:
     engine: Engine of the study.
     sweep: Config of the sweep.
-    planned_steps: Updates of the search. If there are more, more methods of running packs are
-      measured.
+    planned_steps: Number of updates of the search. In a long study, it pays to measure more
+      methods of running packs (`vmap`, `map` and `loop`).
 
   Returns:
     The points, the best of the search first, then the base config. Empty if there are no
@@ -101,7 +103,9 @@ def confirm(
 
 
 def ranked_points(trials: Sequence[Trial], sign: float) -> list[int]:
-  """Returns the complete points, the best first, by the mean objective over their seeds.
+  """Returns the numbers of the complete points, sorted by mean objective over their seeds.
+
+  The best point is the first.
 
   Args:
     trials: Trials of a study. Those of the confirmation are left out.
@@ -122,13 +126,15 @@ def seed_noise(trials: Sequence[Trial]) -> float:
   groups: dict[tuple[bool, int], list[float]] = {}
   for trial in trials:
     if trial.status == 'complete':
+      # The confirmation has separate groups, because its seeds also change the order of the
+      # data. The seeds of a search may share one order.
       key = (trial.cohort.startswith('confirm'), trial.point)
       groups.setdefault(key, []).append(_value(trial).loss)
   return pooled_standard_deviation(list(groups.values())) if groups else math.nan
 
 
 def _value(trial: Trial) -> SeedLoss:
-  """Returns the first objective of a trial that has ended."""
+  """Returns the first objective of a trial that has ended, with a flag for divergence."""
   assert trial.values is not None
   return SeedLoss(trial.values[0], trial.status == 'diverged')
 
@@ -146,7 +152,8 @@ def _new_trials(
   engine: Engine, sweep: SweepConfig, points: Sequence[int]
 ) -> list[Trial]:
   """Returns the trials of the confirmation that the study does not have yet."""
-  # The values of a point are those of its first trial, without the seed.
+  # The values of a point are those of its first trial, without the seed. The base config
+  # (`BASE`) has no values.
   searched = [t for t in engine.trials.values() if t.cohort.startswith('search-')]
   trials_of_point = trials_by_point(searched)
   cohort = f'confirm-{len(engine.cohorts("confirm"))}'
@@ -193,7 +200,8 @@ def _confirmed_point(
   values = tuple(result.loss for result in results.values())
   mean, low, high = mean_interval(values)
   # The comparison is made for losses (lower is better). So an objective that is maximized
-  # is negated before the comparison, and the results are negated after it.
+  # is negated before the comparison, and the results are negated after it. The comparison
+  # calls the point the winner.
   comparison = confirm_on_seeds(_signed(results, sign), _signed(base, sign))
   assert comparison is not None  # both have the seeds of the confirmation
   ends = sorted((sign * comparison.low, sign * comparison.high))

@@ -23,20 +23,20 @@ from lmhp.sweeping.space import as_space
 from lmhp.sweeping.tasks.task import Job, Task
 
 MAX_PREVIEWED_POINTS = 256
-"""Number of points whose structures are determined. The other points are assumed to have the
-same structures, in the same proportions."""
+"""Largest number of points whose structures are determined. The other points are assumed to
+have the same structures, in the same proportions."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Cost:
-  """Cost of some trials.
+  """Cost of several trials together.
 
   Attributes:
     trials: Number of trials.
     steps: Updates of all trials.
     tokens: Training tokens of all trials.
     flops: Training FLOPs of all trials.
-    hours: Hours of all trials. NaN if no speed was measured.
+    hours: Training time of all trials in packs, in hours. NaN if no speed was measured.
   """
 
   trials: int
@@ -54,8 +54,8 @@ class StructureCost:
     cost: Cost of the trials.
     parameters: Number of parameters of the model.
     method: Method of execution: 'vmap', 'map' or 'loop'.
-    pack_widths: Different widths of the packs, in trials. One program is compiled for each
-      width.
+    pack_widths: Numbers of trials that a pack may have, without repetition. One program is
+      compiled for each.
     reason: Reason for the method.
     bytes: Memory of the widest pack, in bytes.
     member_step_seconds: Seconds of one update of one trial. NaN if it was not measured.
@@ -78,7 +78,7 @@ class SweepEstimate:
     search: Cost of the search.
     confirmation: Cost of the confirmation.
     rungs: Steps at which trials are scored.
-    stopped_early: True if rungs may stop trials. The cost assumes that each rung does.
+    stopped_early: True if rungs may stop trials. The cost assumes that each rung stops trials.
     structures: Cost of the search by structure.
   """
 
@@ -136,12 +136,12 @@ def estimate_sweep(task: Task, sweep: SweepConfig) -> SweepEstimate:
 
 
 def _cost(job: Job, n_trials: int, steps: float, hours_per_step: float) -> Cost:
-  """Returns the cost of trials, each with the cost of one job.
+  """Returns the cost of trials whose updates all cost the same.
 
   Args:
-    job: The job.
+    job: Complete config of one of the trials.
     n_trials: Number of trials.
-    steps: Updates of all trials.
+    steps: Updates of all trials together.
     hours_per_step: Hours of one update of one trial.
   """
   return Cost(
@@ -158,21 +158,22 @@ def _structures(
 ) -> list[StructureCost]:
   """Returns the cost of each structure, from the first points of the search."""
   # Group the first points by their compiled program.
-  n_points = min(plan.n_points, MAX_PREVIEWED_POINTS)
+  n_previewed = min(plan.n_points, MAX_PREVIEWED_POINTS)
   space = as_space(sweep.space)
-  previewed = preview_jobs(task, sweep, space, plan.n_points, n_points)
+  previewed = preview_jobs(task, sweep, space, plan.n_points, n_previewed)
   jobs_of_structure = collections.defaultdict(list)
   for job in previewed:
     jobs_of_structure[job.structure].append(job)
 
-  # Halving trains a part of the steps. Each previewed point represents several points.
-  n_trials = sweep.seeds_per_point * plan.n_points
-  trained_fraction = plan.steps / (n_trials * task.job({}).steps)
+  # With halving, only a fraction of the steps is trained.
+  all_trials_steps = sweep.seeds_per_point * plan.n_points * task.job({}).steps
+  trained_fraction = plan.steps / all_trials_steps
   costs = []
   for jobs in jobs_of_structure.values():
-    n_here = max(1, round(len(jobs) * plan.n_points / len(previewed)))
-    n = n_here * sweep.seeds_per_point
-    costs.append(_structure_cost(autotuner, jobs, n, trained_fraction, sweep))
+    # The previewed points represent all points.
+    n_points = max(1, round(len(jobs) * plan.n_points / len(previewed)))
+    n_trials = n_points * sweep.seeds_per_point
+    costs.append(_structure_cost(autotuner, jobs, n_trials, trained_fraction, sweep))
   return costs
 
 
@@ -186,11 +187,11 @@ def _structure_cost(
   """Returns the cost of the trials of one structure.
 
   Args:
-    autotuner: Autotuner that chooses their method of execution.
-    jobs: Jobs of the structure.
-    n_trials: Number of trials. If there are fewer jobs, they are repeated.
-    trained_fraction: Fraction of the steps of all trials that is trained. It is below 1 if
-      rungs stop trials.
+    autotuner: Chooses the method of execution ('vmap', 'map' or 'loop').
+    jobs: Complete configs of some of the trials.
+    n_trials: Number of trials. If there are fewer jobs, the jobs are repeated.
+    trained_fraction: Number of steps that the search trains, divided by the number of steps if
+      no trial were stopped. It is below 1 if rungs stop trials.
     sweep: Config of the sweep.
   """
   # The method that the study would choose for this number of trials.

@@ -1,9 +1,14 @@
 """The engine: trains the trials of a study in stages, and stores their results.
 
-A stage trains some trials up to one fraction of their length. The engine divides the trials of
-a stage into packs. A pack is a group of trials that one compiled program trains together, and
-its trials are called members. A runner runs the packs. The structure of a trial is the part of
-its config that is compiled into the program, so the trials of a pack have the same structure.
+A stage trains some trials up to the same fraction of their length, such as one third of their
+steps. The engine divides the trials of a stage into packs. A pack is a group of trials that one
+compiled program trains together, and its trials are called members. A runner runs the packs. The
+structure of a trial is the part of its config that is compiled into the program, so the trials
+of a pack have the same structure.
+
+A cohort is a group of trials that the study adds at one time: points that the search chose
+("search-0"), more seeds of good points ("seeds-0"), or the best points on new seeds
+("confirm-0").
 
 The packs of a stage depend only on the stage and on the stored trials. So a study that was
 killed reads the results of its finished packs again, and continues after them.
@@ -48,10 +53,10 @@ class Engine:
     should_stop: Returns True after a signal.
     progress: Display of the study's progress.
     after_stage: Called after a stage that has new results.
-    trials: All trials, by number.
-    jobs: Jobs of the trials, by number.
+    trials: {number of a trial: the trial}.
+    jobs: {number of a trial: its job, the complete config with its structure and its length}.
     progress_of: {number of a trial: its progress through the stages}.
-    states: Final states of the members of packs.
+    states: Final states of the members of packs, from which later packs continue.
     scores: Computes the objectives of trials.
   """
 
@@ -77,10 +82,11 @@ class Engine:
   # --- trials -------------------------------------------------------------------------
 
   def add(self, trials: Sequence[Trial]) -> None:
-    """Adds new trials to the study, with the facts about their models."""
+    """Adds new trials to the study, with facts about their models (parameter counts)."""
     for trial in trials:
       # `jobs` reads the overrides from `trials`.
       self.trials[trial.number] = trial
+      # A failed trial has no valid config, so it has no job.
       if trial.status != 'failed':
         model = self.jobs[trial.number].model
         self.trials[trial.number] = dataclasses.replace(trial, model=model)
@@ -94,7 +100,7 @@ class Engine:
     self.study.update(trials)
 
   def trials_of_cohort(self, cohort: str) -> list[Trial]:
-    """Returns the trials of a cohort, by number."""
+    """Returns the trials of a cohort, in the order of their numbers."""
     return [trial for trial in self.trials.values() if trial.cohort == cohort]
 
   def cohorts(self, kind: str) -> list[str]:
@@ -135,7 +141,8 @@ class Engine:
       kind: "seeds" or "confirm".
       new: New trials of a cohort of this kind. They are added to the study.
       data_per_trial: If True, each trial reads different batches.
-      planned_steps: Updates that the study will make.
+      planned_steps: Number of updates of the whole search, all trials together. In a long
+        study, it pays to measure more methods of execution.
     """
     if new:
       self.add(new)
@@ -165,6 +172,7 @@ class Engine:
     """Divides trials of one structure into packs, and writes the description of each pack."""
     jobs = [self.jobs[number] for number in members]
     method = self.autotuner.method_of(jobs, stage.data_per_trial, stage.planned_steps)
+    # The method `loop` has an empty list of devices, and uses one.
     n_devices = len(devices_for(method.method)) or 1
 
     # Trials of one structure have one length, so the pack ends at one step.
@@ -176,13 +184,16 @@ class Engine:
     packs = []
     start = 0
     cuts = cut_into_packs(len(members), method.method, method.max_pack_width, n_devices)
+    # Programs are compiled for a few widths only. A pack with fewer trials than its width is
+    # filled with copies of its last trial.
     for index, (n_trials, width) in enumerate(cuts):
       trials = tuple(members[start : start + n_trials])
       start += n_trials
       pack = Pack(
         name=f'{name}-{index}',
         trials=trials,
-        # A member starts from its newest state, or from the state that an exchange chose.
+        # A member continues from its newest state. In population-based training, it may start
+        # from the state of another member (`stage.starts`).
         sources=tuple(stage.starts.get(n, self.progress_of[n]).state for n in trials),
         first_step=self.progress_of[trials[0]].step,
         last_step=last_step,
@@ -200,7 +211,10 @@ class Engine:
   def _changes(
     self, stage: Stage, trials: Sequence[int]
   ) -> dict[int, dict[str, object]]:
-    """Returns {number of a trial: values that differ from the trial in this stage}."""
+    """Returns {number of a trial: overrides of this stage that differ from the trial's own}.
+
+    Only population-based training has such overrides.
+    """
     changes = {}
     for number in [number for number in trials if number in stage.starts]:
       old = self.trials[number].overrides
@@ -230,7 +244,8 @@ class Engine:
       progress.values[pack.last_step] = stored.values
       if stored.diverged:
         progress.diverged = True
-        # The stored values are finite for the samplers. Here they are worse than any other.
+        # The stored values are finite, because the samplers of the search need finite values.
+        # Halving and exchanges rank by `progress.values`, and infinity is the worst rank.
         progress.values[pack.last_step] = (math.inf,) * len(stored.values)
     self.progress.update_trials(self.trials.values())
     return bool(updated)

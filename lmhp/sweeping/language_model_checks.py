@@ -22,7 +22,7 @@ SCORES_PER_TOKEN = ('eval_loss_nats', 'eval_perplexity', 'eval_accuracy')
 """Metrics that cannot be compared between tokenizers."""
 
 STRUCTURE_SECTIONS = ('model.', 'train.', 'data.')
-"""Beginnings of the paths of keys in sections whose static keys can change the cost of a trial."""
+"""Path prefixes of the sections whose static keys can change the cost of a trial."""
 
 
 def checked_language_model(
@@ -36,9 +36,12 @@ def checked_language_model(
     dtype: Precision that 'auto' stands for. None: the fastest on this machine.
 
   Raises:
-    ConfigError: If the space does not fit the config, a key has no effect in any trial, trials
-      differ in tokens, FLOPs or length and no budget is matched, or an objective per token is
-      compared between tokenizers.
+    ConfigError: In one of these cases:
+      - The space does not fit the config, or a key has no effect in any trial.
+      - The tokens or FLOPs of trials differ, and `sweep.match_budget` is not set.
+      - The space varies the length of training, and `sweep.match_budget` is not 'none'.
+      - The space varies `train.seed`, and `sweep.seeds_per_point` is above 1.
+      - An objective per token is compared between tokenizers.
   """
   space = as_space(sweep.space)
   # Cheap checks first. `LanguageModel` loads the data.
@@ -78,7 +81,8 @@ def _check_keys_are_read(base: OptimizerConfig | ScheduleConfig, space: Space) -
     if not any(key in keys for keys in keys_read.values()):
       raise wrong(base, key, f'the default, since {_describe_names(name_path, names)}')
 
-  # Keys of the space. A condition on the name leaves some of the names.
+  # Keys of the space. An entry may have a condition on the name of the optimizer or schedule.
+  # It then exists only for some names.
   for entry in space.entries():
     for path in entry.paths:
       section, _, key = path.rpartition('.')
@@ -101,9 +105,10 @@ def _describe_names(name_path: str, names: Iterable[object]) -> str:
 
 
 def _present_keys(space: Space) -> list[str]:
-  """Returns the keys, such as dropout rates, that are not neutral in some trial.
+  """Returns the paths of the keys that switch a part of the program on in some trial.
 
-  The program leaves out a part, such as a dropout, only if its key is neutral in all trials.
+  The neutral value of such a key switches the part off, for example a dropout rate of 0. If the
+  value is neutral in all trials, the program is compiled without the part.
   """
   present = []
   for path, declaration in config_keys.keys().items():
@@ -140,10 +145,10 @@ def _check_tokenizers(sweep: SweepConfig, paths: set[str]) -> None:
 def _check_matched_budget(
   task: LanguageModel, sweep: SweepConfig, space: Space
 ) -> None:
-  """Checks that a budget is matched if trials differ in tokens or FLOPs."""
+  """Checks that `sweep.match_budget` is set if trials differ in tokens or FLOPs."""
   if sweep.match_budget is not None:
     return
-  # Set each structural value of the space alone, and compare its cost with the base.
+  # Set each value of a static key alone. Compare the cost of this trial with the base config.
   base = task.job({}).known_metrics
   declarations = config_keys.keys()
   for path in sorted(paths_of(space)):
@@ -153,12 +158,12 @@ def _check_matched_budget(
       try:
         costs = task.job({path: value}).known_metrics
       except ConfigError:
-        # The value is valid only together with others, or is no length.
+        # The value alone gives no valid config. It may need other values of the space.
         continue
       for name in ('tokens', 'flops'):
         if costs[name] != base[name]:
           raise ConfigError(
-            'sweep.match_budget: got None, expected steps, tokens, flops, seconds or none, '
-            f'since {path}={value!r} gives a trial {costs[name]:.3g} {name}, and the base '
-            f'config has {base[name]:.3g}'
+            "sweep.match_budget: got None, expected 'steps', 'tokens', 'flops', 'seconds' or "
+            f"'none', since a trial with {path}={value!r} has {costs[name]:.3g} {name}, and "
+            f'the base config has {base[name]:.3g}'
           )

@@ -32,8 +32,9 @@ class SweepRequest:
   Attributes:
     task: The task.
     sweep: Config of the sweep.
-    manifest: Manifest of the study that the request starts or continues.
-    experiment_file: Experiment file that was run, or None.
+    manifest: Manifest of a new study with this task and sweep. A study that exists is compared
+      with it.
+    experiment_file: Path of the experiment file that returned the config, or None.
   """
 
   task: Task
@@ -57,12 +58,13 @@ def build_request(
     sweep: Config of the sweep. None uses `get_sweep()` of the experiment file.
     overrides: Values by dotted path. Those of the sweep begin with "sweep.".
     workdir: Directory of a study that may exist, or None. If the study exists, its plugins are
-      imported, and model.dtype="auto" stands for the precision that the study began with,
-      also on a machine that would choose another.
+      imported. The value 'auto' of `model.dtype` then stands for the precision with which the
+      study began, even if this machine would choose another precision.
     storage: URL of the study's database, or None for its journal.
 
   Raises:
-    ConfigError: If a value is wrong. The message is one line that begins with its path.
+    ConfigError: If a value is wrong. The message is one line that begins with the path of the
+      value.
   """
   # Overrides of the sweep and of the base config are applied separately.
   config_overrides = dict(overrides or {})
@@ -90,12 +92,12 @@ def build_request(
   checked_sweep = override(requested_sweep, sweep_overrides)
 
   task: Task
-  # A config is a sweep of lmhp's trainer. Anything else is a task.
+  # A config is trained by lmhp's trainer. Any other object is itself a task. A number, a list
+  # and other built-in objects are neither, and `to_config_dict` raises an error for them.
   is_builtin = type(config).__module__ == 'builtins'
   if is_builtin or isinstance(config, (ConfigDict, RunConfig, Mapping)):
-    # `to_config_dict` raises an error for a number or a list.
     base = config_lib.override(config_lib.to_config_dict(config), config_overrides)
-    # The precision of a study that exists.
+    # A study that exists keeps its precision.
     dtype = stored.task.base_values.get('model.dtype') if stored else None
     task = checked_language_model(base, checked_sweep, str(dtype) if dtype else None)
   else:
@@ -134,11 +136,12 @@ def _manifest(task: Task, sweep: SweepConfig) -> StudyManifest:
 def override(sweep: SweepConfig, values: Mapping[str, object]) -> SweepConfig:
   """Returns a sweep with other values.
 
-  A new budget replaces the old one.
+  If one of the values is a budget (trials, tokens, flops or seconds), it replaces the budget of
+  the sweep.
 
   Args:
     sweep: The sweep.
-    values: {key without its section: value, or text as on the command line}.
+    values: {key without `sweep.`: value, or text as on the command line}.
 
   Raises:
     ConfigError: If a key does not exist, or a value is not accepted.
@@ -146,7 +149,7 @@ def override(sweep: SweepConfig, values: Mapping[str, object]) -> SweepConfig:
   types = types_of(SweepConfig)
   changes: dict[str, object] = {}
   if any(name in BUDGETS for name in values):
-    # A new budget replaces the old one, of whatever kind.
+    # At most one budget may be set, so all budgets of the sweep are removed.
     changes.update(dict.fromkeys(BUDGETS))
   for name, value in values.items():
     if f'sweep.{name}' not in sweep_keys():

@@ -31,6 +31,7 @@ def get_config():
 {lines}
   return config
 '''
+"""Template of `best.py`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +49,8 @@ class StudySummary:
     pareto_front: Numbers of the trials on the Pareto front. Empty for one objective.
     confirmed: The best points and the base config on new seeds.
     seed_noise: Standard deviation between seeds of one point. NaN if not known.
-    trials_by_status: Number of trials of the search, by status.
-    rank_correlations: {step of a rung: rank correlation with the final scores}.
+    trials_by_status: {status of ended trials: number of trials of the search}.
+    rank_correlations: {step of a rung: rank correlation of its scores with the final scores}.
     tokens: Training tokens of the search.
     confirmation_tokens: Training tokens of the confirmation.
     seconds: Wall time of the study.
@@ -80,7 +81,8 @@ class StudyResult:
     trials: All trials, by number.
     base: Values of the base config, by path.
     summary: Content of `result.json`. None if a signal interrupted the study.
-    signal: Number of that signal. The same call continues the study. None if it is complete.
+    signal: Number of the signal that interrupted the study. The same call continues the study.
+      None if the study is complete.
   """
 
   workdir: str
@@ -110,8 +112,8 @@ def pareto_trials(trials: Sequence[Trial], signs: Sequence[float]) -> list[Trial
 
   Args:
     trials: Trials of a study.
-    signs: -1 for each objective that is maximized, else 1. With one objective, the front is
-      the best trial, and those that are equal to it.
+    signs: For each objective, -1 if it is maximized, else 1. With one objective, the front
+      consists of the trials with the best value.
   """
   # Lower is better for all columns.
   done = [trial for trial in trials if trial.status == 'complete']
@@ -137,7 +139,7 @@ def summarize(
     trials: All trials.
     sweep: Config of the sweep.
     confirmed: Result of the confirmation.
-    rank_correlations: {step of a rung: rank correlation with the final scores}.
+    rank_correlations: {step of a rung: rank correlation of its scores with the final scores}.
     matched_budget: Budget that is equal for all trials, in words.
     seconds: Wall time of the study.
   """
@@ -145,10 +147,10 @@ def summarize(
   search = [trial for trial in trials if not trial.cohort.startswith('confirm')]
   best_point = next(iter(ranked_points(trials, sweep.signs[0])), None)
   best = [t for t in search if t.point == best_point and t.status == 'complete']
-  # With one objective, the front would be only the best trial.
+  # With one objective, `best_trial` is enough.
   front = pareto_trials(search, sweep.signs) if len(sweep.signs) > 1 else []
   statuses = collections.Counter(trial.status for trial in search)
-  # All tokens that the search did not use are those of the confirmation.
+  # The tokens of the other trials are those of the confirmation.
   tokens = sum(trial.cost.tokens for trial in search)
   all_tokens = sum(trial.cost.tokens for trial in trials)
   best_values = [trial.values[0] for trial in best if trial.values is not None]
@@ -171,7 +173,10 @@ def summarize(
 
 
 def _last_overrides(trial: Trial) -> dict[str, object]:
-  """Returns the values of a trial. If they changed during training, returns the last values."""
+  """Returns the overrides of a trial, with the values at the end of training.
+
+  Population-based training changes values during training.
+  """
   last_values = trial.lineage[-1].values if trial.lineage else {}
   return {path: last_values.get(path, v) for path, v in trial.overrides.items()}
 
@@ -184,9 +189,10 @@ def write_best_file(
   Args:
     workdir: Directory of the study.
     config: {section: {key: value}} of the best trial.
-    docstring: Text of the docstring.
+    docstring: Text at the start of the file's docstring.
   """
-  # The values of the config that are not defaults.
+  # One line for each value that differs from its default. Fields that are not keys cannot be
+  # set.
   lines = []
   for name, values in config.items():
     fields = {field.name: field for field in dataclasses.fields(SECTIONS[name])}

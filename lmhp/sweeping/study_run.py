@@ -1,6 +1,8 @@
-"""The run of a study, which continues after the results of earlier processes.
+"""One run of a study, from its start or from where an earlier run was stopped.
 
-A rung is a step at which trials are scored, and at which the worst trials may be stopped.
+A rung is a step at which trials are scored, and at which the worst trials may be stopped. The
+confirmation trains the best points again with other seeds. A population is a group of trials
+that copy each other's states (population-based training).
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ from lmhp.training.signals import stop_on_signals
 from lmhp.typing import PathLike
 
 ENGINES = ('local', 'ray')
+"""Values of `StudyOptions.engine`: train in this process, or on a Ray cluster."""
 
 REPORT_INTERVAL = 20
 """Pause between two reports, as a multiple of the time that writing a report took."""
@@ -48,12 +51,12 @@ class StudyOptions:
   """Options of the run of a study that do not change its trials.
 
   Attributes:
-    engine: "local" or "ray".
+    engine: "local" to train in this process, or "ray" for a Ray cluster.
     storage: URL of a database, or None for a journal in the directory of the study.
-    display: One of `lmhp.training.progress.live.MODES`.
-    ray_address: Address of the Ray cluster. None: a cluster on this machine, which is started
-      if there is none.
-    write_report: Writes a report of the study as it is now, or None for no reports.
+    display: Way to show progress, one of `lmhp.training.progress.live.MODES`.
+    ray_address: Address of the Ray cluster. If None, a cluster on this machine is used, and
+      started if there is none.
+    write_report: Function that writes a report of the trials so far, or None for no reports.
   """
 
   engine: str = 'local'
@@ -72,7 +75,7 @@ class StudyRun:
     options: Options that do not change the trials.
 
   Raises:
-    ConfigError: If there is no such engine.
+    ConfigError: If the engine is not one of `ENGINES`.
   """
 
   def __init__(
@@ -129,7 +132,7 @@ class StudyRun:
       progress.start(plan, engine.trials.values())
       try:
         correlations = self._search(engine, plan)
-        # The members of a population have no config that could be trained again.
+        # The values of a member change during its training, so no config can repeat the training.
         confirmed = []
         if self._population_rules is None:
           confirmed = confirm(engine, self.sweep, plan.steps)
@@ -139,7 +142,7 @@ class StudyRun:
         progress.message('stopped; the same command continues the study')
         return self._result(study, signal=stop.signal)
 
-      # A finished study needs no states.
+      # The states of the trials are needed only to continue the study.
       engine.states.clear()
       _add_seconds(study, time.perf_counter() - start)
       summary = self._write_result(study, confirmed, correlations)
@@ -158,7 +161,7 @@ class StudyRun:
     return RayRunner(self.options.ray_address, self._experiment_file)
 
   def _extend(self, study: Study, progress: StudyProgress) -> None:
-    """Stores the new values of the keys that may change, and reports the changes.
+    """Stores the new values of the sweep's keys that may change, and reports the changes.
 
     Raises:
       ConfigError: If the new trials would not be comparable with those of the study.
@@ -170,11 +173,14 @@ class StudyRun:
       progress.message(change)
 
   def _plan(self, study: Study, autotuner: Autotuner) -> budget.SearchPlan:
-    """Returns the size of the search. A study that exists keeps its rungs."""
+    """Returns the number of points, the rungs and the steps of the search.
+
+    A study that exists keeps its rungs.
+    """
     plan = budget.plan_search(
       self.task, self.sweep, self.space, autotuner, study.manifest.rungs
     )
-    # The rungs of the first start are stored for all later ones.
+    # The rungs of the first run are stored for all later runs.
     if study.manifest.rungs is None:
       study.set_manifest(dataclasses.replace(study.manifest, rungs=plan.schedule))
     return plan
@@ -208,7 +214,7 @@ class StudyRun:
       seconds=round(study.manifest.seconds, 1),
     )
     write_json(self.workdir / 'result.json', dataclasses.asdict(summary))
-    # The members of a population have no config that trains them again.
+    # The values of a member change during its training, so no config can repeat the training.
     if summary.best_trial is not None and self._population_rules is None:
       config = self.task.experiment_config(summary.best_overrides)
       if config is not None:
@@ -233,36 +239,42 @@ class StudyRun:
 
 
 class Reports:
-  """Writes reports while a study runs. The pause grows with the time that a report takes.
+  """Writes reports while a study runs, with pauses between them.
 
-  An error in a report does not end the study.
+  A pause is in proportion to the time that the last report took. An error in a report does not
+  end the study.
 
   Args:
-    write_report: Writes a report, or None for no reports.
+    write_report: Function that writes a report, or None for no reports.
   """
 
   def __init__(self, write_report: Callable[[], None] | None):
     self._write_report = write_report
-    self._due = 0.0
+    self._due = 0.0  # time of `time.monotonic` at which the pause ends
 
   def write(self, study: Study, progress: StudyProgress, last: bool = False) -> None:
-    """Writes a report of the study as it is now, if one is due or it is the last."""
+    """Writes a report of the trials so far, if the pause is over.
+
+    Args:
+      study: The study.
+      progress: Display of the study, for an error message.
+      last: If True, the report is written also during the pause.
+    """
     start = time.monotonic()
-    # A report takes longer in a large study, so the next one is due later.
     if self._write_report is None or (start < self._due and not last):
       return
     study.flush()
     try:
       self._write_report()
     except Exception as error:
-      # The trials are stored, and `lmhp report` repeats the error.
+      # The trials are stored, so the study continues. `lmhp report` gives the error again.
       progress.message(f'no report was written: {type(error).__name__}: {error}')
     end = time.monotonic()
     self._due = end + REPORT_INTERVAL * (end - start)
 
 
 def _add_seconds(study: Study, seconds: float) -> None:
-  """Adds the time of this process to the study."""
+  """Adds the time of this run to the time of the study."""
   manifest = study.manifest
   study.set_manifest(dataclasses.replace(manifest, seconds=manifest.seconds + seconds))
 
@@ -272,6 +284,7 @@ def describe_matched_budget(sweep: SweepConfig, task: Task) -> str:
   if sweep.match_budget == 'none':
     return 'trials differ in length'
   job = task.job({})
+  # If the key is not set, no value of the space changes the cost of a trial.
   if sweep.match_budget is None:
     return (
       f'steps, tokens and FLOPs equal: {job.steps:,} steps of '

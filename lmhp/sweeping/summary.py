@@ -1,7 +1,9 @@
 """The result and the cost of a sweep, as text.
 
 A rung is a step at which trials are scored. A structure is the part of a config that is
-compiled into a program. A pack is a group of trials that one program trains together.
+compiled into a program. A pack is a group of trials that one program trains together. Its width
+is the number of these trials. The confirmation trains the best points of the search and the base
+config again, on new seeds.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from lmhp.sweeping.result import StudyResult, StudySummary
 
 
 def format_result(result: StudyResult) -> str:
-  """Returns the end of a sweep as text: the winner, its confirmation and the files.
+  """Returns the text at the end of a sweep: the winner, its confirmation and the files.
 
   Args:
     result: Result of a complete study.
@@ -33,7 +35,10 @@ def format_result(result: StudyResult) -> str:
     f'{summary.confirmation_tokens:,} for the confirmation. Time: {summary.seconds:,.0f} s'
   )
   if summary.rank_correlations:
-    rungs = [f'step {k}: {_short(c)}' for k, c in summary.rank_correlations.items()]
+    rungs = [
+      f'step {step}: {_short(correlation)}'
+      for step, correlation in summary.rank_correlations.items()
+    ]
     lines.append(
       f'rank correlation of scores at rungs and at the end: {", ".join(rungs)}'
     )
@@ -61,16 +66,19 @@ def format_study(summary: StudySummary, base: Mapping[str, object]) -> list[str]
   if summary.best_trial is None:
     return ['no trial is complete']
   n_trials = sum(summary.trials_by_status.values())
+  # `matched_budget` is a phrase, such as "tokens equal: 1,000,000". The best trial is the best
+  # in the first objective.
   lines = [
     f'best of {n_trials} trials: {summary.objective[0]} {summary.best_value:.4f} '
     f'(trial {summary.best_trial}); {summary.matched_budget}'
   ]
-  # The values of the winner beside those of the base config. The search chose no seeds.
+  # One line for each value that the search chose, beside the value of the base config. Seeds
+  # are left out, because the search did not choose them.
   changed = {p: v for p, v in summary.best_overrides.items() if not p.endswith('.seed')}
   width = max(map(len, changed), default=0)
   for path, value in changed.items():
     lines.append(f'  {path:{width}}  {_short(value)}   (base {_short(base[path])})')
-  # The last point of a confirmation is the base config.
+  # The last entry of `confirmed` is the base config. The others are compared with it.
   points = summary.confirmed
   lines += [_format_confirmed(point, points[-1]) for point in points[:-1]]
   if not math.isnan(summary.seed_noise):
@@ -81,8 +89,8 @@ def format_study(summary: StudySummary, base: Mapping[str, object]) -> list[str]
 def _format_confirmed(point: ConfirmedPoint, base: ConfirmedPoint) -> str:
   line = f'on {len(point.values)} new seeds: {point.mean:.4f}'
   if any(point.diverged):
-    n_point, n_base = point.diverged
-    line += f', diverged on {n_point}, the base config on {n_base}'
+    n_diverged, n_base_diverged = point.diverged
+    line += f', diverged on {n_diverged}, the base config on {n_base_diverged}'
   else:
     low, high = point.difference_interval
     line += (
@@ -96,19 +104,21 @@ def format_estimate(estimate: SweepEstimate) -> str:
   """Returns the estimated cost of a sweep as text, as `lmhp sweep --dry_run` prints it.
 
   Args:
-    estimate: The estimate.
+    estimate: Estimated cost of the sweep.
   """
   rungs = ', '.join(map(str, estimate.rungs))
   lines = [
     f'{estimate.search.trials:,} trials, scored at steps {rungs}; '
     f'{estimate.n_programs} programs to compile'
   ]
+  # One line for each structure, with the method that trains its packs: vmap, map or loop.
   for structure in estimate.structures:
-    widths = ', '.join(map(str, structure.pack_widths))
+    widths = ' or '.join(map(str, structure.pack_widths))
+    trials = 'trial' if structure.pack_widths == [1] else 'trials'
     lines.append(
       f'  {structure.cost.trials:,} trials of {structure.parameters:,} parameters: '
-      f'{structure.method} ({structure.reason}), packs of {widths}, '
-      f'{structure.bytes / 2**20:,.0f} MiB, '
+      f'{structure.method} ({structure.reason}), packs of {widths} {trials}, '
+      f'{structure.bytes / 2**20:,.0f} MiB for the widest pack, '
       f'{1e3 * structure.member_step_seconds:.2f} ms for a step of one trial'
     )
   search = _format_cost('search', estimate.search)

@@ -1,16 +1,16 @@
 """Checkpoints: saved states of a run, each complete or absent after any kill.
 
-A step is a directory that is named by its number and holds `commit_success.txt`. Orbax
-writes it under a temporary name, and renames it when it is complete. (On an object store it
-writes this marker last.) Deletion removes the marker first, and then the rest. So a step
-that is half written or half deleted is never read, and a later run removes it. The metadata
-of a step holds a checksum of its arrays, because Orbax notices only three of four bits that
-flip on the disk.
+Each saved step is a directory. Its name is the number of the step, and it holds the marker
+`commit_success.txt`. Orbax writes the directory under a temporary name, and renames it when it is
+complete. (On an object store, Orbax writes the marker last.) Deletion removes the marker first,
+and then the rest. So a step that is half written or half deleted is never read, and a later run
+removes it. The metadata of a step holds a checksum of its arrays, because Orbax does not notice
+one in four flipped bits on the disk.
 
-Orbax's functions write and read each step. This file decides which steps exist, because
-Orbax's `Checkpointer` deletes in the order of the directory, lists half-deleted steps, and
-takes twice the time for a small state. No other file imports orbax, whose v1 interface still
-changes.
+Orbax's functions write and read each step. This file decides which steps exist and which are
+deleted. Orbax's `Checkpointer` is not used, because it deletes files in the order of the
+directory, lists half-deleted steps, and takes twice as long for a small state. No other file
+imports orbax, whose v1 interface still changes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ UNFINISHED = '.orbax-checkpoint-tmp'
 """Suffix of a directory that Orbax has not finished."""
 
 MAX_NAMED_LEAVES = 4
-"""Number of different leaves that an error message names."""
+"""Largest number of differing leaves that an error message names."""
 
 _log = logging.getLogger(__name__)
 
@@ -53,10 +53,10 @@ class _StepMetadata:
   """Metadata of a saved step. It is stored beside the arrays.
 
   Attributes:
-    leaves: {path: type and shape} of the state.
+    leaves: {path: dtype and shape} of the state, as `describe` returns it.
     crc32: Checksum of the arrays. None if another process holds a part of them.
-    extra: JSON that the caller saved.
-    metrics: Metrics at the step.
+    extra: JSON that the caller of `save` added.
+    metrics: {'eval_loss_nats': loss at the step}, or empty if it was not measured.
   """
 
   leaves: Mapping[str, str]
@@ -66,7 +66,10 @@ class _StepMetadata:
 
 
 class Checkpoints(contextlib.AbstractContextManager['Checkpoints']):
-  """The saved states of one run. Use it in a `with`, which waits for the save in flight.
+  """The saved states of one run. A save runs in the background.
+
+  Use an object of this class in a `with`, which waits at its end for the save in flight (the one
+  that still runs).
 
   The constructor reads and writes nothing, so another process can inspect a run. The first
   save removes what a killed process left behind.
@@ -74,7 +77,8 @@ class Checkpoints(contextlib.AbstractContextManager['Checkpoints']):
   Args:
     directory: Directory of the steps. The first save makes it. It may be relative, absolute
       or in an object store.
-    cfg: Times of the saves, and number of the states that are kept. None is the default.
+    cfg: Section `checkpoint` of the config: when to save, and how many states to keep. None is
+      the default config.
   """
 
   def __init__(self, directory: PathLike, cfg: CheckpointConfig | None = None) -> None:
@@ -86,6 +90,8 @@ class Checkpoints(contextlib.AbstractContextManager['Checkpoints']):
     self._metadata: dict[int, _StepMetadata] = {}
     self._damaged: set[int] = set()  # complete by their marker, but unreadable
     self._is_cleaned = False
+    # Step and time of the last save. At first, 0 and the time at which this object is made.
+    # `restore` sets the step too.
     self._saved_step = 0
     self._saved_at = time.monotonic()
 
@@ -99,7 +105,7 @@ class Checkpoints(contextlib.AbstractContextManager['Checkpoints']):
     """Returns the complete steps, oldest first. A save in flight is not among them."""
     if not self.directory.exists():
       return []
-    # A step counts only with the marker that a save writes last.
+    # A step without its marker is not complete.
     names = [path.name for path in self.directory.iterdir()]
     return [
       step
@@ -114,9 +120,11 @@ class Checkpoints(contextlib.AbstractContextManager['Checkpoints']):
   def due(self, step: int) -> bool:
     """Returns True if a save is due at a step.
 
-    A save is due if `every_steps` or `every_seconds` have passed since the last save, or since
-    this object was made.
+    A save is due in two cases:
+    - The run has passed a multiple of `every_steps` since the last save.
+    - `every_seconds` have passed since the last save, or since this object was made.
     """
+    # A step that was saved or restored needs no other save, and at step 0 nothing is trained.
     if not self.cfg.enabled or step == self._saved_step:
       return False
     every_steps = self.cfg.every_steps
@@ -135,22 +143,22 @@ class Checkpoints(contextlib.AbstractContextManager['Checkpoints']):
     metrics: Mapping[str, float] | None = None,
     wait: bool = False,
   ) -> None:
-    """Starts to save a state, after the save before it is complete.
+    """Starts to save a state. Before that, waits for the save in flight.
 
-    The buffers of the state may be donated when this returns. A step that exists stays as
-    it is: a run is a pure function, so the step holds the same bits.
+    When this returns, the buffers of the state may be donated. If the step is saved already,
+    nothing is written: a run is a pure function, so the saved state has the same bits.
 
     Args:
       step: Number of updates made.
       state: Pytree of jax arrays, none of them empty. PRNG keys are allowed.
       extra: JSON that `restore` returns.
-      metrics: `eval_loss_nats` at this step, if it was measured. It decides which states
-        are the best.
+      metrics: {'eval_loss_nats': loss at this step}, or None if it was not measured. The
+        `cfg.keep_best` states with the lowest loss are kept.
       wait: If True, returns when the step is complete.
 
     Raises:
       TypeError: If `extra` is not JSON.
-      ConfigError: If the save before it failed.
+      ConfigError: If the save in flight failed.
     """
     self.wait()
     self._remove_unfinished()
@@ -178,11 +186,11 @@ class Checkpoints(contextlib.AbstractContextManager['Checkpoints']):
       self.wait()
 
   def wait(self) -> None:
-    """Waits for the save in flight, then deletes the steps that need not be kept.
+    """Waits for the save in flight, then deletes the steps that `cfg` does not keep.
 
     Raises:
-      ConfigError: If the save failed, for instance because the disk is full. The steps
-        before it are still there.
+      ConfigError: If the save failed, for instance because the disk is full. The earlier
+        steps are still there.
     """
     if self._saving is None:
       return
@@ -191,7 +199,7 @@ class Checkpoints(contextlib.AbstractContextManager['Checkpoints']):
     try:
       saving.result()
     except Exception as error:
-      # A full disk has several types of error in tensorstore.
+      # For a full disk alone, tensorstore raises errors of several types.
       reason = str(error).splitlines()[0]
       raise ConfigError(
         f'{self.directory}: step {self._saved_step} could not be saved: {reason}'
@@ -202,9 +210,9 @@ class Checkpoints(contextlib.AbstractContextManager['Checkpoints']):
   def _steps_to_keep(self) -> set[int]:
     """Returns the last steps and the steps with the lowest loss."""
     steps = self.steps()
-    # Of equal losses, the newer step comes first.
     losses = {step: self._loss(step) for step in steps}
     measured = [step for step in steps if losses[step] < math.inf]
+    # Of equal losses, the newer step comes first.
     best = sorted(measured, key=lambda step: (losses[step], -step))
     return {*steps[-self.cfg.keep_last :], *best[: self.cfg.keep_best]}
 
@@ -214,7 +222,7 @@ class Checkpoints(contextlib.AbstractContextManager['Checkpoints']):
     The loss is infinite if it was not measured, is not finite or cannot be read.
     """
     loss = math.inf
-    # Orbax raises errors of many types.
+    # For unreadable metadata, Orbax raises errors of many types.
     with contextlib.suppress(Exception):
       loss = self._read_metadata(step).metrics.get('eval_loss_nats', math.inf)
     return loss if math.isfinite(loss) else math.inf
@@ -230,7 +238,10 @@ class Checkpoints(contextlib.AbstractContextManager['Checkpoints']):
       path.rmtree(missing_ok=True)
 
   def _remove_unfinished(self) -> None:
-    """Deletes, once, what earlier processes left half written or half deleted."""
+    """Deletes the half-written and half-deleted steps of earlier processes.
+
+    Only the first call does this.
+    """
     if self._is_cleaned or jax.process_index() != 0 or not self.directory.exists():
       return
     for path in self.directory.iterdir():
@@ -244,8 +255,8 @@ class Checkpoints(contextlib.AbstractContextManager['Checkpoints']):
   def restore(self, step: int, abstract: PyTree) -> tuple[PyTree, dict[str, Any]]:
     """Reads a state.
 
-    If a step cannot be read, a warning names it, and the step before it is read. The
-    damaged step stays on the disk until the run saves that step again.
+    If a step cannot be read, a warning names it, and the saved step before it is read instead.
+    The damaged step stays on the disk until the run saves it again.
 
     Args:
       step: Step to read, usually `latest()`.
@@ -256,8 +267,8 @@ class Checkpoints(contextlib.AbstractContextManager['Checkpoints']):
       `(state, extra)`. `extra['step']` is the step that was read.
 
     Raises:
-      ConfigError: If the step holds another state than `abstract`, or if no step can be
-        read.
+      ConfigError: If the step is not complete, if its state differs from `abstract` in paths,
+        shapes or dtypes, or if neither it nor an earlier step can be read.
     """
     self.wait()
     steps = self.steps()
@@ -274,6 +285,7 @@ class Checkpoints(contextlib.AbstractContextManager['Checkpoints']):
         self._saved_step = candidate
         return state, {**extra, 'step': candidate}
       except ConfigError:
+        # The step is readable, but belongs to another config. So do the steps before it.
         raise
       except Exception as error:
         # A damaged file raises errors of many types in orbax, tensorstore and json. The
@@ -294,6 +306,8 @@ class Checkpoints(contextlib.AbstractContextManager['Checkpoints']):
     metadata = self._read_metadata(step)
     self._check_leaves(step, metadata.leaves, describe(abstract))
     state = ocp.load_checkpointables(self._path(step), {'state': abstract})['state']
+    # A checksum is None if another process holds a part of the arrays. Then the arrays are not
+    # checked.
     if metadata.crc32 is not None and checksum(state) not in (metadata.crc32, None):
       raise ValueError('the arrays are not those that were saved')
     return state, metadata.extra
@@ -340,7 +354,7 @@ class Checkpoints(contextlib.AbstractContextManager['Checkpoints']):
 
 
 def describe(state: PyTree) -> dict[str, str]:
-  """Returns the type and the shape of each leaf of a state by path.
+  """Returns {path: dtype and shape} of the leaves of a state.
 
   >>> describe({'params': {'kernel': jnp.zeros((14, 31))}})
   {'params/kernel': 'float32[14,31]'}

@@ -1,11 +1,11 @@
 """Chunks: several updates of a run in one call of a compiled program.
 
 The number of updates is an argument of the program, so that one compiled program serves
-every chunk length. `MemberPrograms` is the base of the programs of one structure (the
-part of a config that is compiled). A single run calls them, and so does a population, which
-trains several runs of one structure together, its members.
+every chunk length. `MemberPrograms` is the base class of the programs of one structure (the
+part of a config that is compiled). Single runs and populations use it. A population trains
+several runs of one structure together. These runs are its members.
 
-Dimension key: R members, S steps of a chunk.
+Dimension key: R members, S steps of a chunk (in metrics, of the longest chunk), B sequences.
 """
 
 from __future__ import annotations
@@ -23,16 +23,17 @@ from lmhp.training.compile_cache import ProgramCache, compile_deterministic
 from lmhp.typing import PyTree
 
 CHUNK_SECONDS = 1.0
-"""Target duration of a chunk: short enough to react to a signal, long enough to be cheap."""
+"""Target duration of a chunk: short enough to react to a signal such as Ctrl-C, and long enough
+that the overhead of a call does not matter."""
 
 FIRST_CHUNK_STEPS = 4
-"""Length of the chunks before the first speed is measured."""
+"""Number of steps of a chunk while the speed of the run is not known."""
 
 MAX_CHUNK_STEPS = 256
-"""Largest number of steps of a chunk, and the length of its metrics."""
+"""Largest number of steps of a chunk. The array of each metric has this length."""
 
 Hypers: TypeAlias = Mapping[str, PyTree]
-"""Traced numbers of one run: {section: {key: array}}."""
+"""Traced numbers of one run: {section: {key: array}}, or {name: array} for a `FunctionTask`."""
 
 Metrics: TypeAlias = dict[str, jax.Array]
 """Metrics of a chunk by name: (S,) float32, or (R, S) for a population."""
@@ -55,7 +56,8 @@ State = TypeVar('State', bound=CountedState)
 class Cooldown:
   """A linear decay of the learning rate to zero that replaces the schedule of a run.
 
-  A rung of a sweep uses it to score a fork of a run whose schedule has not ended yet.
+  A sweep may score a trial before its schedule has ended. It then trains a copy of the trial with
+  a cooldown, and scores the copy.
 
   Attributes:
     first_step: Step at which the decay starts, int32.
@@ -77,13 +79,13 @@ class Cooldown:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class ChunkSteps:
-  """Numbers of the updates of one chunk.
+  """The updates of one chunk: their numbers, and the schedule that they use.
 
   Attributes:
     n_steps: Number of updates, int32. The method `map` of a population has one number per
       member, (R,).
     first_step: Number of updates made before the chunk, int32.
-    cooldown: Decay that replaces the schedule.
+    cooldown: Decay that replaces the schedule, if `cooldown.n_steps` is above 0.
   """
 
   n_steps: int | np.int32 | np.ndarray | jax.Array
@@ -91,12 +93,12 @@ class ChunkSteps:
   cooldown: Cooldown = Cooldown()
 
   def as_int32(self) -> ChunkSteps:
-    """Returns the same numbers as int32, the type that a program is compiled for."""
+    """Converts the numbers to int32, the type that a program is compiled for."""
     return jax.tree.map(np.int32, self)
 
 
 NO_STEPS = ChunkSteps(n_steps=0, first_step=0).as_int32()
-"""Numbers for which a program is compiled. It serves all others of their type."""
+"""Argument `steps` with which a program is compiled. The program accepts all int32 numbers."""
 
 ChunkFunction: TypeAlias = Callable[
   [PyTree, Hypers, PyTree, ChunkSteps], tuple[PyTree, Metrics]
@@ -104,7 +106,7 @@ ChunkFunction: TypeAlias = Callable[
 """`chunk(state, hypers, data, steps) -> (state, metrics)`, for one member."""
 
 ScoreFunction: TypeAlias = Callable[[PyTree, Hypers, PyTree], dict[str, jax.Array]]
-"""`score(state, hypers, batch) -> sums`, for one member."""
+"""`score(state, hypers, batch) -> {name: values}`, for one member. See `MemberPrograms.score`."""
 
 
 class MemberPrograms(abc.ABC):
@@ -115,7 +117,7 @@ class MemberPrograms(abc.ABC):
 
   Attributes:
     program_cache: Compiled programs of this structure, shared by all of its populations.
-    max_chunk_steps: Largest number of steps of a chunk, the length of its metrics.
+    max_chunk_steps: Largest number of steps of a chunk, and length of each metric of a chunk.
   """
 
   program_cache: ProgramCache
@@ -131,7 +133,7 @@ class MemberPrograms(abc.ABC):
 
   @abc.abstractmethod
   def abstract_state(self, hypers: Hypers) -> PyTree:
-    """Returns the shapes of the state that `init` returns.
+    """Returns the shapes and dtypes of the state that `init` returns.
 
     Args:
       hypers: Traced numbers of a run.
@@ -148,7 +150,7 @@ class MemberPrograms(abc.ABC):
       state: State at `steps.first_step`.
       hypers: Traced numbers of the run.
       data: Data of the chunk.
-      steps: Numbers of the updates.
+      steps: Updates to make.
 
     Returns:
       The new state, and metrics {name: (max_chunk_steps,) float32}.
@@ -162,9 +164,9 @@ class MemberPrograms(abc.ABC):
     """Returns the program that `chunk` runs, and compiles it if it does not exist.
 
     Args:
-      state: State, or its shapes.
+      state: State, or its shapes and dtypes.
       hypers: Traced numbers of the run.
-      data: Data of a chunk, or its shapes.
+      data: Data of a chunk, or its shapes and dtypes.
     """
 
     # The cache keeps the executable. A jitted function would keep the data of a run in
@@ -177,7 +179,9 @@ class MemberPrograms(abc.ABC):
 
   @abc.abstractmethod
   def score(self, state: PyTree, hypers: Hypers, batch: PyTree) -> dict[str, jax.Array]:
-    """Returns sums over each of the B sequences of a batch, {name: (B,)}.
+    """Returns {name: (B,)}, such as the loss of each sequence, summed over its tokens.
+
+    A task without sequences returns scalars.
 
     Args:
       state: State.
@@ -187,16 +191,16 @@ class MemberPrograms(abc.ABC):
 
   @abc.abstractmethod
   def chunk_function(self, hold_after_nonfinite: bool = False) -> ChunkFunction:
-    """Returns the function that `chunk` compiles.
+    """Returns the function of one member that `chunk` compiles.
 
     Args:
-      hold_after_nonfinite: If True, the state stays as it was before the first loss that
-        is not finite.
+      hold_after_nonfinite: If True, the first update whose loss is not finite, and all updates
+        after it, leave the state unchanged. If False, every update changes the state.
     """
 
   @abc.abstractmethod
   def score_function(self) -> ScoreFunction:
-    """Returns the function that `score` compiles."""
+    """Returns the function of one member that `score` compiles."""
 
 
 def repeat_update(
@@ -212,13 +216,13 @@ def repeat_update(
   Args:
     update: `update(state, i) -> (state, metrics)` makes update number i of the chunk.
     state: State at `steps.first_step`.
-    steps: Numbers of the updates.
+    steps: Updates to make.
     metric_names: Names of the metrics that are kept.
-    hold_after_nonfinite: Name of the loss metric. After its first value that is not finite,
-      the state stays as it was before that update, and its step is no longer counted up. A
-      member of a population needs this, because it cannot stop alone. If None, the state
-      always changes.
-    max_chunk_steps: Largest number of updates, the length of the metrics.
+    hold_after_nonfinite: Name of the loss metric, or None. The first update whose loss is not
+      finite, and all updates after it, leave the state unchanged, its step included. A member of
+      a population needs this, because it cannot stop alone. If None, every update changes the
+      state.
+    max_chunk_steps: Largest number of updates, and length of each metric.
 
   Returns:
     The new state, and metrics {name: (max_chunk_steps,) float32} that are 0 beyond `n_steps`.
@@ -228,7 +232,7 @@ def repeat_update(
     old_state, metrics = carry
     new_state, values = update(old_state, i)
     if hold_after_nonfinite is not None:
-      # A held state has a step that is behind the number of the update.
+      # If the state was left unchanged before, its step is behind the number of the update.
       is_finite = jnp.isfinite(values[hold_after_nonfinite])
       was_never_held = old_state.step == steps.first_step + i
       is_training = is_finite & was_never_held
@@ -267,7 +271,7 @@ def chunk_lengths(
   """
   step = first_step
   while step < last_step:
-    # Aim at a duration, and at few steps while the speed is not known.
+    # Aim at a duration. While the speed is not known, aim at a few steps.
     n_steps = max_chunk_steps
     if steps_per_second is not None:
       speed = steps_per_second()
@@ -286,6 +290,8 @@ def chunk_lengths(
 
 def first_nonfinite_step(first_step: int, losses_S: np.ndarray) -> int | None:
   """Returns the step whose loss is the first that is not finite, or None.
+
+  The first update of the chunk is step `first_step + 1`.
 
   Args:
     first_step: Number of updates made before the chunk.

@@ -1,4 +1,4 @@
-"""Caches of compiled programs: in the process by structure, and on the disk.
+"""Caches of compiled programs: one in memory for each structure, and JAX's cache on the disk.
 
 A structure is the part of a config that is compiled into a program.
 """
@@ -22,10 +22,12 @@ Program = TypeVar('Program')
 
 
 class ProgramCache:
-  """Compiled programs of one structure, by key. Several threads may use it at once.
+  """Compiled programs of one structure, by key, such as 'chunk'.
+
+  Several threads may use a cache at once.
 
   Attributes:
-    compile_seconds: Time spent on compiling, over all threads.
+    compile_seconds: Time spent on compiling, summed over all threads.
   """
 
   def __init__(self) -> None:
@@ -37,14 +39,15 @@ class ProgramCache:
   def get(self, key: Hashable, build: Callable[[], Program]) -> Program:
     """Returns a program, and builds it if it does not exist.
 
-    A second thread waits for the first. If `build` fails, the next call tries again, for
-    instance with less memory in use.
+    If several threads need a program at once, the first builds it and the others wait. If
+    `build` fails, the error is raised in all of them. The next call tries again, for instance
+    when less memory is in use.
 
     Args:
       key: Key of the program.
       build: Function that compiles the program.
     """
-    # The first thread that needs a program builds it. The others wait for its future.
+    # The thread that adds the future builds the program. The others wait for the future.
     with self._lock:
       is_new = key not in self._programs
       future = self._programs.setdefault(key, futures.Future())
@@ -53,7 +56,7 @@ class ProgramCache:
       try:
         future.set_result(build())
       except BaseException as error:
-        # Forget the program, so that a later call can build it again.
+        # Remove the future, so that a later call can build the program.
         with self._lock:
           del self._programs[key]
         future.set_exception(error)
@@ -72,10 +75,11 @@ def compile_deterministic(lowered: jax.stages.Lowered) -> jax.stages.Compiled:
 
 
 def compile_cache_directory() -> str | None:
-  """Returns the directory of the cache of compiled programs, or None if it is off.
+  """Returns the directory of the cache of compiled programs, or None if the cache is off.
 
-  The directory is `jax_compilation_cache_dir` if it is set, else $LMHP_COMPILE_CACHE, else
-  ~/.cache/lmhp/compiled.
+  JAX's option `jax_compilation_cache_dir` gives the directory. If it is not set,
+  $LMHP_COMPILE_CACHE does. If neither is set, it is ~/.cache/lmhp/compiled. The value 'off' turns
+  the cache off.
   """
   path = (
     _directory_of_jax()
@@ -94,6 +98,7 @@ def use_compile_cache() -> None:
   if path is None or _directory_of_jax():
     return
   jax.config.update('jax_compilation_cache_dir', path)
+  # Keep all programs, also small ones and those that compile fast.
   jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.0)
   jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
 

@@ -16,7 +16,7 @@ MAX_STEPS = 2**31 - 1
 """Largest number of steps. Programs count steps in int32."""
 
 DEFAULT_STEPS = 1000
-"""Length of a run whose config has none."""
+"""Number of steps of a run whose config sets no length."""
 
 LENGTHS = ('steps', 'tokens', 'tokens_per_parameter', 'epochs')
 """Keys of `TrainConfig` that set the length. At most one of them is set."""
@@ -99,14 +99,14 @@ class TrainConfig(Section):
   )
   loss_chunks: int = static(
     1,
-    'number of parts of a microbatch for which logits and loss are computed one after the '
-    'other, to save memory',
+    'number of equal parts into which the tokens of a microbatch are split. Logits and loss '
+    'are computed for one part after the other, to save memory',
     low=1,
   )
   measure_noise_scale: bool = static(
     False,
-    'log the gradient norm of microbatches, from which the gradient noise scale follows; a '
-    'batch then has at least two microbatches',
+    'log the gradient norm of microbatches, from which the gradient noise scale can be '
+    'computed. A batch then has at least two microbatches',
     source='arXiv:1812.06162 appendix A.1',
   )
   init_from: str | None = static(
@@ -130,7 +130,7 @@ class TrainConfig(Section):
   )
   label_smoothing: float = traced(
     0.0,
-    'fraction of each target that is spread over the vocabulary',
+    'probability that is taken from each target and spread evenly over the vocabulary',
     low=0.0,
     high=1.0,
     open_high=True,
@@ -148,7 +148,7 @@ class TrainConfig(Section):
   )
 
   def resolve(self) -> None:
-    """Checks that at most one length is set, and that a batch can be split."""
+    """Checks that at most one length is set, and that a batch has equal microbatches."""
     lengths = [name for name in LENGTHS if getattr(self, name) is not None]
     if len(lengths) > 1:
       first, second = lengths[:2]
@@ -159,6 +159,8 @@ class TrainConfig(Section):
       'grad_accumulation_steps',
       f'a divisor of train.batch_size={self.batch_size}',
     )
+    # If `grad_accumulation_steps` is above 1, this was checked above. If it is 1, the noise scale
+    # needs two equal halves of the batch.
     require(
       self,
       self.batch_size % self.n_microbatches == 0,
@@ -168,19 +170,20 @@ class TrainConfig(Section):
 
   @property
   def n_microbatches(self) -> int:
-    """Number of parts of a batch that have a gradient each."""
+    """Number of parts of a batch. The gradient of each part is computed separately."""
     return max(self.grad_accumulation_steps, 2 if self.measure_noise_scale else 1)
 
   def in_steps(self, tokens_per_epoch: int, parameters: int) -> TrainConfig:
-    """Returns a config with the same length in steps, rounded up.
+    """Returns a config whose length is given in steps, rounded up. The other lengths are None.
 
     Args:
-      tokens_per_epoch: Training tokens of one pass over the data.
-      parameters: Parameters of the model, with the embedding.
+      tokens_per_epoch: Number of training tokens in one pass over the data.
+      parameters: Number of parameters of the model, the embedding included.
 
     Raises:
       ConfigError: If the length is above `MAX_STEPS`.
     """
+    # {key: number of training tokens that a value of 1 stands for}.
     tokens_per_unit = {
       'tokens': 1,
       'tokens_per_parameter': parameters,
@@ -202,10 +205,9 @@ class TrainConfig(Section):
 
 @section('evaluate')
 class EvaluateConfig(Section):
-  """Times of the evaluations, and the part of the validation split that each one takes.
+  """Steps of the evaluations, and number of validation sequences that each one scores.
 
-  The evaluation at the end of the run takes `final_sequences`. All others take
-  `sequences`.
+  The evaluation at the end of the run scores `final_sequences`. All others score `sequences`.
   """
 
   every_steps: int | None = static(
@@ -217,8 +219,8 @@ class EvaluateConfig(Section):
   )
   sequences: int | None = static(
     256,
-    'number of validation sequences, evenly spaced, in each evaluation during training; '
-    'None is all',
+    'number of validation sequences in each evaluation during training, evenly spaced over '
+    'the split; None is all',
     low=1,
     unit='sequences',
     aliases=('max_eval_samples',),
@@ -229,8 +231,8 @@ class EvaluateConfig(Section):
   )
   final_sequences: int | None = static(
     None,
-    'number of validation sequences, evenly spaced, in the evaluation at the end; None is '
-    'all',
+    'number of validation sequences in the evaluation at the end, evenly spaced over the '
+    'split; None is all',
     low=1,
     unit='sequences',
   )
@@ -250,7 +252,7 @@ class EvaluateConfig(Section):
 class CheckpointConfig(Section):
   """Times of the checkpoints, and the number of checkpoints that are kept.
 
-  The last step is always saved, and so is the current step on SIGTERM.
+  If `enabled`, the last step is always saved, and so is the current step on SIGTERM or Ctrl-C.
   """
 
   enabled: bool = static(

@@ -1,6 +1,7 @@
 """Evaluation: the scores of a model on the validation split.
 
-Dimension key: B sequences of a batch, L tokens, T tokens of a batch, V vocabulary.
+Dimension key: B sequences of a batch, L tokens of a sequence, T = B L tokens of a batch,
+D d_model, V vocabulary, R members of a population.
 """
 
 from __future__ import annotations
@@ -34,13 +35,14 @@ SCORES = (
   'tokens',
   'sequences',
 )
-"""Names of the scores of an evaluation."""
+"""Names of the scores of an evaluation. See `summarize`."""
 
 SMALLEST_EVALUATION_BATCH = 32
-"""Smallest default number of sequences of a batch."""
+"""Smallest number of sequences of an evaluation batch if `evaluate.batch_size` is None."""
 
 LARGEST_LOG_PERPLEXITY = 700.0
-"""Largest loss in nats whose exponential is computed. float64 overflows near 710."""
+"""Largest loss in nats whose exponential is computed. A larger loss has the perplexity exp(700),
+because float64 overflows near exp(710)."""
 
 
 @jax.tree_util.register_dataclass
@@ -50,7 +52,7 @@ class ScoreInputs:
 
   Attributes:
     batch: Batch of the validation split.
-    bytes_V: UTF-8 bytes of each token, (V,) int32. All 0 if they are not known.
+    bytes_V: Number of UTF-8 bytes of each token, (V,) int32. All 0 if not known.
   """
 
   batch: Batch
@@ -64,9 +66,10 @@ def make_score(model: Model) -> Callable[[PyTree, Hypers, ScoreInputs], dict]:
     model: Network.
 
   Returns:
-    `score(params, hypers, inputs)`, a dict of sums over each sequence, each (B,) float32:
-    `nll` in nats, `tokens`, `correct` (tokens whose logit is the largest) and `bytes` of
-    the targets.
+    `score(params, hypers, inputs)`. It returns sums over the targets of each sequence, as a dict
+    of (B,) float32: `nll` (minus the log probability, in nats), `tokens` (number of targets),
+    `correct` (number of targets whose logit is the largest) and `bytes` (UTF-8 bytes). Targets
+    of weight 0, such as padding, do not count.
   """
 
   def score(
@@ -142,8 +145,9 @@ def validation_batches(
   Args:
     cfg: Completed config.
     dataset: Dataset of `cfg.data`.
-    stream: Stream of the training batches, which has the same objective.
-    final: True for the evaluation at the end, which may take more sequences.
+    stream: Stream of the training batches. Validation batches have the same objective, such
+      as span corruption.
+    final: If True, the batches have `evaluate.final_sequences`, else `evaluate.sequences`.
   """
   default_batch_size = max(SMALLEST_EVALUATION_BATCH, cfg.train.batch_size)
   return evaluation_batches(
@@ -167,15 +171,16 @@ def summarize(sums: Mapping[str, npt.NDArray[np.float64]]) -> dict[str, float]:
     `loss_nats_standard_error`: Standard error of the loss, over sequences.
     `bits_per_byte`: Cross-entropy per byte of text. NaN if the bytes are not known.
     `perplexity`: Exponential of the loss.
-    `accuracy`: Fraction of the tokens that the model ranks first.
+    `accuracy`: Fraction of the targets whose logit is the largest.
     `tokens` and `sequences`: Numbers of tokens and of sequences that were scored.
   """
-  # Every token has the same weight, in a long sequence and in a short one.
+  # Each token has the same weight, so a long sequence counts more than a short one.
   tokens = float(sums['tokens'].sum())
   nll = sums['nll'].sum()
   loss = float(nll / tokens)
   # The standard error is over sequences, because tokens of one sequence are correlated.
   per_sequence = sums['nll'] / np.maximum(sums['tokens'], 1.0)
+  # The bytes are 0 if they are not known.
   n_bytes = sums['bytes'].sum() or math.nan
   return {
     'loss_nats': loss,

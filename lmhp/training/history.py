@@ -1,4 +1,4 @@
-"""The history of a run: `metrics.jsonl`, the source of truth of its metrics.
+"""The history of a run: `metrics.jsonl`, the file that holds all of its metrics.
 
 One line is one JSON object with its `step` and the metrics of that step, under keys that end
 in their unit:
@@ -6,8 +6,9 @@ in their unit:
     {"step": 10, "tokens": 7680, "loss_nats": 3.3154, "grad_norm": 0.81, "seconds": 1.2}
     {"step": 10, "eval_loss_nats": 3.3301, "eval_bits_per_byte": 4.80, "final": 0}
 
-JSON has no NaN and no infinity, so they are the strings "nan", "inf" and "-inf": a strict
-parser reads the line, and `float` reads the value. Lines are in the order of their steps.
+`final` is 1 for the evaluation at the end of the run. JSON has no NaN and no infinity, so they are
+the strings "nan", "inf" and "-inf": a strict parser reads the line, and `float` reads the value.
+Lines are in the order of their steps.
 
 When `append` returns, the operating system has the rows, so a killed process loses none.
 `sync` writes them to the disk, so that a crash of the machine loses none. This file imports
@@ -36,7 +37,7 @@ fcntl: ModuleType | None
 try:
   import fcntl
 except ImportError:
-  # Windows has no such locks. There, two runs in one directory are not noticed.
+  # Windows has no `fcntl`. There, two runs in one directory are not noticed.
   fcntl = None
 
 METRICS_FILE = 'metrics.jsonl'
@@ -48,8 +49,8 @@ Row = Mapping[str, Any]
 class History(contextlib.AbstractContextManager['History']):
   """The rows of one `metrics.jsonl`, open for writing by one process at a time.
 
-  A last line that a kill left incomplete is removed when the file is opened. Use it in a
-  `with`.
+  Use an object of this class in a `with`. If a killed process left the last line incomplete, the
+  constructor removes this line.
 
   Args:
     directory: Directory of the run. It is made if it does not exist.
@@ -60,7 +61,7 @@ class History(contextlib.AbstractContextManager['History']):
 
   def __init__(self, directory: PathLike) -> None:
     self.path = as_path(directory) / METRICS_FILE
-    self._file = None
+    self._file = None  # stays None for an object store
     self._text = b''
     if is_remote(self.path):
       # An object store cannot append to a file. The text is kept here, and each write
@@ -75,8 +76,7 @@ class History(contextlib.AbstractContextManager['History']):
       raise ConfigError(
         f'{self.path.parent}: another run is writing there; expected another workdir'
       )
-    # A killed run may leave half a line at the end. Cut the file after the last whole
-    # one.
+    # A killed run may leave half a line at the end. Cut the file after the last whole line.
     file.seek(0)
     file.truncate(file.read().rfind(b'\n') + 1)
 
@@ -97,7 +97,7 @@ class History(contextlib.AbstractContextManager['History']):
   def truncate_after(self, step: int) -> None:
     """Removes the rows after a step. A run that resumes at this step writes them again."""
     text = self.path.read_bytes() if self.path.exists() else b''
-    # Steps grow along the file, so the rows to keep are its beginning.
+    # Steps grow along the file, so the rows to keep are its beginning. Each line has a newline.
     size = sum(
       len(line) + 1
       for line, row in zip(text.split(b'\n'), _parse_rows(self.path, text))
@@ -111,7 +111,10 @@ class History(contextlib.AbstractContextManager['History']):
       self.sync()
 
   def sync(self) -> None:
-    """Writes the rows to the disk. Call this before a checkpoint of their step is saved."""
+    """Writes the rows to the disk. Call this before a checkpoint is saved.
+
+    A run that resumes from the checkpoint does not write the rows again.
+    """
     if self._file is not None:
       os.fsync(self._file.fileno())
 
@@ -161,13 +164,16 @@ def read_history(path: PathLike, having: str | None = None) -> dict[str, np.ndar
 
   Args:
     path: Path of the file, or directory of the run.
-    having: Key that selects rows: `loss_nats` for training, `eval_loss_nats` for
-      evaluations. None takes all rows.
+    having: Key that the returned rows have: `loss_nats` for training, `eval_loss_nats` for
+      evaluations. None returns all rows.
 
   Returns:
-    {key: vector with one entry for each row}. A vector is int64 if all values are whole
-    numbers, an array of objects if a value is a word or a list, and else float64. The entry
-    of a row without the key is NaN.
+    {key: vector with one entry for each row}. The entry of a row without the key is NaN. The
+    dtype of a vector is
+
+    - object if a value is a list, or a string other than "nan", "inf" and "-inf",
+    - int64 if all values are whole numbers,
+    - float64 otherwise.
 
   Raises:
     ConfigError: If the file does not exist, or if a line is damaged.

@@ -36,7 +36,7 @@ from lmhp.training.step import TrainState
 from lmhp.training.writers import Writers
 
 DEFAULT_EVALUATIONS = 10
-"""Number of evaluations of a run whose config has no interval."""
+"""Number of evaluations of a run if `evaluate.every_steps` is None."""
 
 
 class RunSetup:
@@ -49,6 +49,7 @@ class RunSetup:
   Attributes:
     stream: Stream of the training batches.
     programs: Compiled programs of the run.
+    abstract_state: Shapes and dtypes of the state of the run.
 
   Raises:
     ConfigError: If the data is too short, if the run is too long, or if no parameter is
@@ -59,9 +60,11 @@ class RunSetup:
     self.cfg = cfg
     self.dataset = dataset
     self.stream = TrainStream(dataset, cfg.train.seq_len, cfg.data)
+    # Called only for its check: `ConfigError` if the run is too long.
     self.epochs(cfg.train.steps)
     self.programs = Programs(cfg, self.stream, dataset.sha256)
     self.abstract_state = self.programs.abstract_state(self.programs.hypers)
+    # Called only for its check: `ConfigError` if the validation split is too short.
     self.evaluation_batches(final=True)
 
   @property
@@ -85,7 +88,7 @@ class RunSetup:
     """Returns the batches of an evaluation.
 
     Args:
-      final: True for the evaluation at the end, which may take more sequences.
+      final: If True, the batches have `evaluate.final_sequences`, else `evaluate.sequences`.
     """
     return validation_batches(self.cfg, self.dataset, self.stream, final)
 
@@ -95,10 +98,12 @@ class RunRecord:
   """Facts about a run that are saved beside its state in each checkpoint.
 
   Attributes:
-    scores: Scores of the latest evaluation, with the prefix `eval_`.
-    scored_step: Step of the latest evaluation.
-    nonfinite_step: First step whose loss was not finite. The run ends there.
-    started_at: Time of the start of the run, as if one process had run it.
+    scores: Scores of the latest evaluation, under names with the prefix `eval_`.
+    scored_step: Step of the latest evaluation. None before the first one.
+    nonfinite_step: First step whose loss was not finite. The run ends there. None if all
+      losses were finite.
+    started_at: Start of the run on the clock `time.perf_counter`. If the run is resumed, the
+      time that it took in earlier processes is subtracted.
   """
 
   scores: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -129,7 +134,7 @@ class RunRecord:
 
 @dataclasses.dataclass(frozen=True)
 class _Chunk:
-  """A chunk that was started, and whose metrics were not read yet.
+  """A chunk that was started on the device, and whose metrics were not read yet.
 
   Attributes:
     first_step: Number of updates before the chunk.
@@ -150,8 +155,8 @@ class TrainingLoop:
     record: Record of the run, which the loop updates.
     checkpoints: Saved states of the run.
     writers: Files of the metrics.
-    progress: Progress of the run.
-    stop: True after a signal.
+    progress: Display of the progress.
+    stop: Flag that is true after SIGTERM or Ctrl-C.
   """
 
   def __init__(
@@ -170,9 +175,10 @@ class TrainingLoop:
     self.progress = progress
     self.stop = stop
     self.total_steps = setup.cfg.train.steps
+    # Number of UTF-8 bytes of each token of the vocabulary, (V,).
     self._bytes_V = setup.dataset.token_bytes(setup.cfg.model.vocab_size)
     self._steps_per_second = 0.0  # speed of the last chunk, 0 if not known
-    self._chunk_done_at = 0.0  # time of its end, 0 before the first chunk
+    self._chunk_done_at = 0.0  # time at which the last chunk ended, 0 before the first
 
   # --- chunks -----------------------------------------------------------------------
 
@@ -195,14 +201,15 @@ class TrainingLoop:
     if is_due and not is_scored and not self.stop:
       self.evaluate(state, step)
 
-    pending = None
+    pending = None  # the chunk whose metrics were not read yet
     for n_steps, data in programs.feed(step, self._chunk_lengths(step)):
       if self.stop or self.record.nonfinite_step is not None:
         break
       state, metrics = programs.chunk(
         state, programs.hypers, data, ChunkSteps(n_steps, step)
       )
-      # The first call compiles the program. The speed of the first chunk leaves that out.
+      # The first call compiles the program. The clock starts after it, so that the speed of the
+      # first chunk does not include the compilation.
       self._chunk_done_at = self._chunk_done_at or time.perf_counter()
       # The device works on the new chunk while the metrics of the last one are read.
       if pending is not None:
@@ -221,7 +228,12 @@ class TrainingLoop:
     return state, step
 
   def _chunk_lengths(self, step: int) -> Iterator[int]:
-    """Yields the lengths of chunks. None crosses an evaluation or a save at a step."""
+    """Yields the number of steps of each chunk.
+
+    No chunk crosses a step of an evaluation, or a multiple of `checkpoint.every_steps`.
+    """
+    # If the tokens are not resident (in device memory), batches are streamed from the host, and
+    # padded to the longest chunk. Such chunks are as long as possible.
     is_resident = self.setup.stream.resident
     return chunk_lengths(
       step,
@@ -238,18 +250,21 @@ class TrainingLoop:
     return step % self.setup.evaluate_every_steps == 0
 
   def _must_sync(self, step: int) -> bool:
-    """Returns True if the metrics of a chunk are read before the next chunk starts."""
+    """Returns True if the metrics of a chunk must be read before the next chunk starts."""
+    # Without a speed, read the metrics at once: this measures the speed, on which the lengths of
+    # later chunks depend.
     has_speed = self._steps_per_second > 0.0
     return not has_speed or self._evaluates_at(step) or self.checkpoints.due(step)
 
   def _evaluate_and_save(self, state: TrainState, step: int) -> None:
-    """Evaluates and saves if it is time. `Run` does both at the end."""
+    """Evaluates and saves if it is time. At the end of the run, `Run` does both."""
     if step == self.total_steps:
       return
     if self._evaluates_at(step):
       self.evaluate(state, step)
     if self.checkpoints.due(step):
       self.save(state, step)
+    # The speed of the next chunk does not include the evaluation and the save.
     self._chunk_done_at = time.perf_counter()
 
   def _record_chunk(self, chunk: _Chunk) -> None:
@@ -267,12 +282,12 @@ class TrainingLoop:
     self._steps_per_second = chunk.n_steps / elapsed
     self._chunk_done_at = now
 
-    # Find the last step that counts.
+    # Find the last step to log. Steps after a loss that is not finite are left out.
     nonfinite_step = first_nonfinite_step(first_step, columns['loss_nats'])
     self.record.nonfinite_step = nonfinite_step
     last_step = nonfinite_step or first_step + chunk.n_steps
 
-    # Rows at the interval, and always of the first and of the last step.
+    # Write the rows of the steps at the interval, of the first step and of the last step.
     interval = self.setup.cfg.log.every_steps
     always_logged = {1, self.total_steps, nonfinite_step}
     self.writers.append(
@@ -303,12 +318,12 @@ class TrainingLoop:
   # --- evaluations and checkpoints --------------------------------------------------
 
   def evaluate(self, state: TrainState, step: int, final: bool = False) -> None:
-    """Scores the validation split, and writes the row.
+    """Scores the validation split, and writes a row of `metrics.jsonl`.
 
     Args:
       state: State to score.
       step: Step of the row.
-      final: True at the end of the run.
+      final: True for the evaluation at the end of the run.
     """
     programs = self.setup.programs
 
@@ -317,7 +332,7 @@ class TrainingLoop:
 
     scores = evaluate(score, self.setup.evaluation_batches(final))
     if self.setup.dataset.tokenizer.bytes_per_token is None:
-      # The text of the tokens is not known.
+      # Without the text of the tokens, their bytes are not known.
       del scores['bits_per_byte']
     self.record.scores = {f'eval_{name}': value for name, value in scores.items()}
     self.record.scored_step = step
@@ -331,7 +346,7 @@ class TrainingLoop:
     self.progress.update(step, self._latest_score())
 
   def save(self, state: TrainState, step: int, wait: bool = False) -> None:
-    """Starts to save a state, if the config allows it.
+    """Starts to save a state, if `checkpoint.enabled` is True.
 
     Args:
       state: State to save.
@@ -340,7 +355,8 @@ class TrainingLoop:
     """
     if not self.setup.cfg.checkpoint.enabled:
       return
-    # The rows up to this step are on the disk before the checkpoint is.
+    # Write the rows up to this step to the disk first. A run that resumes from the checkpoint
+    # does not write them again.
     self.writers.history.sync()
     is_scored = self.record.scored_step == step
     metrics = self._latest_score() if is_scored else {}

@@ -1,6 +1,6 @@
 """Losses: cross-entropy with label smoothing and z-loss, for tokens and for batches.
 
-Dimension key: T tokens of a batch or of a part of it; the others as in `lmhp.model`.
+Dimension key: B batch, L sequence, D d_model, V vocabulary, T tokens of a batch or a part of it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class TokenLosses:
 
   Attributes:
     nll: Minus the log probability of the target, (T,) float32.
-    uniform: Minus the mean log probability over the vocabulary, (T,) float32.
+    uniform: Minus the log probability, averaged over the vocabulary, (T,) float32.
     log_z: Log of the softmax denominator, (T,) float32.
   """
 
@@ -40,8 +40,8 @@ def token_losses(logits_TV: jax.Array, targets_T: Array) -> TokenLosses:
     logits_TV: Logits, (T, V) float32.
     targets_T: Target tokens, (T,) int32.
   """
-  # -log p(target) = log Z - logit of the target. The mean of -log p over the vocabulary
-  # is log Z - mean logit, which label smoothing uses.
+  # -log p(target) = log Z - logit of the target. Label smoothing uses the mean of -log p over
+  # the vocabulary, which is log Z - mean logit.
   log_z_T = jax.nn.logsumexp(logits_TV, axis=-1)
 
   # A masked sum selects the logit of the target. Its gradient needs no scatter.
@@ -79,13 +79,13 @@ def objective(
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class BatchLoss:
-  """Loss of a batch.
+  """Loss of a batch. Sums over the tokens use the token weights of the batch.
 
   Attributes:
-    objective: Sum of the objective over the tokens, float32, in nats.
+    objective: Sum of the objective over the tokens, with the auxiliary loss, float32, in nats.
     nll: Sum of the cross-entropy over the tokens, float32, in nats.
-    aux: Auxiliary outputs of the layers by segment, such as the loads of experts. Empty if
-      the layers have none.
+    aux: Auxiliary outputs of the layers, such as the loads of experts, by segment (consecutive
+      layers of one kind). Empty if the layers have none.
   """
 
   objective: jax.Array
@@ -108,8 +108,8 @@ def batch_loss(
 
   Args:
     model: Network.
-    train: Structure of the run. If `loss_chunks` is above 1, the tokens go through the
-      head in that many parts, one after the other.
+    train: Section `train`, whose traced numbers are not read. If `loss_chunks` is above 1, the
+      logits and the loss are computed in that many parts of the tokens, one after the other.
     params: All parameters.
     hypers: Traced numbers of all sections.
     batch: Batch of (B, L) tokens, targets and weights.
@@ -126,7 +126,7 @@ def batch_loss(
     objective_T = objective(terms, numbers['label_smoothing'], numbers['z_loss'])
     return jnp.sum(objective_T * weights_T), jnp.sum(terms.nll * weights_T)
 
-  # The head and the loss do not depend on the sequences, so flatten B and L to one axis.
+  # Logits and loss of a token do not depend on other tokens, so flatten B and L to one axis.
   tokens = (
     x_BLD.reshape(-1, x_BLD.shape[-1]),
     targets_BL.reshape(-1),

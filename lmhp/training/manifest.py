@@ -1,6 +1,6 @@
 """The manifest of a run, `config.json`: its config, its data and its provenance.
 
-A manifest names neither the host nor the user. Reading one needs no jax.
+A manifest does not contain the name of the host or of the user. Reading one needs no jax.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from lmhp.files import as_path, is_remote
 from lmhp.typing import JSON, PathLike
 
 MANIFEST_FILE = 'config.json'
+
 PACKAGES = ('lmhp', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
+"""Packages whose versions a manifest contains."""
 
 
 # --- provenance ---------------------------------------------------------------------
@@ -30,7 +32,7 @@ PACKAGES = ('lmhp', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy
 
 @dataclasses.dataclass(frozen=True)
 class GitState:
-  """The git checkout that a command was given in.
+  """State of a git checkout.
 
   Attributes:
     commit: Hash of the commit. None before the first commit.
@@ -65,10 +67,11 @@ class Provenance:
   """The code, the machine and the command that a result comes from.
 
   Attributes:
-    versions: {package: version}. None for lmhp if it runs from its checkout.
+    versions: {package: version}, and the version of 'python'. None for a package that is not
+      installed, such as lmhp if it runs from its checkout.
     git: State of the checkout. None outside a checkout, or without git.
     device: Devices of the process.
-    command: Words of the command.
+    command: Words of the command line, `sys.argv`.
     started_utc: Time of the start, in ISO format.
   """
 
@@ -84,10 +87,10 @@ class Provenance:
 
   @classmethod
   def from_json(cls, values: Mapping[str, Any]) -> Provenance:
-    """Returns the provenance that `to_json` wrote. Other names are ignored.
+    """Returns the provenance that `to_json` wrote. Other keys of `values` are ignored.
 
     Raises:
-      KeyError or TypeError: If a name is missing or a value has another type.
+      KeyError or TypeError: If a key is missing or a value has another type.
     """
     git = values['git']
     return cls(
@@ -103,7 +106,7 @@ def collect_provenance(directory: PathLike = os.curdir) -> Provenance:
   """Returns the provenance of this process.
 
   Args:
-    directory: Directory that may be in a git checkout.
+    directory: Directory whose git checkout is described, if it is in one.
   """
   now = datetime.datetime.now(datetime.UTC)
   versions = {package: _version(package) for package in PACKAGES}
@@ -137,9 +140,9 @@ def _git_state(directory: PathLike) -> GitState | None:
 
   # A line with a `#` is about the branch. Each other line is a changed file.
   lines = process.stdout.splitlines()
-  names = [line.split()[-1] for line in lines if line.startswith('# branch.oid')]
+  commits = [line.split()[-1] for line in lines if line.startswith('# branch.oid')]
   # Git writes `(initial)` before the first commit.
-  commit = None if names == ['(initial)'] else names[0]
+  commit = None if commits == ['(initial)'] else commits[0]
   return GitState(commit, dirty=any(not line.startswith('#') for line in lines))
 
 
@@ -171,7 +174,7 @@ class RunManifest:
   Attributes:
     config: Completed config, {section: {key: value}}, as `lmhp.config.to_json` returns it.
     overrides: Values that the command set, {dotted path: value}.
-    data_sha256: Digest of the tokens.
+    data_sha256: Digest of the tokens of the dataset.
     provenance: Code, machine and command of the run.
     pretrained_config: The `config.json` of the pretrained model that the run starts from.
       An export of the run uses it again. None if the run starts from random parameters.
@@ -200,7 +203,7 @@ class RunManifest:
     """Returns the manifest that `to_json` wrote.
 
     Raises:
-      KeyError or TypeError: If a name is missing or a value has another type.
+      KeyError or TypeError: If a key is missing or a value has another type.
     """
     return cls(
       config={section: dict(keys) for section, keys in dict(values['config']).items()},
@@ -261,7 +264,7 @@ def check_is_free(workdir: PathLike) -> None:
   if is_remote(directory):
     return
 
-  # The nearest directory that exists must accept new ones.
+  # The nearest parent that exists must be a directory in which the run can make files.
   parent = directory.absolute()
   while not os.path.lexists(parent):
     parent = parent.parent

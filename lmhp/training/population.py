@@ -14,7 +14,7 @@ each device runs a part of the members, without communication.
 
 With `loop`, and with `map` on one device, the results of a member are those of a single run to
 the last bit. With `vmap` they differ by rounding. With several devices they differ by rounding
-too, because XLA then divides by the traced numbers of a member in another way.
+too, because XLA then compiles a division by the traced numbers of a member in another way.
 
 Dimension key: R members, S steps of a chunk, B sequences.
 """
@@ -39,10 +39,12 @@ from lmhp.training.step import combine, partition
 from lmhp.typing import PyTree
 
 METHODS = ('vmap', 'map', 'loop')
+"""Methods by which a population runs its members. See the docstring of this file."""
 
 MemberFunction: TypeAlias = Callable[..., PyTree]
 """A pure function of one member, over pytrees of arrays."""
 
+# `_MEMBERS` divides a first axis R over the devices. `_REPLICATED` puts a copy on each device.
 _MEMBERS = jax.sharding.PartitionSpec('population')
 _REPLICATED = jax.sharding.PartitionSpec()
 
@@ -54,8 +56,8 @@ class Population:
     programs: Programs of the structure.
     hypers: Traced numbers of each member, all with the same sections.
     method: One of `METHODS`.
-    data_per_member: If True, the section `data` of each member selects its batches. If
-      False, all members read the batches of the first.
+    data_per_member: If True, the traced numbers `data` of each member (such as `data.seed`)
+      select its batches. If False, all members read the batches of the first member.
     data_axis: Axis of the members in the data of a chunk. None if all members share the data.
     devices: Devices over which `map` and `vmap` divide the members. R must be a multiple of
       their number. Empty means the first device.
@@ -88,18 +90,19 @@ class Population:
     self._seconds_before = programs.program_cache.compile_seconds
     if method != 'loop' and self.width % len(self.devices):
       raise ValueError(
-        f'{self.width} members on {len(self.devices)} devices: expected a multiple'
+        f'{self.width} members on {len(self.devices)} devices: expected a multiple of '
+        f'{len(self.devices)} members'
       )
 
   @functools.cached_property
   def _hyper_axes(self) -> dict[str, int | None]:
-    """{section: axis of the members in its stacked numbers, or None if they are shared}."""
+    """{section: 0 if its stacked numbers have a first axis R, None if all members share them}."""
     shared = () if self.data_per_member else ('data',)
     return {section: None if section in shared else 0 for section in self.hypers[0]}
 
   @functools.cached_property
   def _stacked_hypers(self) -> dict[str, PyTree]:
-    """{section: traced numbers of all members, with a first axis R unless they are shared}."""
+    """{section: traced numbers}, stacked on a first axis R unless all members share them."""
     stacked = {}
     for section, axis in self._hyper_axes.items():
       sections = [hypers[section] for hypers in self.hypers]
@@ -133,11 +136,17 @@ class Population:
     return [_take_member(host_state, i) for i in range(self.width)]
 
   def copy(self, state: PyTree) -> PyTree:
-    """Returns a copy of a state, whose buffers can be donated."""
+    """Returns a copy of a state. `run` can then donate one of them, and the other is kept."""
     return jax.tree.map(jnp.copy, state)
 
   def abstract_state(self, sharding: jax.sharding.Sharding | None = None) -> PyTree:
-    """Returns the shapes of the states of all members, with a first axis R (for each method)."""
+    """Returns the shapes and dtypes of the states of all members, stacked on a first axis R.
+
+    The axis is there for each method, also for `loop`.
+
+    Args:
+      sharding: Sharding of each array, or None.
+    """
 
     def add_axis(x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
       return jax.ShapeDtypeStruct((self.width, *x.shape), x.dtype, sharding=sharding)
@@ -158,9 +167,9 @@ class Population:
     Args:
       state: State of the population at `steps.first_step`.
       data: Data of the chunk.
-      steps: Numbers of the updates, at most `programs.max_chunk_steps`.
-      is_training: (R,) mask of the members that still train, at least one. `map` and `loop`
-        leave out the others. None is all.
+      steps: Updates to make, at most `programs.max_chunk_steps`.
+      is_training: (R,) mask, True for each member that still trains. At least one is True. `map`
+        and `loop` do not train the others. `vmap` ignores the mask. None trains all members.
 
     Returns:
       The new state, and metrics {name: (R, S) float32}.
@@ -203,8 +212,8 @@ class Population:
   def n_in_flight(self) -> int:
     """Returns the number of members that `loop` runs at once.
 
-    One small model does not keep all cores of a processor busy. Another device runs one
-    program at a time.
+    On a CPU, it is the number of cores, because one small model does not keep all of them busy.
+    A GPU or TPU runs one program at a time.
     """
     if self.devices[0].platform == 'cpu':
       return os.cpu_count() or 1
@@ -217,6 +226,7 @@ class Population:
       return {name: np.stack([np.asarray(s[name]) for s in sums]) for name in sums[0]}
 
     def build() -> jax.stages.Compiled:
+      # The axes of the members in the arguments: state, traced numbers and batch (shared).
       function = self._for_all_members(
         self.programs.score_function(), (0, self._hyper_axes, None)
       )
@@ -236,7 +246,7 @@ class Population:
     The program is not run. A thread may call this while another population trains.
 
     Args:
-      data: Data of a chunk, or its shapes.
+      data: Data of a chunk, or its shapes and dtypes.
     """
     steps = NO_STEPS
     if self.method == 'loop':
@@ -256,11 +266,11 @@ class Population:
   def chunk_bytes(self, data: PyTree) -> int:
     """Returns the device memory of a chunk in bytes, without the data.
 
-    The number is XLA's analysis of the compiled program, summed over the devices. For `loop`,
+    XLA's analysis of the compiled program gives the number, summed over the devices. For `loop`,
     it is the memory of one member.
 
     Args:
-      data: Data of a chunk, or its shapes.
+      data: Data of a chunk, or its shapes and dtypes.
     """
     analysis = self.compile_chunk(data).memory_analysis()
     assert analysis is not None, 'XLA has no memory analysis for this device'
@@ -268,7 +278,7 @@ class Population:
     return per_device * len(self.devices)
 
   def _key(self, name: str, *details: str) -> tuple[str | int | None, ...]:
-    """Returns the key of a program of this population in the cache of the structure."""
+    """Returns the key of a program of this population in `programs.program_cache`."""
     return (
       name,
       self.method,
@@ -284,14 +294,15 @@ class Population:
   ) -> jax.stages.Compiled:
     """Returns the program of `map` or `vmap` for these arguments, or for their shapes.
 
-    In `map`, a member that has stopped makes 0 updates. Under `vmap` all members make the
-    same number of updates, so a member must hold its state instead.
+    With `map`, a member that has stopped makes 0 updates. With `vmap`, all members make the same
+    number of updates. So the program of `vmap` leaves the state of a member unchanged after a
+    loss that is not finite.
     """
     is_vmap = self.method == 'vmap'
 
     def build() -> jax.stages.Compiled:
       function = self.programs.chunk_function(hold_after_nonfinite=is_vmap)
-      # A tree of axes has the structure of the arguments.
+      # With `map`, each member has its own `n_steps`. The other fields of the steps are shared.
       steps_axis = None if is_vmap else 0
       steps_axes = ChunkSteps(steps_axis, None, None)  # pyright: ignore[reportArgumentType]
       axes = (0, self._hyper_axes, self.data_axis, steps_axes)
@@ -309,7 +320,8 @@ class Population:
 
     Args:
       function: Function of one member.
-      axes: For each argument a tree prefix of 0 (an axis of members) and None (shared).
+      axes: Axis of the members in each argument, as in `in_axes` of `jax.vmap`: 0, None if
+        all members share the argument, or a tree of these.
     """
     if self.method == 'vmap':
       function = jax.vmap(function, in_axes=axes)
@@ -346,12 +358,13 @@ def map_members(
 ) -> PyTree:
   """Runs a function for one member after the other, in one program.
 
-  The function is like `jax.vmap` with `in_axes`, but each member has the operations of a
-  single run.
+  The result has the same axes as that of `jax.vmap`, but the operations for each member are those
+  of a single run.
 
   Args:
     function: Function of one member.
-    axes: For each argument a tree prefix of 0 (an axis of members) and None (shared).
+    axes: Axis of the members in each argument, as in `in_axes` of `jax.vmap`: 0, None if all
+      members share the argument, or a tree of these.
     *arguments: Arguments of all members.
 
   >>> map_members(jnp.add, (0, None), jnp.arange(3), 10).tolist()

@@ -11,15 +11,15 @@ FAST_BFLOAT16 = frozenset({'amx_bf16', 'avx512_bf16'})
 two to three times)."""
 
 AMPERE = 8
-"""First compute capability of NVIDIA GPUs with fast bfloat16. 7.5 is Turing."""
+"""Major compute capability of Ampere, the first NVIDIA GPUs with fast bfloat16."""
 
 
 def fastest_dtype() -> str:
-  """Returns 'bfloat16' if the default device multiplies it faster, else 'float32'.
+  """Returns 'bfloat16' if the default device multiplies it faster than float32, else 'float32'.
 
-  Sums are float32 with both. These devices multiply bfloat16 faster: TPUs, GPUs from Ampere
-  on, and processors with one of the features `FAST_BFLOAT16`. The choice is a fixed rule, so
-  that all processes of a run agree.
+  With both, sums are float32. These devices multiply bfloat16 faster: TPUs, NVIDIA GPUs from
+  Ampere on, all other GPUs, and CPUs with one of the features `FAST_BFLOAT16`. The choice is a
+  fixed rule, not a measurement, so that all processes of a run agree.
   """
   device = jax.devices()[0]
   if device.platform == 'cpu':
@@ -27,5 +27,6 @@ def fastest_dtype() -> str:
     return 'bfloat16' if is_fast else 'float32'
   if device.platform != 'gpu':
     return 'bfloat16'
+  # The capability of an NVIDIA GPU is a number such as 7.5, that of an AMD GPU is not.
   major = str(device.compute_capability).partition('.')[0]
   return 'float32' if major.isdecimal() and int(major) < AMPERE else 'bfloat16'

@@ -42,10 +42,12 @@ from lmhp.training.step import (
 from lmhp.typing import JSON, PyTree
 
 STREAMED_BYTES = 1 << 26
-"""Largest size of the batches of a streamed chunk."""
+"""Largest size of the batches of a streamed chunk, 64 MiB.
+
+Data is streamed if its tokens are not kept in device memory: the batches are made on the host."""
 
 BYTES_PER_TOKEN = 12
-"""Bytes of a token in a streamed batch: token, target and weight."""
+"""Bytes of a token in a streamed batch: 4 each for the token, the target and the weight."""
 
 
 @functools.lru_cache(maxsize=8)
@@ -54,7 +56,7 @@ def _program_cache(key: Hashable) -> ProgramCache:
 
   The last eight structures are kept.
   """
-  del key
+  del key  # `lru_cache` uses it
   return ProgramCache()
 
 
@@ -66,13 +68,13 @@ class Programs(MemberPrograms):
   Each program is compiled once in a process, and serves all values of the traced numbers.
 
   Args:
-    cfg: Completed config. Only its structure is compiled in.
+    cfg: Completed config. Only its structure is compiled into the programs.
     stream: Stream of the training batches.
     data_sha256: Digest of the tokens of the stream. A program depends on the number of
       tokens, so two runs share programs only if their digests are equal. If None, the
       programs are not shared with other runs.
-    present: Dotted paths of dropout rates that are traced numbers even if they are 0 in
-      `cfg`, because another member of the population has dropout. Any other rate of 0
+    present: Dotted paths of the dropout rates that are above 0 in another member of the
+      population. They are traced numbers, even if they are 0 in `cfg`. Any other rate of 0
       removes the dropout from the program. See `lmhp.hypers.split`.
 
   Attributes:
@@ -105,8 +107,8 @@ class Programs(MemberPrograms):
           structure.train,
           structure.data,
           data_sha256,
-          # The registries can change. A new registration may replace the optimizer of this
-          # name, and each new schedule becomes a part of every program.
+          # User code can change these registries: it may replace the optimizer of this name.
+          # Every program contains all registered schedules.
           OPTIMIZERS[structure.optimizer.name],
           tuple(SCHEDULES.values()),
         )
@@ -144,7 +146,7 @@ class Programs(MemberPrograms):
     return self._init(hypers, params=self._pretrained)
 
   def abstract_state(self, hypers: Hypers) -> TrainState:
-    """Returns the shapes of a state. See `MemberPrograms.abstract_state`."""
+    """Returns the shapes and dtypes of a state. See `MemberPrograms.abstract_state`."""
     return jax.eval_shape(self._init_function, hypers, params=self._pretrained)
 
   def score(
@@ -162,8 +164,8 @@ class Programs(MemberPrograms):
     """Returns the function of a chunk. See `MemberPrograms.chunk_function`.
 
     Args:
-      hold_after_nonfinite: If True, the state stays as it was before the first loss that is
-        not finite.
+      hold_after_nonfinite: If True, the first update whose loss is not finite, and all updates
+        after it, leave the state unchanged. If False, every update changes the state.
     """
     return make_chunk(
       self._update,
@@ -188,7 +190,7 @@ class Programs(MemberPrograms):
   def _take_batch(
     self, data: PyTree, hypers: Hypers, step: jax.Array, i: jax.Array
   ) -> Batch:
-    """Returns the batch of a step: gathered from resident tokens, or streamed batch i.
+    """Returns the batch of a step: gathered from the device's tokens, or streamed batch i.
 
     The batch passes an optimization barrier. Without it, XLA folds constant weights of 1 into
     the loss, which is then rounded in another way than the loss of a streamed batch.
@@ -205,13 +207,15 @@ class Programs(MemberPrograms):
   def feed(
     self, first_step: int, lengths: Iterator[int], hypers: Hypers | None = None
   ) -> Iterator[tuple[int, PyTree]]:
-    """Yields the length and the data of each chunk.
+    """Yields the number of steps and the data of each chunk.
+
+    The data is the tokens in device memory, or the streamed batches of the chunk.
 
     Args:
-      first_step: Number of updates made so far.
+      first_step: Number of updates made before the first chunk.
       lengths: Number of steps of each chunk. For streamed data, the next length is taken
         before a chunk is used, because a thread prepares the batches ahead.
-      hypers: Traced numbers of the run. None is those of the config.
+      hypers: Traced numbers of the run. None means those of the config.
     """
     if self.stream.resident:
       for n_steps in lengths:
@@ -232,12 +236,12 @@ class Programs(MemberPrograms):
 
 
 def pretrained_params(path: str, model: Model) -> PyTree:
-  """Returns the parameters of a Hugging Face directory, for the network of a run.
+  """Returns the parameters of a pretrained model, for the network of a run.
 
   Args:
-    path: Path of the directory.
-    model: Network of the run. It may differ from the pretrained one in properties that no
-      parameter depends on, such as dropout, context length and precision.
+    path: Path of the directory of the model, in the format of Hugging Face.
+    model: Network of the run. It may differ from the pretrained one in properties that change
+      the shape of no parameter, such as dropout, context length and precision.
 
   Returns:
     A nested dict of numpy arrays, in the precision in which they are stored.
@@ -268,7 +272,7 @@ def pretrained_config(path: str) -> dict[str, JSON]:
     path: Path of the directory.
 
   Raises:
-    ConfigError: If it cannot be read.
+    ConfigError: If the file cannot be read.
   """
   try:
     return read_json(epath.Path(path) / 'config.json')

@@ -34,7 +34,7 @@ from lmhp.typing import JSON, PathLike, PyTree
 RESULT_FILE = 'result.json'
 
 DIVERGENCE_HALF_LIFE_STEPS = 20
-"""Half-life of the smoothed loss that decides if a run diverged."""
+"""Half-life of the moving average of the loss that decides if a run diverged."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,15 +101,18 @@ class Run:
     self._total_steps = cfg.train.steps
 
   def run(self) -> RunResult:
-    """Trains to the end of the run, or until a signal. A complete run is only read."""
+    """Trains to the end of the run, or until a signal.
+
+    If the run was complete before, its files are read and nothing is trained.
+    """
     checkpoint_config = self.setup.cfg.checkpoint
     with (
       Checkpoints(self.workdir / 'checkpoints', checkpoint_config) as checkpoints,
       stop_on_signals() as stop,
     ):
-      # A run that has a result is complete if it has no checkpoint, or if its newest readable
-      # checkpoint is the last state. If the last checkpoint is damaged or deleted, the run
-      # continues from an older one.
+      # A run that has a result is complete in two cases: it has no checkpoint, or its newest
+      # readable checkpoint is the last state. Otherwise the last checkpoint was damaged or
+      # deleted, and the run continues from an older one.
       has_result = read_result(self.workdir) is not None
       latest = checkpoints.latest()
       if has_result and latest is None:
@@ -158,7 +161,7 @@ class Run:
       Writers(self.workdir, cfg.log, resumed_step, flatten(cfg)) as writers,
       training_progress(self._total_steps, name, self.display, first_step) as progress,
     ):
-      # The directory is locked now, so no other process writes the manifest.
+      # `Writers` has locked the directory, so no other process writes the manifest.
       if not (self.workdir / MANIFEST_FILE).exists():
         write_json(self.workdir / MANIFEST_FILE, self.manifest.to_json())
       if resumed_step is not None:
@@ -170,6 +173,7 @@ class Run:
       # the initial one.
       if step != first_step:
         if self._is_last(step):
+          # A chunk may end after a loss that is not finite. The row has the step of that loss.
           loop.evaluate(state, self.record.nonfinite_step or step, final=True)
         loop.save(state, step, wait=True)
 
@@ -185,6 +189,7 @@ class Run:
 
   def _already_complete(self, state: TrainState | None) -> RunResult:
     """Reads the result of a run that was complete before."""
+    # The message is one line, so it needs no live view.
     mode = 'none' if self.display == 'none' else 'plain'
     name = self.workdir.name
     with training_progress(self._total_steps, name, mode) as progress:
@@ -194,7 +199,7 @@ class Run:
     return self._outcome(state)
 
   def _outcome(self, state: TrainState | None, signal: int | None = None) -> RunResult:
-    """Returns the last state and the content of the files of the run."""
+    """Returns the last parameters and the content of the files of the run."""
     return RunResult(
       workdir=str(self.workdir),
       params=None if state is None else state.params,
@@ -249,7 +254,7 @@ def summarize_losses(
   finite_losses = np.where(np.isfinite(losses), losses, np.inf)
   best = int(np.argmin(finite_losses))
 
-  # The half-life is in steps, and a row of the history stands for several.
+  # Convert the half-life from steps to rows of the history.
   half_life = max(DIVERGENCE_HALF_LIFE_STEPS / log_every_steps, 1)
   row = diverged_at(history['loss_nats'], half_life=half_life)
   return {

@@ -27,24 +27,25 @@ class Stop:
 def stop_on_signals() -> Iterator[Stop]:
   """Turns SIGTERM and the first Ctrl-C into a flag. A second Ctrl-C interrupts as usual.
 
-  Python handles signals in the main thread alone. In other threads the flag stays false. A
-  signal that is ignored stays ignored: a background job of a shell is not stopped by a
-  Ctrl-C for another job.
+  Python handles signals in the main thread alone. In other threads, the flag stays false. A
+  signal that the process ignores stays ignored. A shell lets its background jobs ignore Ctrl-C,
+  so that a Ctrl-C for another job does not stop them.
   """
   stop = Stop()
-  # Python lets only the main thread set handlers.
+  # Only the main thread may set handlers.
   if threading.current_thread() is not threading.main_thread():
     yield stop
     return
 
   def set_flag(number: int, frame: FrameType | None) -> None:
     del frame
-    # The second Ctrl-C.
+    # A second Ctrl-C interrupts at once.
     if stop.signal == signal.SIGINT and number == signal.SIGINT:
       raise KeyboardInterrupt
     stop.signal = number
 
-  # A handler that Python did not set is None, and cannot be restored.
+  # Leave out ignored signals, and handlers that Python did not set: they are None here, and
+  # cannot be restored.
   handlers = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
   previous = {n: h for n, h in handlers.items() if h not in (signal.SIG_IGN, None)}
   try:

@@ -35,10 +35,13 @@ from lmhp.training.loss import batch_loss
 from lmhp.typing import PyTree
 
 METRICS = ('loss_nats', 'objective_nats', 'grad_norm', 'learning_rate')
+"""Metrics of each update. `loss_nats` is the cross-entropy. `objective_nats` is the value that
+training minimizes, with label smoothing, z-loss and auxiliary losses."""
 
 MICROBATCH_GRAD_NORM = 'microbatch_grad_norm'
-"""Metric with `train.measure_noise_scale`: the root of the mean squared gradient norm of the
-microbatches. The gradient of a microbatch is that of the mean loss over its tokens."""
+"""Metric of an update, if `train.measure_noise_scale` is True: the root of the mean squared
+gradient norm of the microbatches. The gradient of a microbatch is that of the mean loss over its
+tokens."""
 
 
 def metric_names(train: TrainConfig) -> tuple[str, ...]:
@@ -55,7 +58,7 @@ class TrainState:
     step: Number of updates made, int32.
     params: Nested dict of float32 arrays.
     opt_state: State of the optimizer, for the trainable parameters.
-    extras: Other arrays that a model carries from step to step.
+    extras: Other arrays that a model carries from step to step. The models of lmhp have none.
   """
 
   step: jax.Array
@@ -67,7 +70,7 @@ class TrainState:
 Update = Callable[
   [TrainState, Hypers, Batch, jax.Array], tuple[TrainState, dict[str, jax.Array]]
 ]
-"""`update(state, hypers, batch, schedule) -> (state, metrics)`."""
+"""`update(state, hypers, batch, schedule) -> (state, metrics)`. See `make_update`."""
 
 
 # --- frozen parameters --------------------------------------------------------------
@@ -81,7 +84,8 @@ def partition(params: PyTree, mask: PyTree) -> tuple[PyTree, PyTree]:
     mask: Tree of bools, True for a frozen leaf.
 
   Returns:
-    Two trees of the full structure. Each has None in the place of the other's leaves.
+    Two trees, one of the trainable and one of the frozen leaves. Both have the structure of
+    `params`, with None in place of the leaves of the other.
   """
   trainable = jax.tree.map(lambda x, is_frozen: None if is_frozen else x, params, mask)
   frozen = jax.tree.map(lambda x, is_frozen: x if is_frozen else None, params, mask)
@@ -103,11 +107,11 @@ def make_init(model: Model, optimizer: OptimizerConfig) -> Callable[..., TrainSt
 
   Args:
     model: Network.
-    optimizer: Structure of the optimizer.
+    optimizer: Section `optimizer`, whose traced numbers are not read.
 
   Returns:
-    `init(hypers, params=None)`. It draws the parameters from `train.seed` if none are
-    given. The state of the optimizer is empty.
+    `init(hypers, params=None)`. If no parameters are given, it draws them from `train.seed`.
+    The state of the optimizer is that before the first update.
   """
 
   def init(hypers: Hypers, params: PyTree = None) -> TrainState:
@@ -116,6 +120,7 @@ def make_init(model: Model, optimizer: OptimizerConfig) -> Callable[..., TrainSt
     # Parameters are kept in float32, also if a checkpoint has less precision.
     params = jax.tree.map(lambda x: x.astype(jnp.float32), params)
     trainable, _ = partition(params, frozen_mask(params, optimizer))
+    # The first state of the optimizer does not depend on the value of the schedule, here 1.
     tx = make_optimizer(optimizer, hypers['optimizer'], jnp.float32(1.0))
     return TrainState(
       step=jnp.int32(0), params=params, opt_state=tx.init(trainable), extras={}
@@ -129,12 +134,12 @@ def make_update(model: Model, optimizer: OptimizerConfig, train: TrainConfig) ->
 
   Args:
     model: Network.
-    optimizer: Structure of the optimizer.
-    train: Structure of the run.
+    optimizer: Section `optimizer`, whose traced numbers are not read.
+    train: Section `train`, whose traced numbers are not read.
 
   Returns:
-    `update(state, hypers, batch, schedule)`, where `schedule` is the value of
-    `unit_schedule` at the step of the state.
+    `update(state, hypers, batch, schedule)`. `schedule` is the learning rate of this update as
+    a fraction of its peak `optimizer.learning_rate`.
   """
 
   def update(
@@ -183,7 +188,10 @@ def make_update(model: Model, optimizer: OptimizerConfig, train: TrainConfig) ->
 
 
 def has_dropout(model: Model) -> bool:
-  """Returns True if the structure of the network has dropout. The rate may be traced."""
+  """Returns True if the network has dropout.
+
+  A traced rate counts as dropout: its placeholder in `model.cfg` is not equal to 0.
+  """
   cfg = model.cfg
   rates = (cfg.embedding_dropout, cfg.attention_dropout, cfg.residual_dropout)
   return any(rate != 0 for rate in rates)
@@ -221,13 +229,13 @@ def _gradients(
     loss: Function `loss(trainable, batch, key, n_tokens)`. It returns the objective, summed
       over a batch and divided by `n_tokens`, and a pair: the cross-entropy, summed and
       divided in the same way, and the auxiliary outputs of the layers.
-    train: Structure of the run.
+    train: Section `train`, whose traced numbers are not read.
     trainable: Trainable parameters.
-    batch: Whole batch.
+    batch: Batch of all microbatches.
     key: PRNG key of dropout, or None.
   """
-  # All microbatches divide by the weight of the whole batch, so that their sum is the mean
-  # over its tokens.
+  # The loss of each microbatch is divided by the token weights of the whole batch. So the sum
+  # over microbatches is the mean over the tokens of the batch.
   n_tokens = _total_weight(batch)
   value_and_grad = jax.value_and_grad(loss, has_aux=True)
   if train.n_microbatches == 1:
@@ -247,7 +255,7 @@ def _gradients(
     )
     norm = 0.0
     if train.measure_noise_scale:
-      # Scaled to the gradient of the mean over the tokens of the microbatch alone.
+      # Rescale the gradient: the loss is then the mean over the tokens of this microbatch.
       norm = global_norm(grads) * n_tokens / _total_weight(microbatch)
     terms = (total, nll, grads, jnp.square(norm) / n)
     return jax.tree.map(jnp.add, sums, terms), aux
@@ -292,20 +300,20 @@ def make_chunk(
 
   Args:
     update: Function that makes one update.
-    take_batch: `take_batch(data, hypers, step, i)` returns the batch of a step. The step is
-      the i-th of the chunk.
-    total_steps: Length of the schedule.
+    take_batch: `take_batch(data, hypers, step, i)` returns the batch of a step. i is the index
+      of the step in the chunk, from 0.
+    total_steps: Length of the schedule, in updates.
     metric_names: Names of the metrics of an update.
-    max_chunk_steps: Largest number of steps of a chunk, the length of its metrics.
-    hold_after_nonfinite: If True, a state stays as it was before its first loss that is not
-      finite. See `repeat_update`.
+    max_chunk_steps: Largest number of steps of a chunk, and length of each metric of a chunk.
+    hold_after_nonfinite: If True, the first update whose loss is not finite, and all updates
+      after it, leave the state unchanged. If False, every update changes the state.
   """
 
   def chunk(
     state: TrainState, hypers: Hypers, data: PyTree, steps: ChunkSteps
   ) -> tuple[TrainState, Metrics]:
-    # Compute the schedule of all steps before the loop. Inside the loop, the compiler would
-    # copy its formulas into the update of every parameter.
+    # Compute the schedule of all S = max_chunk_steps steps before the loop. Inside the loop, the
+    # compiler would copy its formulas into the update of every parameter.
     def schedule_at(step: jax.typing.ArrayLike) -> jax.Array:
       return unit_schedule(hypers['schedule'], step, total_steps)
 
@@ -313,9 +321,9 @@ def make_chunk(
     steps_S = steps.first_step + jnp.arange(max_chunk_steps)
     schedule_S = jax.vmap(schedule_at)(steps_S)
     # A cooldown falls from the learning rate at its first step.
-    peak = schedule_at(cooldown.first_step)
+    start = schedule_at(cooldown.first_step)
     schedule_S = jnp.where(
-      cooldown.n_steps > 0, peak * cooldown.multiplier(steps_S), schedule_S
+      cooldown.n_steps > 0, start * cooldown.multiplier(steps_S), schedule_S
     )
 
     def update_in_chunk(

@@ -19,13 +19,16 @@ from lmhp.typing import PathLike
 
 
 class Writers(contextlib.AbstractContextManager['Writers']):
-  """`metrics.jsonl`, and after it the other writers of a `LogConfig`. Use it in a `with`.
+  """The writer of `metrics.jsonl`, and the other writers that a `LogConfig` selects.
+
+  Use an object of this class in a `with`.
 
   Args:
     directory: Directory of the run.
-    cfg: Choice of the writers.
-    resumed_step: Step that the run resumes from. Later rows are removed everywhere. None is
-      a new run, which removes all.
+    cfg: Section `log` of the config.
+    resumed_step: Step that the run resumes from. Rows of later steps are removed from
+      `metrics.jsonl` and hidden in TensorBoard. None is a new run, for which all rows
+      are removed.
     config: Completed config by dotted path, for Weights & Biases.
 
   Raises:
@@ -54,14 +57,17 @@ class Writers(contextlib.AbstractContextManager['Writers']):
           directory, cfg.wandb_project, resumed_step is not None, config or {}
         )
         self._others.append(stack.enter_context(contextlib.closing(wandb)))
-      # No error came, so the writers stay open.
+      # All writers are open. If one cannot be opened, the `with` closes the others.
       self._stack = stack.pop_all()
 
   def __exit__(self, *exception: object) -> None:
     self.close()
 
   def append(self, rows: Iterable[Row]) -> None:
-    """Adds rows, in the order of their steps. Call it once a chunk, not once a step."""
+    """Adds rows, in the order of their steps.
+
+    Each call writes to the files, so call it once for each chunk and not for each step.
+    """
     rows = [to_jsonable(row) for row in rows]
     self.history.append(rows)
     for writer in self._others:
@@ -76,7 +82,7 @@ class Writers(contextlib.AbstractContextManager['Writers']):
 def _finite_numbers(row: Row) -> dict[str, float]:
   """Returns the metrics of a row that are finite numbers.
 
-  NaN and infinity are words in a row, so a curve has a gap there.
+  NaN and infinity are strings in a row. They are left out, and a curve has a gap there.
   """
   return {
     name: value
@@ -96,8 +102,8 @@ class _TensorBoard:
     with _hidden_module('torch'):
       import tensorboardX
 
-    # The name of a file has the second of the clock. It gets the first step too, or a run
-    # that is resumed within a second would overwrite its file.
+    # tensorboardX names a file by the time, in whole seconds. The suffix adds the first step.
+    # Without it, a run that is resumed within a second would overwrite its first file.
     self._writer = tensorboardX.SummaryWriter(
       str(directory),
       purge_step=first_step,
@@ -116,7 +122,7 @@ class _TensorBoard:
 
 
 class _WeightsAndBiases:
-  """A run of Weights & Biases. Resumed runs find its id in `wandb_id.txt`."""
+  """A run of Weights & Biases. A resumed run reads its id from `wandb_id.txt`."""
 
   def __init__(
     self,
@@ -160,7 +166,7 @@ class _WeightsAndBiases:
 def _hidden_module(name: str) -> Iterator[None]:
   """Makes the import of a module fail, unless it is loaded already.
 
-  tensorboardX imports torch if it is installed. This takes 1.5 seconds and is not needed.
+  tensorboardX imports torch if it is installed. That import takes 1.5 seconds and is not needed.
   """
   # An entry of None makes an import fail.
   modules: dict[str, ModuleType | None] = sys.modules  # pyright: ignore[reportAssignmentType]

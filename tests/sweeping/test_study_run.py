@@ -317,7 +317,7 @@ def test_a_study_keeps_its_precision_on_another_machine(
     ),
     (
       {'rung_score': 'cooldown', 'halving': 'successive'},
-      '^sweep.rung_score: got .cooldown., expected prefix',
+      "^sweep.rung_score: got .cooldown., expected 'prefix'",
     ),
   ],
 )

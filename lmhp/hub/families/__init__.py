@@ -1,7 +1,7 @@
-"""Checkpoint families: one file per family, or per group of close relatives.
+"""Checkpoint families: one file per family, or for several similar families.
 
-Importing this package registers the families of lmhp. A new family is one new file and one
-line below.
+A family is a model type of Hugging Face transformers, such as 'llama'. Importing this package
+registers the families of lmhp. A new family is one new file and one line below.
 """
 
 # The modules register their families when they are imported.

@@ -1,6 +1,7 @@
 """BERT, RoBERTa and ALBERT: encoders with a normalization after each residual addition.
 
-The layers of ALBERT share one set of parameters, and its embedding is factorized.
+The layers of ALBERT share one set of parameters, and its embedding is factorized: a narrow table
+and a projection to the hidden size.
 
 Source: transformers 5, `models/bert`, `models/roberta` and `models/albert`.
 """
@@ -16,14 +17,15 @@ from lmhp.model.config import ModelConfig
 
 
 def _read_position_offset(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
-  """Returns the fields of positions that begin after the row of the padding token.
+  """Returns `position_offset`, and `max_seq_len` without the unused rows.
 
-  The first token of a text has the position pad_token_id + 1. The rows up to pad_token_id
-  are not used, so the longest text is shorter than the table.
+  The first token of a text has row pad_token_id + 1 of the table of positions. The rows up to
+  pad_token_id are not used. `cfg.max_seq_len` is the number of all rows.
   """
   offset = reader.take('pad_token_id', 1, int) + 1
   is_row = 0 <= offset < cfg.max_seq_len
-  accepted = 'the index of a row in the table of positions'
+  n_rows = cfg.max_seq_len
+  accepted = f'a whole number from -1 to {n_rows - 2}, for {n_rows} rows of positions'
   reader.require(is_row, 'pad_token_id', offset - 1, accepted)
   return {'position_offset': offset, 'max_seq_len': cfg.max_seq_len - offset}
 
@@ -36,7 +38,11 @@ def _write_position_offset(cfg: ModelConfig) -> ConfigKeys:
 
 
 def _read_projection(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
-  """Checks that the embedding is factorized. transformers always has the projection."""
+  """Returns `embedding_projection`, after a check of embedding_size.
+
+  ALBERT projects the sum of token, position and token type embeddings. transformers always has
+  this projection, lmhp only if embedding_size is below hidden_size.
+  """
   accepted = f'below hidden_size={cfg.d_model}'
   reader.require(cfg.is_factorized, 'embedding_size', cfg.embedding_dim, accepted)
   return {'embedding_projection': 'sum'}
@@ -103,9 +109,9 @@ BERT = register_family(
       'output/bias': 'cls.predictions.bias',
       'output': 'cls.predictions.decoder',
     },
-    # A file may hold the bias of the head under both names.
+    # A file may have the bias of the head under both names.
     tied_tensors={'cls.predictions.decoder.bias': 'cls.predictions.bias'},
-    # The pooler and the classifier of the next sentence are for other tasks.
+    # The pooler and the classifier for next sentences are not used for masked tokens.
     ignored_tensors=r'bert\.pooler\..*|cls\.seq_relationship\..*',
   )
 )
@@ -114,7 +120,7 @@ ROBERTA = register_family(
   BERT.derive(
     'roberta',
     defaults={'vocab_size': 50_265},
-    # The head has the exact GELU, whatever hidden_act is.
+    # The transform before the head always has the exact GELU, not hidden_act.
     fixed_fields={'head_activation': 'gelu'},
     converters=(FunctionConverter(_read_position_offset, _write_position_offset),),
     layer_name='roberta.encoder.layer.{i}',
@@ -157,7 +163,7 @@ ALBERT = register_family(
       'num_memory_blocks',
     ),
     converters=(FunctionConverter(_read_projection),),
-    # All layers share the parameters of the one layer in the one group.
+    # The name has no {i}, because all layers share one set of parameters.
     layer_name='albert.encoder.albert_layer_groups.0.albert_layers.0',
     tensor_names={
       'embedding': 'albert.embeddings.word_embeddings',
@@ -179,7 +185,7 @@ ALBERT = register_family(
       'output': 'predictions.decoder',
     },
     tied_tensors={'predictions.decoder.bias': 'predictions.bias'},
-    # The pooler and the classifier of the order of sentences are for other tasks.
+    # The pooler and the classifier for sentence order are not used for masked tokens.
     ignored_tensors=r'albert\.pooler\..*|sop_classifier\..*|predictions\.dropout\..*',
   )
 )

@@ -7,6 +7,7 @@ Source: transformers 5, `models/bloom`.
 
 from lmhp.hub.families.family import CheckpointFamily, register_family
 
+# Falcon has the same names.
 BLOOM_NAMES = {
   'embedding': 'transformer.word_embeddings',
   'embedding_norm': 'transformer.word_embeddings_layernorm',

@@ -1,7 +1,7 @@
 """Command R and R+ (cohere), and Command R7B (cohere2).
 
-In both, one normalization feeds the parallel attention and feed-forward parts. Command R7B
-has windows, and its layers without a window have no positions.
+In both, the attention and feed-forward parts of a layer are parallel, and share one
+normalization. In Command R7B, most layers have a window, and the others have no positions.
 
 Source: transformers 5, `models/cohere` and `models/cohere2`.
 """
@@ -22,11 +22,14 @@ from lmhp.model.config import ModelConfig
 def _read_layers_without_positions(
   reader: ConfigReader, cfg: ModelConfig
 ) -> ModelFields:
-  """Returns the period of the layers without a window, which have no positions."""
+  """Returns the period of the layers without positions, which are those without a window.
+
+  The period is 4 if these are the layers 4, 8 and so on, and 0 if all layers have a window.
+  """
   has_positions = [window is not None for window in cfg.windows]
   period = 0 if all(has_positions) else 1 + has_positions.index(False)
   is_periodic = has_positions == layers_with_positions(cfg.n_layers, period)
-  accepted = 'full_attention at every n-th layer only'
+  accepted = 'full_attention in every n-th layer, and sliding_attention in all others'
   reader.require(is_periodic, 'layer_types', cfg.attention_pattern, accepted)
   return {'no_position_every': period}
 

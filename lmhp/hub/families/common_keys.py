@@ -27,7 +27,7 @@ ACCEPTED_VALUES = {
   'add_cross_attention': (False,),
   'pruned_heads': ({}, None),
 }
-"""{key: values under which it changes nothing}. The first value is the default."""
+"""{key: accepted values}, which do not change the model. The first value is the default."""
 
 SUMMARY_KEYS = (
   'summary_type',
@@ -36,4 +36,4 @@ SUMMARY_KEYS = (
   'summary_proj_to_labels',
   'summary_first_dropout',
 )
-"""Keys of the classification head of GPT-2 and its relatives. Language models ignore them."""
+"""Keys of the classification head of GPT-2, GPT-J and GPT-Neo. Language models ignore them."""

@@ -21,7 +21,7 @@ T = TypeVar('T')
 U = TypeVar('U')
 
 REQUIRED = object()
-"""Default of a key without a default in Hugging Face transformers. The key must be present."""
+"""Argument `default` for a key that must be present, since transformers has no default for it."""
 
 MAX_PRINTED = 80
 """Longest value in an error message, in characters."""
@@ -35,17 +35,19 @@ _TYPE_NAMES: dict[type | None, str] = {
   dict: 'an object',
   None: 'null',
 }
+"""{type of a JSON value: words for it in an error message}."""
 
 
 class ConfigReader:
   """Reads the keys of a JSON object one by one.
 
-  Each key can be read once. A key that is never read might change what the model computes,
-  so `check_all_read` raises an error for it.
+  A key that is never read might change what the model computes, so `check_all_read` raises an
+  error for it. A key can be read once. After that, it counts as absent.
 
   Attributes:
     source: Name of the file, for error messages.
-    prefix: Dotted path of the object in the file. It ends in a dot, or is empty.
+    prefix: Dotted path of the object in the file, such as `rope_scaling.`. Empty for the
+      outermost object.
   """
 
   def __init__(self, config: Mapping[str, object], source: str, prefix: str = ''):
@@ -79,7 +81,7 @@ class ConfigReader:
     Raises:
       ConfigError: If the value has another type, or if the key is absent and required.
     """
-    # The names of all keys that were read, to suggest one for a key that is unknown.
+    # `check_all_read` suggests one of these names for an unknown key.
     self._names.append(key)
     value = self._unread.pop(key, default)
     if value is REQUIRED:
@@ -97,7 +99,7 @@ class ConfigReader:
     return value
 
   def take_object(self, key: str) -> ConfigReader | None:
-    """Returns a reader of a nested object. None if it is absent, null or empty."""
+    """Returns a reader of a nested object. None if the object is absent, null or empty."""
     value = self.take(key, None, dict, None)
     if not value:
       return None
@@ -108,14 +110,14 @@ class ConfigReader:
     return any(key in self._unread for key in keys)
 
   def copy(self) -> ConfigReader:
-    """Returns a second reader of the keys that are not yet read."""
+    """Returns an independent reader of the keys that are not yet read."""
     return ConfigReader(self._unread, self.source, self.prefix)
 
   def rename(self, alias: str, key: str) -> None:
     """Renames a key that Hugging Face transformers accepts under two names.
 
     Args:
-      alias: Second name of the key.
+      alias: Second name of the key, which may be absent.
       key: Name under which the key is read.
 
     Raises:
@@ -138,7 +140,7 @@ class ConfigReader:
     """Checks that every key was read or ignored.
 
     Raises:
-      ConfigError: If a key is left. The message names the first of them.
+      ConfigError: If a key is left. The message has the first such key.
     """
     for key in self._unread:
       raise ConfigError(
@@ -147,16 +149,16 @@ class ConfigReader:
       )
 
   def require(self, condition: bool, key: str, value: object, accepted: str) -> None:
-    """Checks a condition on the value of a key.
+    """Checks that the value of a key is accepted.
 
     Args:
-      condition: The condition.
+      condition: True if the value is accepted.
       key: Name of the key.
-      value: Value that came.
+      value: Value of the key.
       accepted: Description of the accepted values.
 
     Raises:
-      ConfigError: If the condition is False.
+      ConfigError: If `condition` is False.
     """
     if not condition:
       raise self.error(key, value, accepted)
@@ -166,10 +168,10 @@ class ConfigReader:
 
     Args:
       key: Name of the key.
-      value: Value that came.
+      value: Value of the key, which is not accepted.
       accepted: Description of the accepted values.
     """
-    # A list or an object of the file may be long, so that only its beginning is printed.
+    # A list or an object may be long, so only its beginning is printed.
     is_nested = isinstance(value, (list, dict, tuple))
     printed = reprlib.repr(value) if is_nested else json.dumps(value, default=repr)
     if len(printed) > MAX_PRINTED:
@@ -230,15 +232,15 @@ def write_nothing(cfg: ModelConfig) -> ConfigKeys:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FlagConverter:
-  """Converter between a flag and a field that has one of two values.
+  """Converter between a flag (true or false) and a field that has one of two values.
 
   Attributes:
-    key: Key of the flag.
+    key: Key of the flag in a config.json.
     default: Default of the flag in Hugging Face transformers.
     field: Field of `ModelConfig`.
     if_true: Value of the field if the flag is true.
     if_false: Value of the field if the flag is false.
-    accepts_null: If True, null stands for false.
+    accepts_null: If True, null stands for false. If False, null is an error.
   """
 
   key: str
@@ -256,6 +258,7 @@ class FlagConverter:
 
   def write(self, cfg: ModelConfig) -> ConfigKeys:
     """Returns the flag."""
+    # `if_true` may be None, which `ModelConfig` replaces by a number. So compare with `if_false`.
     return {self.key: getattr(cfg, self.field) != self.if_false}
 
 
@@ -277,4 +280,4 @@ def _read_tanh_gelu(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
 
 
 TANH_GELU = FunctionConverter(_read_tanh_gelu)
-"""Converter for families whose class computes the tanh form of GELU under the name gelu."""
+"""Converter for families in which the activation `gelu` of a file is the tanh form of GELU."""

@@ -1,7 +1,7 @@
 """DeepSeek V2 and V3 (also R1).
 
-These models have latent attention, shared experts, experts in groups, and first layers without
-experts.
+These models have latent attention, shared experts (each processes all tokens), groups of experts,
+and no experts in their first layers.
 
 Source: transformers 5, `models/deepseek_v2` and `models/deepseek_v3`.
 """
@@ -21,24 +21,26 @@ from lmhp.model.config import ModelConfig
 
 _MAX_MSCALE = 1e6
 _MAX_FACTOR = 1e18
+"""Bounds of mscale_all_dim and of the scaling factor. They keep the attention scale finite."""
 
 # --- latent attention ---------------------------------------------------------------
 
 
 def _read_latent(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
-  """Returns the sizes of the latents and of the heads, and the scale of the logits."""
-  # A part of each head has no positions, and the other part rotates.
-  plain_dim = reader.take_positive('qk_nope_head_dim', 128)
+  """Returns the sizes of the latents and of the heads, and the scale of the attention logits."""
+  # A part of each head has no positions ("nope"), and the other part rotates ("rope").
+  nope_dim = reader.take_positive('qk_nope_head_dim', 128)
   rotary_dim = reader.take('qk_rope_head_dim', 64, int)
   fields: ModelFields = {
     'kv_latent_dim': reader.take('kv_lora_rank', 512, int),
     'query_latent_dim': reader.take('q_lora_rank', 1536, int, None),
     'value_head_dim': reader.take('v_head_dim', 128, int),
     'rotary_head_dim': rotary_dim,
-    'head_dim': plain_dim + rotary_dim,
+    'head_dim': nope_dim + rotary_dim,
     'latent_norm_eps': 1e-6,  # transformers does not use rms_norm_eps here.
   }
-  # Newer files repeat qk_rope_head_dim under this name.
+  # Newer files repeat qk_rope_head_dim as head_dim. The value is not needed, but a key that is
+  # not read is an error.
   reader.take('head_dim', None, int, None)
 
   # The rotary converter reads these objects again, so they are read from a copy.
@@ -48,12 +50,12 @@ def _read_latent(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
     copy.take_object('rope_parameters'),
   ):
     if scaling is not None:
-      fields |= _logit_scale(scaling, plain_dim + rotary_dim)
+      fields |= _logit_scale(scaling, nope_dim + rotary_dim)
   return fields
 
 
 def _logit_scale(scaling: ConfigReader, head_dim: int) -> ModelFields:
-  """Returns the scale of the attention logits, which yarn's mscale_all_dim changes."""
+  """Returns the scale of the attention logits. Empty if mscale_all_dim does not change it."""
   scaling_type = scaling.take('rope_type', scaling.take('type', 'default'))
   if scaling_type == 'default':
     return {}
@@ -92,10 +94,11 @@ class LatentRotary(Rotary):
     magnitude = yarn_magnitude(cfg.rotary_scaling_factor, 1.0)
     has_other_scale = cfg.attention_scale != usual_scale
     if cfg.rotary_scaling == 'yarn' and has_other_scale and magnitude > 1:
-      # Invert scale = usual_scale * (1 + mscale * (magnitude - 1))^2.
+      # Solve scale = usual_scale * (1 + mscale * (magnitude - 1))^2 for mscale.
       ratio = cfg.attention_scale / usual_scale
       mscale = (ratio**0.5 - 1) / (magnitude - 1)
       scaling = write_scaling(cfg)
+      # mscale equals mscale_all_dim, so `_read_yarn` computes 1 for an absent attention_factor.
       keys['rope_scaling'] = {**scaling, 'mscale': mscale, 'mscale_all_dim': mscale}
     return keys
 
@@ -104,17 +107,21 @@ class LatentRotary(Rotary):
 
 
 def _read_groups(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
-  """Returns the groups of V2. Its router chooses experts from all groups or from the best."""
+  """Returns the fields of the groups of experts of V2.
+
+  With topk_method=greedy, a token uses the best of all experts, so there are no groups. With
+  group_limited_greedy, it uses experts of the topk_group best of n_group groups only.
+  """
   method = reader.take('topk_method', 'greedy', str)
   n_groups = reader.take('n_group', None, int, None)
-  n_taken = reader.take('topk_group', None, int, None)
+  n_used = reader.take('topk_group', None, int, None)
   if method == 'greedy':
     return {}
   is_limited = method == 'group_limited_greedy'
   reader.require(is_limited, 'topk_method', method, 'greedy or group_limited_greedy')
   reader.require(bool(n_groups), 'n_group', n_groups, 'a whole number of at least 1')
-  reader.require(bool(n_taken), 'topk_group', n_taken, 'a whole number of at least 1')
-  return {'router_groups': n_groups, 'router_groups_per_token': n_taken}
+  reader.require(bool(n_used), 'topk_group', n_used, 'a whole number of at least 1')
+  return {'router_groups': n_groups, 'router_groups_per_token': n_used}
 
 
 def _write_groups(cfg: ModelConfig) -> ConfigKeys:
@@ -153,8 +160,8 @@ DEEPSEEK_V2 = register_family(
       LatentRotary(),
       FunctionConverter(_read_groups, _write_groups),
     ),
-    # The class in transformers has norm_topk_prob and does not use it. The losses that balance
-    # the load belong to DeepSeek's training code.
+    # The class in transformers does not use norm_topk_prob. aux_loss_alpha and seq_aux are the
+    # balancing losses of DeepSeek's training code.
     ignored_keys=(
       'norm_topk_prob',
       'output_router_logits',
@@ -214,7 +221,8 @@ DEEPSEEK_V3 = register_family(
       FunctionConverter(_read_latent, _write_latent),
       LatentRotary(),
     ),
-    # Layer 61 predicts the token after the next one. transformers ignores it too.
+    # Published files have a layer 61 after the layers 0 to 60. It predicts the token after the
+    # next one. transformers ignores it too.
     ignored_tensors=r'model\.layers\.61\..*',
     ignored_keys=(
       'output_router_logits',

@@ -10,7 +10,7 @@ EXPERT_NAMES = {
   'experts/up': '.mlp.experts.{e}.up_proj',
   'experts/down': '.mlp.experts.{e}.down_proj',
 }
-"""Tensor names of Qwen 3, OLMoE and DeepSeek."""
+"""{module: name of its tensor} for the experts of Qwen 3, OLMoE and DeepSeek."""
 
 
 def check_layer_list(

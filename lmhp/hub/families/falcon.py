@@ -22,8 +22,8 @@ from lmhp.model.config import ModelConfig
 def _read_heads_and_norms(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   """Returns the fields of key/value heads, of parallel parts and of their normalizations.
 
-  num_kv_heads has an effect only if multi_query is false or new_decoder_architecture is
-  true. Only the new architecture can have two normalizations.
+  If multi_query is true and new_decoder_architecture is false, there is one key/value head, and
+  num_kv_heads has no effect. Only the new architecture can have two normalizations.
   """
   is_new = reader.take('new_decoder_architecture', False, bool, None)
   is_multi_query = reader.take('multi_query', True, bool, None)
@@ -33,9 +33,9 @@ def _read_heads_and_norms(reader: ConfigReader, cfg: ModelConfig) -> ModelFields
 
   accepted = 'true, since new_decoder_architecture is true'
   reader.require(is_parallel or not is_new, 'parallel_attn', False, accepted)
-  is_known = n_norms in ((None, 1, 2) if is_new else (None, 1))
+  is_accepted = n_norms in ((None, 1, 2) if is_new else (None, 1))
   accepted = '1, or 2 if new_decoder_architecture is true'
-  reader.require(is_known, 'num_ln_in_parallel_attn', n_norms, accepted)
+  reader.require(is_accepted, 'num_ln_in_parallel_attn', n_norms, accepted)
 
   # The new architecture has two normalizations by default.
   has_two_norms = is_new and n_norms in (None, 2)
@@ -63,10 +63,11 @@ def _write_heads_and_norms(cfg: ModelConfig) -> ConfigKeys:
 
 
 def _read_positions(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
-  """Returns rotary positions, or the ALiBi of Falcon-RW.
+  """Returns the fields of rotary positions, or of ALiBi (Falcon-RW).
 
-  Falcon divides the ALiBi bias by sqrt(head_dim), together with the logits.
+  Falcon divides the sum of logits and ALiBi bias by sqrt(head_dim), so the bias has a scale.
   """
+  # Read the rotary keys in both cases, because a key that is not read is an error.
   rotary_fields = Rotary().read(reader, cfg)
   if not reader.take('alibi', False, bool, None):
     return rotary_fields
@@ -78,7 +79,7 @@ def _write_positions(cfg: ModelConfig) -> ConfigKeys:
 
 
 def _names(cfg: ModelConfig) -> dict[str, str]:
-  """Returns the names of BLOOM. Two parallel normalizations have other names."""
+  """Returns the names of BLOOM. If parallel parts have two norms, these have other names."""
   names = dict(BLOOM_NAMES)
   if cfg.parallel_residual and not cfg.shared_norm:
     names['attention_input_norm'] = '.ln_attn'
@@ -103,7 +104,8 @@ FALCON = register_family(
       'bias': ('qkv_bias attention_output_bias feed_forward_bias', False),
       'tie_word_embeddings': ('tie_embeddings', True),
     },
-    # The class in transformers applies dropout at other places than lmhp.
+    # The class in transformers applies dropout at other places than lmhp, so only the rate 0
+    # is accepted.
     accepted_values={
       'hidden_dropout': (0.0,),
       'attention_dropout': (0.0,),

@@ -32,7 +32,8 @@ from lmhp.typing import JSON
 KeyTable: TypeAlias = 'Mapping[str, tuple[str, JSON]]'
 """{key of a config.json: (fields of `ModelConfig` that it sets, separated by spaces; default)}.
 
-The default is that of Hugging Face transformers.
+The default is that of Hugging Face transformers. An example of a row is
+`'attention_bias': ('qkv_bias attention_output_bias', False)`.
 """
 
 AcceptedValues: TypeAlias = 'Mapping[str, tuple[JSON, ...]]'
@@ -42,7 +43,7 @@ The first value is the default of Hugging Face transformers.
 """
 
 TensorNames: TypeAlias = 'Mapping[str, str]'
-"""{modules of lmhp: name of their tensor in a checkpoint}."""
+"""{modules of lmhp: name of their tensor in a checkpoint}, see `CheckpointFamily`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,11 +69,12 @@ class CheckpointFamily:
   - A leading dot is replaced by `layer_name`.
   - `{i}` is replaced by the index of a layer, `{e}` by that of an expert, `{h}` by that of a
     head.
-  - Several modules, separated by spaces, are one tensor.
+  - Several modules, separated by spaces, are joined in one tensor.
   - A module that the model lacks is skipped. If two rows name a module, the first row is used.
   - In an encoder-decoder whose stacks have different names, a module begins with its stack
     (`encoder/attention/query`).
-  - A row for a single parameter (`output/bias`) has the full name of a tensor.
+  - The names have no suffix, such as `.weight`. Only a row for a single parameter (`output/bias`)
+    has the full name of the tensor (`lm_head.bias`).
 
   Attributes:
     model_type: Name of the family in config.json.
@@ -80,11 +82,11 @@ class CheckpointFamily:
     keys: {key: (fields that it sets, separated by spaces; default of Hugging Face
       transformers)}.
     accepted_values: {key: values that `ModelConfig` can express}. The first value is the
-      default of Hugging Face transformers. Any other value is an error.
+      default of Hugging Face transformers. A value that is not listed is an error.
     ignored_keys: Keys of published files that do not change what the model computes.
     aliases: {second name of a key: the key}.
-    converters: Converters for what the table cannot express. Each one receives the fields
-      of the earlier ones.
+    converters: Converters for what the table cannot express. Each one receives the fields of
+      the table and of the earlier converters.
     text_config_key: Key of the nested object that describes the language model. Empty if
       the file itself describes it.
     layer_name: Name of a layer in a checkpoint, with `{i}` for its index.
@@ -93,12 +95,13 @@ class CheckpointFamily:
     tied_tensors: {name under which a checkpoint may repeat a tensor: name of the tensor}.
     ignored_tensors: Regular expression for the names of tensors that the language model does
       not use, such as the tensors of a pooler.
-    is_tied_without_head: If True, embeddings are tied if the checkpoint has no matrix for the
-      head, even if config.json has another value.
+    is_tied_without_head: If True, a checkpoint without a matrix for the head has tied
+      embeddings, whatever config.json has. If False, config.json decides.
     has_grouped_qkv: If True, a tensor that holds query, key and value is divided into groups,
       one per key/value head, each with its query, key and value rows. If False, all query
       rows come first, then all key rows, then all value rows.
-    has_transposed_weights: If True, matrices of layers are stored as (inputs, outputs).
+    has_transposed_weights: If True, matrices of layers are stored as (inputs, outputs). If
+      False, as (outputs, inputs).
     has_interleaved_gates: If True, a tensor that holds gate and up matrices of all experts
       alternates their columns. If False, the columns of the gates come first.
   """
@@ -137,15 +140,16 @@ class CheckpointFamily:
 
     Args:
       model_type: Name of the new family.
-      defaults: {key of this family: other default}.
+      defaults: {key of this family: default in the new family}.
       without: Keys of this family that the new one lacks.
       fixed_fields: Further or changed fixed fields.
       keys: Further or changed rows of the table.
       accepted_values: Further or changed accepted values.
-      **replaced: New values of other attributes. A mapping of `tensor_names` is put before
-        that of this family, so that its rows count first.
+      **replaced: New values of other attributes, such as `converters`. They replace the values
+        of this family, except that the rows of `tensor_names` are kept, after the new rows. If
+        two rows name a module, the first one is used.
     """
-    # Inherit the rows of this family.
+    # Inherit the rows and the accepted values of this family.
     table = {key: row for key, row in self.keys.items() if key not in without}
     for key, default in (defaults or {}).items():
       table[key] = (table[key][0], default)
@@ -165,10 +169,13 @@ class CheckpointFamily:
 
   def _with_names(self, names: object) -> object:
     """Returns new tensor names, followed by the unchanged names of this family."""
+    # If the new or the old names are a function of `ModelConfig`, the new ones replace the old.
     if not isinstance(names, Mapping) or not isinstance(self.tensor_names, Mapping):
       return names
     return dict(names) | {
-      ours: name for ours, name in self.tensor_names.items() if ours not in names
+      modules: name
+      for modules, name in self.tensor_names.items()
+      if modules not in names
     }
 
   def names_of(self, cfg: ModelConfig) -> TensorNames:
@@ -178,7 +185,7 @@ class CheckpointFamily:
     return self.tensor_names(cfg)
 
   def read_table(self, reader: ConfigReader) -> TableFields:
-    """Returns the fields that the table gives, the fixed ones included.
+    """Returns the fields that the table `keys` gives, and the fixed fields.
 
     Args:
       reader: Reader of the config.json.
@@ -188,7 +195,7 @@ class CheckpointFamily:
     """
     for alias, key in self.aliases.items():
       reader.rename(alias, key)
-    # One key may set several fields.
+    # A key overrides a fixed field, and may set several fields.
     values = dict(self.fixed_fields)
     keys = {}
     for key, (fields, default) in self.keys.items():
@@ -199,7 +206,7 @@ class CheckpointFamily:
     return TableFields(values, keys)
 
   def check_other_keys(self, reader: ConfigReader) -> None:
-    """Checks the keys that neither the table nor a converter reads.
+    """Checks the keys that neither the table `keys` nor a converter reads.
 
     Args:
       reader: Reader of the config.json, after the table and the converters.
@@ -220,17 +227,17 @@ class CheckpointFamily:
     reader.check_all_read()
 
   def write_config(self, cfg: ModelConfig) -> ConfigKeys | None:
-    """Returns a config.json that may read back as a model.
+    """Returns a config.json of this family for a model.
 
-    The caller has to read the result back, because a family cannot express every model.
-    Returns None if the family describes the language model in a nested object.
+    The family may be unable to express the model. So the caller has to read the result back,
+    and to compare the models. Returns None if the family has a `text_config_key`.
     """
     if self.text_config_key:
       return None
     config: ConfigKeys = {'model_type': self.model_type}
     for key, (fields, default) in self.keys.items():
-      # A key with several fields is written from the first. `export_config` finds a
-      # model in which the others differ.
+      # The first field gives the value of the key. If another field of the key differs,
+      # `export_config` refuses the result.
       field = fields.split()[0]
       config[key] = write_value(field, getattr(cfg, field), default)
     for converter in self.converters:
@@ -267,12 +274,12 @@ def register_family(family: CheckpointFamily) -> CheckpointFamily:
 def model_types() -> list[str]:
   """Returns the model types of all families, including those of plugins.
 
-  The families of lmhp come first. Within each group the order is alphabetical.
+  The families of lmhp come first, then those of plugins, each in alphabetical order.
   """
   load_installed_plugins()
 
-  def position(name: str) -> tuple[bool, str]:
+  def sort_key(name: str) -> tuple[bool, str]:
     is_outside = FAMILIES.module_of(name).split('.')[0] != 'lmhp'
     return is_outside, name.upper()
 
-  return sorted(FAMILIES, key=position)
+  return sorted(FAMILIES, key=sort_key)

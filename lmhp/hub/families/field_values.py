@@ -29,6 +29,8 @@ Transformers has several names for one function.
 """
 
 ACTIVATION_FIELDS = ('activation', 'head_activation')
+"""Fields of `ModelConfig` whose value is an activation."""
+
 INIT_STD = 0.02
 """Standard deviation of the initialization if `ModelConfig.init_scale` is 1."""
 
@@ -48,8 +50,8 @@ def read_value(reader: ConfigReader, key: str, field: str, value: object) -> obj
     value: Value of the key.
 
   Raises:
-    ConfigError: If the value is a list, an object or a long text, or if an activation or
-      `init_scale` has a value that is not accepted.
+    ConfigError: If the value is a list, an object, or a string of more than 80 characters. Also
+      if an activation is unknown, or if the value for `init_scale` is not a number of at least 0.
   """
   is_long = isinstance(value, str) and len(value) > _MAX_STRING
   if is_long or isinstance(value, (list, dict)):
@@ -62,6 +64,7 @@ def read_value(reader: ConfigReader, key: str, field: str, value: object) -> obj
     return ACTIVATIONS[value]
 
   if field == 'init_scale':
+    # `has_type` refuses true and false, which `isinstance` accepts as int.
     if not isinstance(value, (int, float)) or not has_type(value, float) or value < 0:
       raise reader.error(key, value, 'a number of at least 0')
     return value / INIT_STD
@@ -74,10 +77,10 @@ def write_value(field: str, value: JSON, default: JSON) -> JSON:
   Args:
     field: Field of `ModelConfig`.
     value: Value of the field.
-    default: Default of the key. If it is another name of the same activation, it is used.
+    default: Default of the key in this family. For an activation with several names, such as
+      gelu_new and gelu_fast, the default is returned if it is one of them.
   """
   if field in ACTIVATION_FIELDS:
-    # Keep the name that the family uses, if several names stand for the function.
     if isinstance(default, str) and ACTIVATIONS.get(default) == value:
       return default
     return activation_name(str(value))
@@ -89,12 +92,12 @@ def write_value(field: str, value: JSON, default: JSON) -> JSON:
 def activation_name(activation: str) -> str:
   """Returns the first name that Hugging Face transformers has for an activation of lmhp.
 
-  An activation without a name there is returned unchanged.
+  An activation without a name in Hugging Face transformers is returned unchanged.
 
   >>> activation_name('gelu_tanh')
   'gelu_new'
   """
-  for name, ours in ACTIVATIONS.items():
-    if ours == activation:
+  for name, lmhp_name in ACTIVATIONS.items():
+    if lmhp_name == activation:
       return name
   return activation

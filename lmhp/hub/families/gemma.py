@@ -1,7 +1,8 @@
 """Gemma 1, 2 and 3 (the text model).
 
 Attention heads have a size of 256 by default. Embeddings are tied and multiplied by
-sqrt(d_model). Normalizations multiply by 1 + scale.
+sqrt(d_model). Normalizations multiply by 1 + scale. By default, every second layer of Gemma 2 and
+every sixth layer of Gemma 3 has no window.
 
 Source: transformers 5, `models/gemma`, `models/gemma2` and `models/gemma3`.
 """
@@ -21,6 +22,7 @@ from lmhp.model.config import ModelConfig
 
 
 def _read_embedding_scale(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  """Returns the scale sqrt(d_model), which no key of a config.json changes."""
   return {'embedding_scale': cfg.d_model**0.5}
 
 
@@ -63,8 +65,8 @@ GEMMA = register_family(
       'hidden_activation': (None, 'gelu_pytorch_tanh'),
       'use_bidirectional_attention': (None, False),
     },
-    # The first published files have the name gelu, although their weights were trained with
-    # the tanh form. transformers makes the same exception.
+    # TANH_GELU: the first published files have hidden_act=gelu, although their weights were
+    # trained with the tanh form. transformers makes the same exception.
     converters=(EMBEDDING_SCALE, TANH_GELU, Rotary()),
   )
 )
@@ -110,7 +112,7 @@ GEMMA3_TEXT = register_family(
       'attn_logit_softcapping': None,
       'final_logit_softcapping': None,
     },
-    fixed_fields={'qk_norm': 'head'},
+    fixed_fields={'qk_norm': 'head'},  # with one scale for all heads
     converters=(
       EMBEDDING_SCALE,
       ATTENTION_SCALE,
@@ -120,7 +122,7 @@ GEMMA3_TEXT = register_family(
   )
 )
 
-# The vision tower of the larger models is not part of the language model.
+# The larger models also have a vision tower, whose keys are ignored.
 GEMMA3 = register_family(
   CheckpointFamily(
     model_type='gemma3',

@@ -24,7 +24,7 @@ GLM = register_family(
     },
     without=('attention_bias', 'mlp_bias'),
     fixed_fields={'rotary_interleaved': True},
-    # The output projection has no bias, whatever attention_bias is.
+    # attention_bias has no effect on the output projection, which never has a bias.
     keys={'attention_bias': ('qkv_bias', True)},
     converters=(Rotary(fraction=0.5),),
     tensor_names={'feed_forward/gate feed_forward/up': '.mlp.gate_up_proj'},

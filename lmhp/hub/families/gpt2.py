@@ -28,6 +28,7 @@ def _write_kv_heads(cfg: ModelConfig) -> ConfigKeys:
   return {'multi_query': cfg.n_kv_heads == 1}
 
 
+# None stands for 1 / sqrt(head_dim).
 ATTENTION_SCALE = FlagConverter(
   key='scale_attn_weights',
   default=True,
@@ -84,7 +85,7 @@ GPT2 = register_family(
       'final_norm': 'transformer.ln_f',
       'output': 'lm_head',
     },
-    # GPT-2 has its own linear layer, whose matrices are (inputs, outputs).
+    # The linear layer of GPT-2 (`Conv1D`) stores its matrix as (inputs, outputs).
     has_transposed_weights=True,
   )
 )
@@ -109,7 +110,7 @@ GPT_BIGCODE = register_family(
       ATTENTION_SCALE,
       FunctionConverter(_read_kv_heads, _write_kv_heads),
     ),
-    # Without multi_query, c_attn holds the rows of each head together.
+    # Without multi_query, c_attn holds the query, key and value rows of each head together.
     has_grouped_qkv=True,
     has_transposed_weights=False,
   )
@@ -128,7 +129,7 @@ OPENAI_GPT = register_family(
     tensor_names={
       'embedding': 'transformer.tokens_embed',
       'positional': 'transformer.positions_embed',
-      # These follow the residual additions, unlike those of GPT-2.
+      # These normalizations follow the residual additions. Those of GPT-2 precede the parts.
       'attention_residual_norm': '.ln_1',
       'feed_forward_residual_norm': '.ln_2',
     },

@@ -1,6 +1,7 @@
 """GPT-Neo: GPT-2 with windows in some layers.
 
-The attention is not scaled, and the projections of query, key and value have no bias.
+The attention logits are not divided by sqrt(head_dim). The projections of query, key and value
+have no bias.
 
 Source: transformers 5, `models/gpt_neo`.
 """
@@ -23,8 +24,8 @@ from lmhp.model.config import ModelConfig
 def _read_windows(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   """Returns the fields of the windows.
 
-  attention_types is a list of [[layer types], repetitions]. attention_layers, if present,
-  lists the type of each layer.
+  attention_types is a list of [[layer types], repetitions], such as [[["global", "local"], 12]]
+  for 24 layers. attention_layers, if present, repeats the same types as a list of all layers.
   """
   window = reader.take('window_size', 256, int)
   types = reader.take('attention_types', [[['global', 'local'], 12]], list)
@@ -37,7 +38,8 @@ def _read_windows(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
     'local',
   }
   accepted = (
-    f'[[layer types], repetitions] for the {cfg.n_layers} layers, each global or local'
+    f'a list of [[layer types], repetitions] with {cfg.n_layers} layers, each of them '
+    'global or local'
   )
   reader.require(is_valid, 'attention_types', types, accepted)
   accepted = 'the same layers as attention_types'
@@ -53,11 +55,11 @@ def _expand(types: Sequence[tuple[Sequence[str], int]], limit: int) -> list[str]
   """Returns the type of each layer.
 
   Args:
-    types: Pairs of layer types and repetitions, as a file has them.
+    types: List of [[layer types], repetitions] from a file, which may be malformed.
     limit: Largest length of the result.
 
   Returns:
-    Layer types. Empty if `types` is malformed.
+    'global' or 'local' for each layer. Empty if `types` is malformed.
   """
 
   def layer_types() -> Iterator[str]:

@@ -1,7 +1,7 @@
 """GPT-NeoX and Pythia.
 
 The attention and feed-forward parts are parallel, each with its own normalization. A quarter
-of each head rotates.
+of each attention head has rotary positions.
 
 Source: transformers 5, `models/gpt_neox`.
 """

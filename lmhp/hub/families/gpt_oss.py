@@ -1,7 +1,7 @@
 """gpt-oss 20B and 120B.
 
-Experts have biases and a clipped gate, the attention has sinks, and every second layer has a
-window.
+Experts have biases and a clipped gate. Each attention head has a sink: a learned logit that is
+part of the softmax, but belongs to no token. Every second layer has a window.
 
 Source: transformers 5, `models/gpt_oss`.
 """
@@ -19,7 +19,7 @@ YARN = {
   'truncate': False,
   'original_max_position_embeddings': 4096,
 }
-"""Rotary scaling of a model whose file has neither rope_scaling nor rope_parameters."""
+"""Rotary scaling if a config.json has neither rope_scaling nor rope_parameters."""
 
 GPT_OSS = register_family(
   LLAMA.derive(
@@ -39,7 +39,7 @@ GPT_OSS = register_family(
     without=('mlp_bias', 'hidden_act'),
     fixed_fields={
       'activation': 'quick_gelu',
-      'gate_offset': 1.0,
+      'gate_offset': 1.0,  # activation(gate) * (up + 1)
       'feed_forward_bias': True,
       'router_bias': True,
       'attention_sinks': True,
@@ -51,8 +51,8 @@ GPT_OSS = register_family(
       'swiglu_limit': ('gate_clip', 7.0),
       'router_aux_loss_coef': ('load_balance_loss', 0.001),
     },
-    # The class in transformers does not use hidden_act. Its gate is the quick GELU, with the
-    # factor 1.702.
+    # The class in transformers does not use hidden_act. Its activation is x * sigmoid(alpha x).
+    # With alpha = 1.702, this is quick_gelu. The class does not use the other two keys either.
     accepted_values={
       'swiglu_alpha': (1.702,),
       'experts_per_token': (None, 4),

@@ -25,7 +25,8 @@ def _read_rotary(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   accepted = f'a whole number from 2 to the size of a head, {cfg.head_dim}'
   reader.require(0 < rotary_dim <= cfg.head_dim, 'rotary_dim', rotary_dim, accepted)
   fraction = rotary_dim / cfg.head_dim
-  # ModelConfig rounds head_dim * fraction down, so the fraction must not be too small.
+  # ModelConfig rounds head_dim * fraction down. If a rounding error of the division makes the
+  # product too small, take the next larger float.
   if int(cfg.head_dim * fraction) < rotary_dim:
     fraction = math.nextafter(fraction, 1.0)
   return {'position': 'rotary', 'rotary_fraction': fraction}

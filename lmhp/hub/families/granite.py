@@ -1,7 +1,7 @@
 """Granite 3: Llama with constant factors.
 
-The factors multiply the embedding, the attention logits, the outputs of the parts that are
-added to the residual stream, and the output logits.
+The factors multiply the embedding, the attention logits, the outputs of the attention and
+feed-forward parts before they are added to the residual stream, and the output logits.
 
 Source: transformers 5, `models/granite`.
 """
@@ -19,7 +19,7 @@ from lmhp.model.config import ModelConfig
 
 
 def _read_logit_scale(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
-  """Returns the scale of the logits, which transformers divides by logits_scaling."""
+  """Returns the factor on the logits. transformers divides the logits by logits_scaling."""
   scaling = reader.take('logits_scaling', 1.0, float)
   reader.require(scaling > 0, 'logits_scaling', scaling, 'a number above 0')
   return {'logit_scale': 1 / scaling}

@@ -6,6 +6,7 @@ Source: transformers 5, `models/llama`.
 from lmhp.hub.families.family import CheckpointFamily, register_family
 from lmhp.hub.families.rotary import Rotary
 
+# Rows for modules that Llama lacks, such as the norm of queries, are for derived families.
 LLAMA_NAMES = {
   'embedding': 'model.embed_tokens',
   'attention_input_norm': '.input_layernorm',

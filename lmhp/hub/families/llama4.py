@@ -1,7 +1,8 @@
 """The language model of Llama 4.
 
-The router scales the input of an expert. Some layers have no positions. The other layers
-attend within chunks.
+The weights of the router multiply the inputs of the experts, not their outputs. By default, every
+fourth layer has no positions. In the other layers, a token attends only within its chunk of 8192
+tokens.
 
 Source: transformers 5, `models/llama4`.
 """
@@ -30,10 +31,14 @@ _LAYER_TYPES = {'full_attention': 'global', 'chunked_attention': 'local'}
 
 
 def _read_expert_layers(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
-  """Returns the fields of the layers with experts: every n-th, or those of moe_layers."""
+  """Returns the fields of the layers with experts.
+
+  moe_layers lists their indices. If it is absent, every n-th layer has experts, for n =
+  interleave_moe_layer_step.
+  """
   period = reader.take_positive('interleave_moe_layer_step', 1)
   listed = reader.take('moe_layers', None, list, None)
-  # The list is needed only if it differs from the layers of the period.
+  # A list of every n-th layer needs only the period.
   if listed is None or listed == list(range(period - 1, cfg.n_layers, period)):
     return {'experts_every': period}
   check_layer_list(reader, 'moe_layers', listed, cfg.n_layers)
@@ -47,15 +52,21 @@ def _write_expert_layers(cfg: ModelConfig) -> ConfigKeys:
 def _read_chunks(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   """Returns the fields of attention chunks and of the temperature of queries.
 
+  The temperature is a factor on the queries of layers without positions. It grows with the
+  position of the token.
+
   By default, a layer with positions attends within chunks, and a layer without positions
   attends to all tokens. layer_types overrides this default.
   """
   chunk = reader.take('attention_chunk_size', 8192, int, None)
   has_positions = layers_with_positions(cfg.n_layers, cfg.no_position_every)
-  default = ['local' if chunk and has else 'global' for has in has_positions]
+  default = [
+    'local' if chunk and has_position else 'global' for has_position in has_positions
+  ]
   layers = read_layer_types(reader, cfg, default, _LAYER_TYPES)
 
   # Read all keys, even if they have no effect. A key that is not read is an error.
+  # The first files have a number for attn_temperature_tuning. 0 means false.
   is_tempered = reader.take('attn_temperature_tuning', True, bool, int)
   floor = reader.take('floor_scale', 8192, int)
   scale = reader.take('attn_scale', 0.1, float)
@@ -78,6 +89,7 @@ def _write_chunks(cfg: ModelConfig) -> ConfigKeys:
     'attn_temperature_tuning': cfg.attention_temperature > 0,
     'layer_types': write_layer_types(cfg, 'chunked_attention'),
     'floor_scale': cfg.temperature_floor,
+    # Without tuning, attn_scale has no effect and gets its default.
     'attn_scale': cfg.attention_temperature or 0.1,
   }
 
@@ -104,8 +116,8 @@ LLAMA4_TEXT = register_family(
       'n_shared_experts': 1,
     },
     keys={
-      # In this type, intermediate_size is that of an expert, and intermediate_size_mlp
-      # that of a layer without experts.
+      # In this type, intermediate_size is the hidden size of an expert, and
+      # intermediate_size_mlp that of a layer without experts.
       'intermediate_size': ('d_ff_expert', 8192),
       'intermediate_size_mlp': ('d_ff', 16_384),
       'num_local_experts': ('n_experts', 16),

@@ -1,7 +1,7 @@
 """Mistral 7B, Nemo and Small (mistral), and Mixtral 8x7B and 8x22B (mixtral).
 
-Mistral is Llama without biases. Version 0.1 of 7B has a window. Mixtral is Mistral with eight
-experts, two of them for each token.
+Mistral is Llama without biases. Mistral 7B v0.1 has a window in all layers. Mixtral is Mistral
+with eight experts, of which each token uses two.
 
 Source: transformers 5, `models/mistral` and `models/mixtral`.
 """

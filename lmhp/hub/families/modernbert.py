@@ -1,6 +1,7 @@
-"""ModernBERT: an encoder with rotary positions, gates and a normalization before each part.
+"""ModernBERT: an encoder with rotary positions and a gated feed-forward part.
 
-Two of three layers have a window.
+A normalization precedes each feed-forward part, and each attention part except the first one. Two
+of three layers have a window.
 
 Source: transformers 5, `models/modernbert`.
 """
@@ -25,11 +26,11 @@ def _read_windows(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   """Returns the fields of the windows.
 
   local_attention is the full width of a window: half of it is on each side of the token.
-  `sliding_window` counts the token and one side.
+  `sliding_window` is the token and one side: 65 for local_attention=128.
   """
   width = reader.take('local_attention', 128, int)
   period = reader.take_positive('global_attn_every_n_layers', 3)
-  # Numbered from 0, so the first layer has no window.
+  # The first layer has the index 0, so it has no window.
   default = ['local' if i % period else 'global' for i in range(cfg.n_layers)]
   layers = read_layer_types(reader, cfg, default)
   return window_fields(reader, layers, width // 2 + 1)

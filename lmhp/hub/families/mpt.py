@@ -14,7 +14,7 @@ from lmhp.hub.families.converters import (
 from lmhp.hub.families.family import CheckpointFamily, register_family
 from lmhp.model.config import ModelConfig
 
-# The keys of the nested object attn_config, as a table. This family is not registered.
+# The keys of the nested object attn_config. They are no family, so they are not registered.
 _ATTENTION = CheckpointFamily(
   model_type='mpt',
   keys={
@@ -36,6 +36,7 @@ _ATTENTION = CheckpointFamily(
 
 
 def _read_attention(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  """Returns the fields of attn_config. If it is absent, its keys have their defaults."""
   inner = reader.take_object('attn_config') or ConfigReader({}, reader.source)
   table_fields = _ATTENTION.read_table(inner)
   _ATTENTION.check_other_keys(inner)

@@ -1,7 +1,8 @@
 """OLMo 1, 2 and 3, and OLMoE.
 
 The normalizations of OLMo 1 have no parameters. OLMo 2 normalizes queries, keys, and the outputs
-of the attention and feed-forward parts. OLMo 3 has windows. The router of OLMoE takes the softmax
+of the attention and feed-forward parts. The queries of all heads are normalized as one vector, and
+so are the keys. OLMo 3 is OLMo 2 with windows. OLMoE has experts. Its router computes the softmax
 over all experts before it selects the best ones.
 
 Source: transformers 5, `models/olmo`, `models/olmo2`, `models/olmo3` and `models/olmoe`.
@@ -54,7 +55,7 @@ OLMOE = register_family(
       'num_attention_heads': 16,
       'max_position_embeddings': 4096,
     },
-    # Unlike OLMo 2, it normalizes the inputs of the parts.
+    # Unlike OLMo 2, OLMoE normalizes the inputs of the attention and feed-forward parts.
     fixed_fields={'norm_placement': 'pre', 'qk_norm': 'full'},
     keys={
       'num_experts': ('n_experts', 64),

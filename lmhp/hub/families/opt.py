@@ -1,6 +1,7 @@
 """OPT and Galactica (opt), and XGLM.
 
-Positions begin at row 2 of the table. OPT learns the table, XGLM has a sinusoidal one.
+Position 0 is row 2 of the table of positions. The table of OPT is learned, that of XGLM is
+sinusoidal.
 
 Source: transformers 5, `models/opt` and `models/xglm`.
 """

@@ -1,7 +1,7 @@
-"""Phi 1, 1.5 and 2 (phi), and Phi 3 to 4 (phi3).
+"""Phi 1, 1.5 and 2 (phi), and Phi 3, 3.5 and 4 (phi3).
 
-Phi 1 to 2 have parallel attention and feed-forward parts, and a bias in every linear map. Phi 3
-to 4 are Llama with dropout, windows and longrope.
+phi has parallel attention and feed-forward parts, and a bias in every linear map. phi3 is Llama
+with dropout, windows and longrope, a scaling of rotary positions for long contexts.
 
 Source: transformers 5, `models/phi` and `models/phi3`.
 """
@@ -47,7 +47,7 @@ PHI = register_family(
         key='qk_layernorm',
         default=False,
         field='qk_norm',
-        if_true='head',
+        if_true='head',  # with one scale for all heads
         if_false='none',
       ),
       Rotary(fraction=0.5),
@@ -91,6 +91,8 @@ PHI3 = register_family(
     },
     converters=(
       WindowInAllLayers(),
+      # Older files of Phi 3 call longrope 'su' or 'yarn'. They do not mean the type yarn of
+      # other families.
       Rotary(
         fraction=1.0, original_length=4096, longrope_names=('longrope', 'su', 'yarn')
       ),

@@ -1,7 +1,7 @@
-"""Qwen 1.5, 2 and 2.5 (qwen2), and Qwen 3 without experts (qwen3) and with them (qwen3_moe).
+"""Qwen 1.5, 2 and 2.5 (qwen2), Qwen 3 (qwen3), and Qwen 3 with experts (qwen3_moe).
 
-Qwen 2 has biases on query, key and value. Qwen 3 normalizes queries and keys. The router of
-qwen3_moe (30B-A3B, 235B-A22B) takes the softmax over all experts before it selects the best ones.
+qwen2 has biases on query, key and value. qwen3 normalizes queries and keys. The router of
+qwen3_moe (30B-A3B, 235B-A22B) computes the softmax over all experts before it selects the best.
 
 Source: transformers 5, `models/qwen2`, `models/qwen3` and `models/qwen3_moe`.
 """
@@ -23,7 +23,8 @@ from lmhp.model.config import ModelConfig
 def _read_expert_layers(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   """Returns the fields of the layers with experts.
 
-  Every n-th layer has experts, except for the layers in mlp_only_layers.
+  Every n-th layer has experts, for n = decoder_sparse_step, except for the layers in
+  mlp_only_layers.
   """
   period = reader.take_positive('decoder_sparse_step', 1)
   dense = reader.take('mlp_only_layers', None, list, None) or []
@@ -39,7 +40,7 @@ def _write_expert_layers(cfg: ModelConfig) -> ConfigKeys:
 
 
 def _read_window(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
-  """Returns the fields of the window. All layers have it, whatever max_window_layers is."""
+  """Returns the fields of the window, which all layers of qwen3_moe have, or none has."""
   is_used = reader.take('use_sliding_window', False, bool)
   window = reader.take('sliding_window', 4096, int, None)
   layer = 'local' if is_used and window is not None else 'global'
@@ -81,7 +82,7 @@ QWEN3 = register_family(
       'max_position_embeddings': 32_768,
     },
     without=('mlp_bias',),
-    fixed_fields={'qk_norm': 'head'},
+    fixed_fields={'qk_norm': 'head'},  # with one scale for all heads
     converters=(WINDOW_IN_UPPER_LAYERS, Rotary()),
   )
 )
@@ -109,6 +110,7 @@ QWEN3_MOE = register_family(
       FunctionConverter(_read_window, _write_window),
       Rotary(),
     ),
+    # The class in transformers does not use max_window_layers.
     ignored_keys=('output_router_logits', 'max_window_layers'),
     tensor_names=EXPERT_NAMES,
   )

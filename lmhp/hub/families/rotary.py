@@ -1,9 +1,14 @@
 """Converter for rotary positions.
 
-Older files have the key rope_theta and the object rope_scaling. Newer files have the object
-rope_parameters. Both are called "the object" here. A key inside the object takes precedence over
-the same key outside of the object (an outer key). Only for original_max_position_embeddings, the
-outer key takes precedence.
+Older files have the key rope_theta and the nested object rope_scaling. Newer files have the nested
+object rope_parameters, which includes rope_theta. In this file:
+
+- "the object" is rope_scaling or rope_parameters;
+- an inner key is in the object, and an outer key is outside of it, such as the older rope_theta;
+- a global layer has no window, and a local layer has one.
+
+An inner key takes precedence over the outer key with the same name. Only for
+original_max_position_embeddings, the outer key takes precedence.
 
 Source: transformers 5, `modeling_rope_utils.py`.
 """
@@ -37,11 +42,11 @@ class Rotary:
     base_local: Default base of the layers with a window. None if they have no separate base.
     base_local_key: Outer key of `base_local`.
     scales_only_global_layers: If True, rope_scaling applies only to the layers without a
-      window (Gemma 3, OLMo 3).
-    original_length: Default of original_max_position_embeddings. If None, the default is
-      max_position_embeddings.
-    longrope_names: Names of the scaling type longrope.
-    default_scaling: Content of the object if it is absent (gpt-oss).
+      window (Gemma 3, OLMo 3). If False, it applies to all layers.
+    original_length: Default of the outer key original_max_position_embeddings. If it is None,
+      and a file has neither the outer nor the inner key, max_position_embeddings is used.
+    longrope_names: Values of rope_type that mean longrope in files of the family.
+    default_scaling: Content of the object if a file has none (gpt-oss).
   """
 
   base: float = 10_000.0
@@ -57,7 +62,7 @@ class Rotary:
 
   def read(self, reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
     """Returns the fields `position` and `rotary_...`."""
-    # The outer keys override the defaults of the family, and an object overrides both.
+    # The outer keys replace the defaults of the family. Inner keys override both.
     outer = dataclasses.replace(
       self,
       base=reader.take(self.base_key, self.base, float),
@@ -69,7 +74,7 @@ class Rotary:
       base_local = reader.take(self.base_local_key, self.base_local, float)
       outer_local = dataclasses.replace(outer, base=base_local)
 
-    # Read the object of each layer type, then drop the types that the model does not have.
+    # Read the object of both layer types. Use only the types that the model has.
     fields_by_layer = {}
     for layer_type, inner in self._readers_by_layer(reader).items():
       layer = LAYER_TYPES[layer_type]
@@ -77,6 +82,7 @@ class Rotary:
       fields_by_layer[layer] = self._read_object(reader, inner, defaults, cfg)
     present = [layer for layer in fields_by_layer if layer in cfg.attention_pattern]
 
+    # `present[0]` is 'global' if the model has global layers, since `LAYER_TYPES` has them first.
     fields = {'position': 'rotary'} | fields_by_layer[present[0]]
     if len(present) == 2:
       fields |= self._local_fields(
@@ -85,7 +91,7 @@ class Rotary:
     return fields
 
   def write(self, cfg: ModelConfig) -> ConfigKeys:
-    """Returns the keys in the older form, which old and new readers accept."""
+    """Returns the keys in the older form, which old and new versions of transformers read."""
     if cfg.position != 'rotary':
       return {}
     keys: ConfigKeys = {self.base_key: cfg.rotary_base}
@@ -94,10 +100,12 @@ class Rotary:
     if self.base_local is not None:
       keys[self.base_local_key] = cfg.rotary_base_local
 
-    # An absent object stands for the default scaling of the family.
+    # For a family with a default scaling, an absent object stands for it. So a model without
+    # scaling needs an object.
     scaling = write_scaling(cfg)
     if not scaling and self.default_scaling:
       scaling = {'rope_type': 'default'}
+    # The default of the outer key would override an inner key, so write the outer key.
     if self.original_length is not None and _ORIGINAL_LENGTH in scaling:
       keys[_ORIGINAL_LENGTH] = scaling.pop(_ORIGINAL_LENGTH)
     if scaling:
@@ -105,9 +113,10 @@ class Rotary:
     return keys
 
   def _readers_by_layer(self, reader: ConfigReader) -> dict[str, ConfigReader]:
-    """Returns a reader of the object that applies to each layer type."""
+    """Returns {layer type: reader of the object that applies to it}."""
     older = reader.take_object('rope_scaling')
     newer = reader.take_object('rope_parameters')
+    # An absent object has the content `default_scaling`.
     absent = ConfigReader(self.default_scaling, reader.source, 'rope_parameters.')
     if older and newer:
       raise ConfigError(
@@ -125,7 +134,8 @@ class Rotary:
         f'object for each of {", ".join(LAYER_TYPES)}'
       )
 
-    # Without objects by layer type, one object applies to all layers.
+    # Without objects by layer type, one object applies to all layers. But in some families, an
+    # older object applies only to the global layers. A key can be read once, so copy the reader.
     common = older or newer or absent
     is_local_unscaled = self.scales_only_global_layers and older is not None
     return {
@@ -140,7 +150,14 @@ class Rotary:
     outer: Rotary,
     cfg: ModelConfig,
   ) -> ModelFields:
-    """Returns the fields of one layer type."""
+    """Returns the fields of one layer type.
+
+    Args:
+      reader: Reader of the config.json, for error messages.
+      inner: Reader of the object.
+      outer: Converter whose attributes are the values of the outer keys.
+      cfg: Model with the fields so far.
+    """
     scaling_type = self._scaling_type(inner)
     fraction = inner.take('partial_rotary_factor', outer.fraction, float, None)
     is_accepted = self.fraction is not None or fraction in (None, 1.0)
@@ -159,12 +176,12 @@ class Rotary:
     return fields
 
   def _scaling_type(self, inner: ConfigReader) -> str:
-    """Returns the scaling type of an object, which has an older and a newer key."""
+    """Returns the scaling type of an object. Its older key is type, its newer one rope_type."""
     older = inner.take('type', None, str, None)
     newer = inner.take('rope_type', None, str, None)
     if older and newer and older != newer:
       raise inner.error('type', older, f'the same as rope_type={newer!r}')
-    # A file without a type has the default positions.
+    # Positions without a type are not scaled, which is the type 'default'.
     scaling_type = newer or older or 'default'
     if scaling_type in self.longrope_names:
       scaling_type = 'longrope'
@@ -175,11 +192,12 @@ class Rotary:
   def _local_fields(
     self, reader: ConfigReader, fields_global: ModelFields, fields_local: ModelFields
   ) -> ModelFields:
-    """Returns the fields in which layers with a window differ from layers without one.
+    """Returns the fields in which the local layers differ from the global layers.
 
-    These layers may have another base, and they may be unscaled. All other values must agree.
+    The local layers may have another base, and they may be unscaled. All other values must be
+    equal.
     """
-    # A scaling of only the global layers has a separate field.
+    # `rotary_scaling_local` is False if only the global layers are scaled.
     is_only_global_scaled = (
       fields_local['rotary_scaling'] == 'none'
       and fields_global['rotary_scaling'] != 'none'

@@ -14,8 +14,11 @@ ScalingReader: TypeAlias = (
 )
 """Reads the fields of a scaling type.
 
-Its arguments are the reader of the object rope_scaling, the value of
-original_max_position_embeddings outside of this object (None if it is absent), and the model.
+Its arguments are:
+
+1. The reader of the object rope_scaling or rope_parameters ("inner" keys).
+2. The value of original_max_position_embeddings outside of the object, None if it is absent.
+3. The model, with the fields so far.
 """
 
 _FIELDS_BY_SCALING = {
@@ -40,7 +43,10 @@ _FIELDS_BY_SCALING = {
     'attention_factor': 'rotary_attention_factor',
   },
 }
-"""{scaling type: {key of the object: field of `ModelConfig`}}, besides the factor."""
+"""{scaling type: {key of the object: field of `ModelConfig`}}.
+
+The key factor, which all types have, is left out.
+"""
 
 
 def write_scaling(cfg: ModelConfig) -> ConfigKeys:
@@ -51,7 +57,7 @@ def write_scaling(cfg: ModelConfig) -> ConfigKeys:
   keys: ConfigKeys = {'rope_type': scaling_type, 'factor': cfg.rotary_scaling_factor}
   for key, field in _FIELDS_BY_SCALING[scaling_type].items():
     value = getattr(cfg, field)
-    # An absent key stands for None and for True.
+    # A key with its default is left out: None, or True for truncate.
     if value is not None and value is not True:
       keys[key] = list(value) if isinstance(value, tuple) else value
   return keys
@@ -62,7 +68,7 @@ def yarn_magnitude(factor: float, mscale: float) -> float:
 
   Args:
     factor: Ratio of the new context to the original one.
-    mscale: Weight of the logarithm.
+    mscale: Coefficient of the logarithm of `factor`.
 
   >>> yarn_magnitude(1.0, 0.7)
   1.0
@@ -74,7 +80,11 @@ def yarn_magnitude(factor: float, mscale: float) -> float:
 def _read_factor(
   inner: ConfigReader, cfg: ModelConfig, original_length: int | None
 ) -> float:
-  """Returns the scaling factor. If it is absent, it is the ratio of the two contexts."""
+  """Returns the scaling factor.
+
+  Without the key factor, it is `cfg.max_seq_len / original_length`. If `original_length` is None,
+  the key is required.
+  """
   factor = inner.take('factor', None, float, None)
   if factor is not None:
     return factor
@@ -86,10 +96,11 @@ def _read_factor(
 def _read_original_length(
   inner: ConfigReader, outer_length: int | None, cfg: ModelConfig
 ) -> int:
-  """Returns the context before scaling, in tokens. The outer key takes precedence."""
+  """Returns the context length before scaling, in tokens.
+
+  The first one that is present is used: `outer_length`, the inner key, the context of the model.
+  """
   inner_length = inner.take('original_max_position_embeddings', None, int, None)
-  # Without an outer key, the length is in the object. If it is not there either, it is the
-  # context of the model.
   length = (inner_length or cfg.max_seq_len) if outer_length is None else outer_length
   accepted = 'a whole number of at least 1'
   inner.require(length >= 1, 'original_max_position_embeddings', length, accepted)
@@ -142,6 +153,8 @@ def _read_longrope(
   inner: ConfigReader, outer_length: int | None, cfg: ModelConfig
 ) -> ModelFields:
   original_length = _read_original_length(inner, outer_length, cfg)
+  # If the context is shorter than the original one, the ratio is below 1, which ModelConfig does
+  # not accept.
   factor = max(_read_factor(inner, cfg, original_length), 1.0)
   attention_factor = inner.take('attention_factor', None, float, None)
   if attention_factor is None:
@@ -161,9 +174,9 @@ def _read_longrope(
 
 SCALINGS: Mapping[str, ScalingReader] = {
   'linear': _read_linear,
-  'dynamic': _read_linear,
+  'dynamic': _read_linear,  # has the same key
   'llama3': _read_llama3,
   'yarn': _read_yarn,
   'longrope': _read_longrope,
 }
-"""{scaling type: function that reads its fields}."""
+"""{scaling type: function that reads its fields}. The type 'default' has no scaling."""

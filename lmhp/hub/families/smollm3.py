@@ -37,6 +37,7 @@ SMOLLM3 = register_family(
       'max_position_embeddings': 32_768,
       'tie_word_embeddings': True,
     },
+    # Without use_sliding_window, the two ignored keys have no effect.
     accepted_values={'use_sliding_window': (False,)},
     ignored_keys=('sliding_window', 'max_window_layers'),
     converters=(

@@ -1,6 +1,6 @@
 """StarCoder 2: layer normalization, a bias in every linear map, the tanh form of GELU.
 
-All layers have a window.
+All layers have a window, if sliding_window is not null.
 
 Source: transformers 5, `models/starcoder2`.
 """

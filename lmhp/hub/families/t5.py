@@ -19,6 +19,7 @@ _GATED = 'gated-'
 
 
 def _read_n_layers(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  """Returns the number of decoder layers. By default, the encoder has the same number."""
   n_layers = reader.take('num_decoder_layers', None, int, None)
   return {'n_layers': cfg.n_encoder_layers if n_layers is None else n_layers}
 
@@ -28,25 +29,25 @@ def _write_n_layers(cfg: ModelConfig) -> ConfigKeys:
 
 
 def _read_feed_forward(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
-  """Returns the activation and the gate.
+  """Returns the activation, and True or False for `gated`.
 
-  The value is an activation, or `gated-` and an activation. transformers takes the tanh form
-  of GELU for gated-gelu.
+  feed_forward_proj is an activation (relu), or `gated-` and an activation (gated-silu).
+  transformers uses the tanh form of GELU for gated-gelu.
   """
   value = reader.take('feed_forward_proj', 'relu', str)
   name = value.removeprefix(_GATED)
-  accepted = f'an activation, or {_GATED} and an activation: {", ".join(ACTIVATIONS)}'
+  accepted = f'one of {", ".join(ACTIVATIONS)}, with or without {_GATED} before it'
   reader.require(name in ACTIVATIONS, 'feed_forward_proj', value, accepted)
   activation = 'gelu_tanh' if value == 'gated-gelu' else ACTIVATIONS[name]
   return {'gated': value.startswith(_GATED), 'activation': activation}
 
 
 def _write_feed_forward(cfg: ModelConfig) -> ConfigKeys:
-  """Returns the value from which `_read_feed_forward` gives the same activation."""
+  """Returns feed_forward_proj. `_read_feed_forward` reads the same activation from it."""
   name = activation_name(cfg.activation)
   if not cfg.gated:
     return {'feed_forward_proj': name}
-  # gated-gelu is the tanh form, so the exact form needs another name if it is gated.
+  # gated-gelu means the tanh form, so the exact form is written as gated-gelu_python.
   gated_names = {'gelu_tanh': 'gelu', 'gelu': 'gelu_python'}
   return {'feed_forward_proj': _GATED + gated_names.get(cfg.activation, name)}
 
@@ -54,9 +55,9 @@ def _write_feed_forward(cfg: ModelConfig) -> ConfigKeys:
 def _read_head(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   """Returns the fields of the head.
 
-  The first T5 ties the head to the embedding and multiplies its input by 1 / sqrt(d_model).
-  v1.1 does neither. Transformers 5 always writes tie_word_embeddings as true, and only
-  scale_decoder_outputs distinguishes v1.1.
+  The first T5 ties the head to the embedding and multiplies the input of the head by
+  1 / sqrt(d_model). v1.1 does neither. Files of transformers 5 always have
+  tie_word_embeddings=true. They distinguish v1.1 by scale_decoder_outputs=false.
   """
   is_tied = reader.take('tie_word_embeddings', True, bool)
   is_scaled = reader.take('scale_decoder_outputs', is_tied, bool)
@@ -86,7 +87,7 @@ _NAMES = {
   'encoder/feed_forward/gate': 'encoder.block.{i}.layer.1.DenseReluDense.wi_0',
   'encoder/feed_forward/down': 'encoder.block.{i}.layer.1.DenseReluDense.wo',
   'encoder/feed_forward/up': 'encoder.block.{i}.layer.1.DenseReluDense.wi_1',
-  # Block 0 stores the bias of the relative positions, and all blocks use it.
+  # All blocks use the bias of relative positions that block 0 stores.
   'encoder/relative_bias': 'encoder.block.0.layer.0.SelfAttention.relative_attention_bias',
   'decoder/attention/query': 'decoder.block.{i}.layer.0.SelfAttention.q',
   'decoder/attention/key': 'decoder.block.{i}.layer.0.SelfAttention.k',
@@ -110,7 +111,7 @@ _NAMES = {
 
 
 def _names(cfg: ModelConfig) -> dict[str, str]:
-  """Returns the names for a model. The up projection has another name without a gate."""
+  """Returns the tensor names of a model. Without a gate, `up` is wi instead of wi_1."""
   names = dict(_NAMES)
   if not cfg.gated:
     names['encoder/feed_forward/up'] = 'encoder.block.{i}.layer.1.DenseReluDense.wi'
@@ -161,7 +162,7 @@ T5 = register_family(
       'encoder.embed_tokens.weight': 'shared.weight',
       'decoder.embed_tokens.weight': 'shared.weight',
     },
-    # The first published files have this tensor, and no model uses it.
+    # The first published files have this tensor, but no model uses it.
     ignored_tensors=(
       r'decoder\.block\.0\.layer\.1\.EncDecAttention\.'
       r'relative_attention_bias\.weight'

@@ -37,11 +37,12 @@ def window_fields(
 
   Args:
     reader: Reader of the config.json, for error messages.
-    layers: 'local' for each layer with a window, 'global' for each one without.
+    layers: 'local' for each layer with a window, 'global' for each one without. One item is
+      enough if all layers are equal.
     window: Size of the window in tokens.
 
   Raises:
-    ConfigError: If a layer has a window and there is no valid size.
+    ConfigError: If a layer has a window, and `window` is None or below 1.
   """
   if 'local' not in layers:
     return {'attention_pattern': ('global',)}
@@ -57,21 +58,21 @@ def read_layer_types(
   default: list[str],
   names: Mapping[str, str] = LAYER_TYPES,
 ) -> list[str]:
-  """Returns 'local' or 'global' for each layer, as the key layer_types lists them.
+  """Returns the layer types that the key layer_types lists.
 
   Args:
     reader: Reader of the config.json.
     cfg: Model, for its number of layers.
-    default: Layer types if the key is absent.
+    default: Result if the key is absent.
     names: {layer type in the file: 'local' or 'global'}.
 
   Returns:
-    One layer type per layer.
+    'local' or 'global' for each layer.
 
   Raises:
     ConfigError: If a layer type is unknown, or if the list has the wrong length.
   """
-  # The default is None. The accepted types are a list and null, which is also None.
+  # The first None is the default. The second one means that null is accepted too.
   layer_types = reader.take('layer_types', None, list, None)
   if layer_types is None:
     return default
@@ -98,12 +99,12 @@ def _write_window(cfg: ModelConfig) -> ConfigKeys:
 
 
 def layers_with_positions(n_layers: int, period: int) -> list[bool]:
-  """Returns True for each layer that has positions.
+  """Returns for each layer True if it has positions, and False if it has none.
 
   Args:
     n_layers: Number of layers.
-    period: Every layer whose number is a multiple of `period` has no positions. The first layer
-      has the number 1. If `period` is 0, all layers have positions.
+    period: A layer has no positions if its number is a multiple of `period`. The first layer has
+      the number 1. If `period` is 0, all layers have positions.
 
   >>> layers_with_positions(5, 2)
   [True, False, True, False, True]
@@ -112,7 +113,7 @@ def layers_with_positions(n_layers: int, period: int) -> list[bool]:
 
 
 def check_no_windows(reader: ConfigReader, layers: Sequence[str]) -> None:
-  """Checks that no layer has a window, in a file that switches windows off."""
+  """Checks that no layer has a window, for a file with use_sliding_window=false."""
   accepted = 'only full_attention, since use_sliding_window is false'
   reader.require('local' not in layers, 'layer_types', 'sliding_attention', accepted)
 
@@ -144,12 +145,13 @@ class WindowInAllLayers:
 
 @dataclasses.dataclass(frozen=True)
 class WindowByLayer:
-  """Converter: windows in the layers of layer_types, or in all but every n-th layer.
+  """Converter: layer_types lists which layers have a window.
 
-  Gemma 2 and 3, OLMo 3 and Command R7B have this form.
+  If it is absent, all layers except every n-th one have a window. Gemma 2 and 3, OLMo 3, gpt-oss
+  and Command R7B have this form.
 
   Attributes:
-    period: Default n of Hugging Face transformers. Every n-th layer has no window.
+    period: Default of n in Hugging Face transformers.
     window: Default window of Hugging Face transformers, in tokens.
     period_keys: Names of n in older files. The last one that is present is used.
   """
@@ -165,7 +167,7 @@ class WindowByLayer:
       period = reader.take_positive(key, period)
 
     window = reader.take('sliding_window', self.window, int, None)
-    # Numbered from 1, so the n-th layer is the first without a window.
+    # Layers are numbered from 1 here, so the n-th layer is the first without a window.
     default = ['local' if i % period else 'global' for i in range(1, cfg.n_layers + 1)]
     layers = read_layer_types(reader, cfg, default)
     return window_fields(reader, layers, window)
@@ -201,14 +203,16 @@ def _write_upper_windows(cfg: ModelConfig) -> ConfigKeys:
 WINDOW_IN_UPPER_LAYERS = FunctionConverter(_read_upper_windows, _write_upper_windows)
 """Converter: with use_sliding_window, the layers from max_window_layers on have a window.
 
-If layer_types is present, it lists the layers. Qwen 2 and 3 have this form.
+If layer_types is present, it lists which layers have a window instead. Qwen 2 and 3 have this
+form.
 """
 
 
 def _read_period(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   """Returns the period of the layers without positions.
 
-  no_rope_layers, if present, has 0 for each layer without positions and 1 for each other.
+  no_rope_layer_interval is the period. no_rope_layers, if present, lists all layers instead: 0 for
+  a layer without positions, and 1 for any other layer.
   """
   period = reader.take('no_rope_layer_interval', 4, int)
   listed = reader.take('no_rope_layers', None, list, None)
@@ -216,10 +220,11 @@ def _read_period(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
     # The first layer without positions gives the period. Layers are numbered from 1.
     period = 1 + listed.index(0) if 0 in listed else 0
 
+  # `listed` has 0 and 1, which are equal to False and True.
   periodic = layers_with_positions(cfg.n_layers, period)
   is_periodic = period >= 0 and listed in (None, periodic)
   value = period if listed is None else listed
-  accepted = f'0 at every n-th of the {cfg.n_layers} layers, 1 elsewhere'
+  accepted = f'0 for every n-th of the {cfg.n_layers} layers, 1 for the others'
   reader.require(is_periodic, 'no_rope_layers', value, accepted)
   return {'no_position_every': period}
 

@@ -1,11 +1,14 @@
-"""Multi-head latent attention: keys and values are projections of a narrow latent.
+"""Multi-head latent attention.
 
-The cache holds the latent and one rotating key instead of the keys and values of all heads.
+Each token has a latent, a vector that is narrower than the keys and values of all heads. Keys
+and values are projections of the latent. For each token, the cache holds the latent and one
+rotating key that all heads share, instead of the keys and values of all heads.
 
 Source: arXiv:2405.04434 section 2.1 (DeepSeek-V2).
 
-Dimension key in addition to the model's: C width of a latent, P rotating coordinates of a head,
-W size of a head's value.
+Letters in the names of arrays, besides those of `lmhp.model`: C is the width of a latent, W the
+size of a head's value. Here, P is the number of rotating coordinates of a head. In `lmhp.model`,
+P is half of it, the number of pairs of these coordinates.
 """
 
 from __future__ import annotations
@@ -40,25 +43,28 @@ class LatentAttention(Attention):
 
     Args:
       x_BLD: (B, L, D) float32.
-      flags: Properties of this layer.
-      inputs: Inputs that all layers share.
-      cache: Latents (B, M, C) and rotating parts of the keys (B, M, P). New tokens are
-        written at `inputs.start`.
+      flags: Properties of this layer, such as local attention.
+      inputs: Inputs that all layers share, such as masks.
+      cache: Latents (B, M, C) and rotating parts of the keys (B, M, P). The new tokens are
+        written from position `inputs.start` on. None while no cache is used.
 
     Returns:
-      (B, L, D) float32, and the cache with the new tokens. None if there was no cache.
+      (B, L, D) float32, and the cache with the new tokens, or None if `cache` is None.
     """
     cfg = self.cfg
+    # Number of coordinates of a head that do not rotate.
     n_fixed = cfg.head_dim - cfg.rotary_head_dim
     latent_dim = cfg.kv_latent_dim
+    # This layer is used only if `kv_latent_dim` is set.
     assert latent_dim is not None
 
-    # Queries: the last coordinates of each head rotate.
+    # Queries. Only the last coordinates of each head rotate.
     q_BLHK = self._query(x_BLD)
     rotated = self._rotate(q_BLHK[..., n_fixed:], flags, inputs)
     q_BLHK = jnp.concatenate([q_BLHK[..., :n_fixed], rotated], axis=-1)
 
-    # Latents, and the part of the keys that rotates.
+    # Latents, and the part of the keys that rotates. At this point, the M keys are those of
+    # the L new tokens.
     latent_BMC, key_rotary_BMP = project(
       x_BLD,
       [
@@ -82,12 +88,14 @@ class LatentAttention(Attention):
     value_up = Projection(
       cfg, (latent_dim,), (heads, cfg.value_head_dim), name='value_up'
     )
+    # Mask and dropout of the attention.
     context = self._context(flags, inputs)
     is_one_new_token = cache is not None and x_BLD.shape[1] == 1
     if is_one_new_token:
       # Project the query down to the latent instead of all keys up from it:
-      # q . (key_up c) = (key_up^T q) . c, and the same for values. All heads then share one
-      # key, the latent and the rotating part, and one value, the latent.
+      # q . (key_up c) = (key_up^T q) . c. Values are projected after the weighted sum. All
+      # heads then share one key, the latent and the rotating part (C + P numbers), and one
+      # value, the latent.
       q_BLHC = jnp.einsum('BLHK,CHK->BLHC', q_BLHK[..., :n_fixed], key_up.kernel)
       q_BLHC = jnp.concatenate([q_BLHC, q_BLHK[..., n_fixed:]], axis=-1)
       latent_BM1C = latent_BMC[:, :, None]
@@ -104,7 +112,7 @@ class LatentAttention(Attention):
     return self._output(mixed_BLHW), cache
 
   def _query(self, x_BLD: jax.Array) -> jax.Array:
-    """Returns (B, L, H, K), a projection of the residual stream or of a latent of it."""
+    """Returns queries (B, L, H, K), from the residual stream directly or through a latent."""
     cfg = self.cfg
     heads = (cfg.n_heads, cfg.head_dim)
     if cfg.query_latent_dim is None:
@@ -122,7 +130,7 @@ class LatentAttention(Attention):
   def _rotate(
     self, x_BLHP: jax.Array, flags: LayerFlags, inputs: LayerInputs
   ) -> jax.Array:
-    """Rotates all coordinates, if the layer uses positions."""
+    """Rotates all P coordinates. A layer without positions leaves them unchanged."""
     table = inputs.rotary(flags)
     if table is None:
       return x_BLHP

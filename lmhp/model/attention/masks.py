@@ -17,7 +17,8 @@ class TokenPositions(NamedTuple):
   Attributes:
     in_document_BL: (B, L) int32, positions within the document. B may be 1.
     start: Number of tokens that the cache holds already, int32. 0 without a cache.
-    n_keys: M, the number of keys: the length of the cache, or L without a cache.
+    n_keys: Number of keys, M. With a cache, it is the number of tokens that fit in the
+      cache. Without a cache, it is L.
   """
 
   in_document_BL: Array
@@ -26,13 +27,18 @@ class TokenPositions(NamedTuple):
 
   @property
   def distance_LM(self) -> jax.Array:
-    """(L, M) int32, position of the query minus position of the key, in the cache."""
+    """Position of each query minus that of each key, (L, M) int32.
+
+    Both are counted from the start of the cache, or without a cache from the first token.
+    """
     queries_L = self.start + jnp.arange(self.in_document_BL.shape[1])
     return queries_L[:, None] - jnp.arange(self.n_keys)[None, :]
 
 
 class AttentionMasks(NamedTuple):
-  """Masks of the two kinds of layers. True marks a key that the query attends to.
+  """Masks of layers with global and with local attention.
+
+  True marks a key that the query attends to. The axis of size 1 stands for the heads.
 
   Attributes:
     global_BLM: (B, 1, L, M) bool, mask of layers with global attention. B may be 1.
@@ -49,17 +55,18 @@ def attention_masks(
   """Returns the masks of a stack of layers.
 
   Args:
-    cfg: Structure of the model.
-    batch: Batch. Its segments and its prefix lengths are read.
+    cfg: Config of the model.
+    batch: Batch. Only `segments` and `prefix_lengths` are read.
     positions: Positions of the tokens.
   """
   distance_LM = positions.distance_LM
 
-  # A decoder attends to earlier tokens, an encoder to all.
+  # A token of a decoder attends to itself and to earlier tokens. A token of an encoder attends
+  # to all tokens.
   least_distance = 0 if cfg.is_causal else -positions.n_keys
   global_mask = (distance_LM >= least_distance)[None, None]
 
-  # Local attention leaves out what is beyond the window, or outside of the chunk.
+  # Local attention leaves out keys beyond the window, or outside of the query's chunk.
   local_mask = global_mask
   if cfg.sliding_window:
     in_window = (jnp.abs(distance_LM) < cfg.sliding_window)[None, None]
@@ -67,7 +74,8 @@ def attention_masks(
   if cfg.attention_chunk:
     local_mask = global_mask & _same_chunk(cfg.attention_chunk, positions)
 
-  # All tokens attend to the prefix. Local attention still has its window.
+  # All tokens attend to the prefix, in local attention only to its part within the window. The
+  # window `n_keys + 1` is larger than any distance, so it has no effect.
   if batch.prefix_lengths is not None:
     key_M = jnp.arange(positions.n_keys)[None, None, None]
     in_prefix = key_M < batch.prefix_lengths[:, None, None, None]
@@ -89,6 +97,7 @@ def _same_chunk(chunk: int, positions: TokenPositions) -> jax.Array:
   """Returns (B, 1, L, M) bool, True if query and key are in the same chunk."""
   query_chunk_BL = positions.in_document_BL // chunk
   key_chunk_BM = query_chunk_BL
-  if positions.n_keys != query_chunk_BL.shape[1]:  # with a cache
+  # More keys than queries means a cache. The position of a key is then its place in the cache.
+  if positions.n_keys != query_chunk_BL.shape[1]:
     key_chunk_BM = jnp.arange(positions.n_keys)[None] // chunk
   return (query_chunk_BL[:, :, None] == key_chunk_BM[:, None, :])[:, None]

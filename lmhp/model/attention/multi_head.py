@@ -1,6 +1,7 @@
-"""Softmax attention of tokens to tokens, and of a decoder to an encoder.
+"""Softmax self-attention, and cross-attention of a decoder to an encoder.
 
-Windows, sinks, caps, and normalizations of queries and keys are options of the config.
+Options of the config are local windows, attention sinks, a cap on the logits, and normalization
+of queries and keys.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from lmhp.model.projection import (
 from lmhp.model.rng import dropout, named_key
 
 MASKED = -1e30
-"""Logit of a masked key. It is finite, so that a row without any key gives no NaN."""
+"""Logit of a masked key. It is finite, so that a query that attends to no key gives no NaN."""
 
 
 class AttentionContext(NamedTuple):
@@ -36,7 +37,7 @@ class AttentionContext(NamedTuple):
     mask_BLM: (B, 1, L, M) bool, True for the keys that a query attends to. B and L may be 1.
     bias_1HLM: (1, H, L, M) float32, added to the logits, or None.
     dropout_key: PRNG key of this layer's dropout. None if nothing is dropped.
-    dropout_rate: Probability that a weight is dropped. None if nothing is dropped.
+    dropout_rate: Probability that an attention weight is dropped. None if nothing is dropped.
   """
 
   mask_BLM: jax.Array
@@ -58,14 +59,15 @@ def write_at(start: jax.Array | int, old_BM: jax.Array, new_BL: jax.Array) -> ja
 
 
 def heads_first(x_BLHK: jax.Array) -> jax.Array:
-  """Returns (B, H, L, K), copied to the memory layout that matrix products need."""
+  """Returns (B, H, L, K). On CPU the array is copied to row-major order, for fast products."""
   return row_major(jnp.swapaxes(x_BLHK, 1, 2))
 
 
 class Attention(nn.Module):
   """Multi-head attention.
 
-  Source: arXiv:1706.03762 section 3.2. Fewer heads of keys and values: arXiv:2305.13245.
+  Source: arXiv:1706.03762 section 3.2; arXiv:2305.13245 for fewer key/value heads than query
+  heads (G < H).
   """
 
   cfg: ModelConfig
@@ -82,14 +84,16 @@ class Attention(nn.Module):
 
     Args:
       x_BLD: (B, L, D) float32.
-      flags: Properties of this layer.
-      inputs: Inputs that all layers share.
-      cache: Keys and values, each (B, M, G, K). New tokens are written at `inputs.start`.
+      flags: Properties of this layer, such as local attention.
+      inputs: Inputs that all layers share, such as masks.
+      cache: Keys and values, each (B, M, G, K). The new tokens are written from position
+        `inputs.start` on. None while no cache is used.
 
     Returns:
-      (B, L, D) float32, and the cache with the new tokens. None if there was no cache.
+      (B, L, D) float32, and the cache with the new tokens, or None if `cache` is None.
     """
-    # Queries, keys and values, with bounds, normalizations and positions.
+    # Queries, keys and values, with bounds, normalizations and positions. At this point, the
+    # M keys are those of the L new tokens.
     cfg = self.cfg
     qkv = project(
       x_BLD,
@@ -121,30 +125,32 @@ class Attention(nn.Module):
     )
 
   def _output(self, mixed_BLHK: jax.Array) -> jax.Array:
-    """Returns (B, L, D), the projection of the weighted values of all heads."""
+    """Returns (B, L, D), the output projection of the results of all heads."""
     cfg = self.cfg
     heads = mixed_BLHK.shape[2:]
     bias = cfg.attention_output_bias
     return Projection(cfg, heads, (cfg.d_model,), bias, name='output')(mixed_BLHK)
 
   def _normalize_heads(self, name: str, x_BLHK: jax.Array) -> jax.Array:
-    """Normalizes queries or keys, each head by itself or all heads together.
+    """Normalizes queries or keys by the kind `model.qk_norm`, unless it is 'l2'.
 
-    The normalization 'l2' comes after the rotation, in `_apply_positions`.
+    'l2' comes after the rotation by positions, so `_apply_positions` applies it.
     """
     cfg = self.cfg
     if cfg.qk_norm in ('none', 'l2'):
       return x_BLHK
     if cfg.qk_norm == 'head':
+      # Each head is normalized. All heads share the K weights.
       return Normalization(cfg, x_BLHK.shape[-1], name=name)(x_BLHK)
-    # All heads are one axis. With 'each_head', each is a group with its own weights.
+    # 'full' normalizes all heads as one vector. 'each_head' normalizes each head separately, and
+    # has no bias (StableLM, Cohere). Both have one weight for each coordinate of each head.
     flat = x_BLHK.reshape(*x_BLHK.shape[:2], -1)
-    is_by_head = cfg.qk_norm == 'each_head'
+    is_each_head = cfg.qk_norm == 'each_head'
     norm = Normalization(
       cfg,
       flat.shape[-1],
-      groups=x_BLHK.shape[2] if is_by_head else 1,
-      bias=not is_by_head,
+      groups=x_BLHK.shape[2] if is_each_head else 1,
+      bias=not is_each_head,
       name=name,
     )
     return norm(flat).reshape(x_BLHK.shape)
@@ -156,7 +162,7 @@ class Attention(nn.Module):
     flags: LayerFlags,
     inputs: LayerInputs,
   ) -> tuple[jax.Array, jax.Array]:
-    """Rotates queries and keys, normalizes them with 'l2', and applies the temperature."""
+    """Applies rotary positions, the normalization 'l2' and the temperature, if they are set."""
     cfg = self.cfg
     table = inputs.rotary(flags)
     if table is not None:
@@ -169,7 +175,9 @@ class Attention(nn.Module):
       k_BMGK = rotate(k_BMGK, table, cfg.rotary_interleaved)
 
     if cfg.qk_norm == 'l2':
-      # Llama 4 leaves out the normalization in layers without positions.
+      # 'l2' is `rmsnorm` without weights. Llama 4 leaves it out in layers without positions.
+      # If `model.no_position_every` is 0, all layers have it, even if `model.position` is
+      # 'none'.
       is_normalized = flags.uses_positions if cfg.no_position_every else True
       normal_q = normalize(q_BLHK, 'rmsnorm', cfg.norm_eps)
       normal_k = normalize(k_BMGK, 'rmsnorm', cfg.norm_eps)
@@ -220,15 +228,16 @@ class Attention(nn.Module):
     v_BMGK: jax.Array,
     context: AttentionContext,
   ) -> jax.Array:
-    """Returns the weighted values of each head, (B, L, H, K). K is the size of a value."""
+    """Returns the weighted sum of values of each head, (B, L, H, size of a value)."""
     cfg = self.cfg
     batch, length, n_heads, _ = q_BLHK.shape
 
-    # The query heads of a group are rows of one matrix, so that each group is one product.
-    grouped = (batch, k_BMGK.shape[2], -1)
-    q = heads_first(q_BLHK * cfg.attention_scale).reshape(*grouped, q_BLHK.shape[-1])
-    k = heads_first(k_BMGK).reshape(*grouped, k_BMGK.shape[-1])
-    v = heads_first(v_BMGK).reshape(*grouped, v_BMGK.shape[-1])
+    # The query heads that share a key/value head are rows of one matrix, (B, G, H / G * L, K).
+    # So there is one product for each key/value head.
+    leading = (batch, k_BMGK.shape[2], -1)
+    q = heads_first(q_BLHK * cfg.attention_scale).reshape(*leading, q_BLHK.shape[-1])
+    k = heads_first(k_BMGK).reshape(*leading, k_BMGK.shape[-1])
+    v = heads_first(v_BMGK).reshape(*leading, v_BMGK.shape[-1])
 
     # logits = cap(q k^T) + bias, and MASKED where the mask is False
     logits_BHLM = product(q, k, True, cfg.dtype).reshape(batch, n_heads, length, -1)
@@ -239,12 +248,12 @@ class Attention(nn.Module):
     logits_BHLM = jnp.where(mask, logits_BHLM, MASKED)
 
     # mixed = softmax(logits) v
-    grouped_shape = (*grouped, logits_BHLM.shape[-1])
+    logits_shape = (*leading, logits_BHLM.shape[-1])
     if context.dropout_key is None and not cfg.attention_sinks:
-      mixed = softmax_product(logits_BHLM.reshape(grouped_shape), v, cfg.dtype)
+      mixed = softmax_product(logits_BHLM.reshape(logits_shape), v, cfg.dtype)
     else:
       weights_BHLM = self._weights(logits_BHLM, context)
-      mixed = product(weights_BHLM.reshape(grouped_shape), v, False, cfg.dtype)
+      mixed = product(weights_BHLM.reshape(logits_shape), v, False, cfg.dtype)
     return jnp.swapaxes(mixed.reshape(batch, n_heads, length, -1), 1, 2)
 
   def _weights(self, logits_BHLM: jax.Array, context: AttentionContext) -> jax.Array:
@@ -258,11 +267,13 @@ class Attention(nn.Module):
     return dropout(weights_BHLM, context.dropout_rate, context.dropout_key)
 
   def _softmax_with_sink(self, logits_BHLM: jax.Array) -> jax.Array:
-    """Returns the softmax over keys and a learned logit of each head that has no value.
+    """Returns the softmax of the logits and of a sink, without the weight of the sink.
+
+    The sink is one more logit, a learned number of each head that has no key and no value.
 
     Source: arXiv:2508.10925 (gpt-oss).
     """
-    # softmax over M + 1 logits, of which the last is left out of the result
+    # softmax over M + 1 logits, of which the last is the sink
     sinks_H = self.param('sinks', nn.initializers.zeros_init(), (self.cfg.n_heads,))
     shape = (*logits_BHLM.shape[:3], 1)
     sink = jnp.broadcast_to(sinks_H[None, :, None, None], shape)
@@ -290,13 +301,13 @@ class CrossAttention(Attention):
 
     Args:
       x_BLD: (B, L, D) float32, tokens of the decoder.
-      flags: Properties of this layer.
-      inputs: Inputs that all layers share. `encoder_features_BMD` is None while the cache
-        holds the keys and values.
+      flags: Properties of this layer, such as its number.
+      inputs: Inputs that all layers share. If `encoder_features_BMD` is None, the keys and
+        values are read from the cache.
       cache: Keys and values of the encoder's tokens, each (B, M, G, K), or None.
 
     Returns:
-      (B, L, D) float32, and the cache. None if there was no cache.
+      (B, L, D) float32, and the cache, or None if `cache` is None.
     """
     # Keys and values of the encoder's tokens: from its output, or from the cache.
     cfg = self.cfg
@@ -319,7 +330,7 @@ class CrossAttention(Attention):
       k_BMGK, v_BMGK = cache
       q_BLHK = self._normalize_heads('query_norm', q_BLHK)
 
-    # Attention. Its dropout has another name than that of the self-attention.
+    # Attention. Its dropout has another PRNG key than that of the self-attention.
     assert inputs.encoder_mask_BLM is not None
     key = None if inputs.key is None else named_key(inputs.key, 'cross_attention')
     context = self._with_dropout(

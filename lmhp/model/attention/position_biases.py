@@ -18,9 +18,9 @@ from lmhp.model.config import ModelConfig
 def alibi_slopes(n_heads: int) -> npt.NDArray[np.float64]:
   """Returns the slopes of ALiBi's heads, (H,).
 
-  If H is a power of two, they are r, r^2, ..., r^H with r = 2^(-8 / H). If it is not, the
-  slopes of the next lower power of two come first. They are followed by every other slope of
-  the next higher power of two.
+  If H is a power of two, the slopes are r, r^2, ..., r^H with r = 2^(-8 / H). Otherwise, the
+  slopes of the next lower power of two come first. The others are the first, third, fifth, ...
+  slope of the next higher power of two.
 
   Source: arXiv:2108.12409 section 3, and the authors' code for other numbers of heads.
   """
@@ -43,8 +43,8 @@ def alibi_bias(
     n_heads: H.
     distance_LM: (L, M) int32, query position minus key position.
     scale: Factor on the bias.
-    both_sides: If True, the distance of a later key is its absolute value. If False, the
-      mask has to hide later keys.
+    both_sides: If True, the absolute value of the distance is used, as in an encoder. If
+      False, the bias of a later key would be positive, so the mask has to hide later keys.
   """
   slopes = (scale * alibi_slopes(n_heads)).astype(np.float32).reshape(1, -1, 1, 1)
   if both_sides:
@@ -60,15 +60,16 @@ def relative_bucket(
 ) -> jax.Array:
   """Returns T5's bucket of a distance, int32.
 
-  The first half of the buckets hold one distance each. The buckets of the other half grow in
-  proportion to the distance.
+  Buckets of the first half hold one distance each: 0, 1, 2 and so on. Buckets of the second
+  half hold ranges of distances, which get longer in proportion to the distance.
 
   Args:
     distance: int32, query position minus key position.
     buckets: Number of buckets.
-    max_distance: Distance from which on the last bucket is used.
-    both_sides: If True, later keys use the second half of the buckets, as in an encoder. If
-      False, they count as distance 0.
+    max_distance: All distances from this one on are in the last bucket.
+    both_sides: If True, as in an encoder, earlier keys use the first `buckets` / 2 buckets and
+      later keys the others, and each half is divided as above. If False, later keys count as
+      distance 0.
 
   Source: arXiv:1910.10683 section 2.1.
   """
@@ -89,7 +90,10 @@ def relative_bucket(
 
 
 class RelativeBias(nn.Module):
-  """T5's learned bias on the attention logits. All layers of a stack share one table."""
+  """T5's learned bias on the attention logits, one number for each bucket and head.
+
+  All layers of a decoder share one table, and so do all layers of an encoder.
+  """
 
   cfg: ModelConfig
 

@@ -1,6 +1,6 @@
 """Rotary positions: frequencies, their scaling to longer contexts, and the rotation.
 
-Dimension key in addition to the model's: P pairs of coordinates that rotate.
+P is the number of pairs of coordinates that rotate.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from lmhp.model.batch import Array
 from lmhp.model.config import ModelConfig
 
 Frequencies = npt.NDArray[np.float64]
-"""(P,) radians per token."""
+"""Rotation of each pair of coordinates, (P,) radians per token."""
 
 
 class RotaryTable(NamedTuple):
-  """Cosines and sines of the rotation angles.
+  """Cosines and sines of the rotation angles, times the factor on rotated queries and keys.
+
+  The axis of size 1 stands for the heads.
 
   Attributes:
     cos_BL1P: (B, L, 1, P) float32. B may be 1.
@@ -35,13 +37,14 @@ class RotaryTable(NamedTuple):
 def rotary_table(
   cfg: ModelConfig, local: bool, positions_BL: Array, length: int
 ) -> RotaryTable:
-  """Returns the rotation angles of layers with local or with global attention.
+  """Returns the cosines and sines for layers with local or with global attention.
 
   Args:
-    cfg: Structure of the model.
-    local: True for layers with local attention. They may have another base, and no scaling.
+    cfg: Config of the model.
+    local: True for layers with local attention, which may have another base and no scaling.
+      False for layers with global attention.
     positions_BL: (B, L) int32.
-    length: Number of tokens that are attended to.
+    length: Number of keys, M.
   """
   # angle = position * frequency
   base = cfg.rotary_base_local if local else cfg.rotary_base
@@ -59,7 +62,7 @@ def rotate(x_BLHK: jax.Array, table: RotaryTable, interleaved: bool) -> jax.Arra
     x_BLHK: (B, L, H, K) float32, queries or keys.
     table: Cosines and sines of the angles.
     interleaved: If True, the coordinates 2i and 2i + 1 are a pair (GPT-J). If False, i and
-      i + P are (GPT-NeoX, Llama).
+      i + P are a pair (GPT-NeoX, Llama).
   """
   # Pairs of coordinates (a, b).
   n_pairs = table.cos_BL1P.shape[-1]
@@ -96,14 +99,13 @@ def rotary_frequencies(
 ) -> tuple[Frequencies, float]:
   """Returns the frequencies of the pairs, and a factor on rotated queries and keys.
 
-  Frequency i is base ** (-i / P). `model.rotary_scaling` changes it.
+  Frequency i is base ** (-i / P), before the change by `model.rotary_scaling`.
 
   Args:
-    cfg: Structure of the model.
+    cfg: Config of the model.
     base: Base of the geometric sequence.
-    length: Number of tokens that are attended to. The scalings 'dynamic' and 'longrope'
-      depend on it.
-    is_scaled: If False, the scaling is left out.
+    length: Number of keys, M. The scalings 'dynamic' and 'longrope' depend on it.
+    is_scaled: If False, the scaling is left out, and the factor is 1.
 
   Returns:
     (P,) float64 radians per token, and the factor.
@@ -128,19 +130,21 @@ def rotary_frequencies(
   elif cfg.rotary_scaling == 'longrope':
     frequencies = _scale_longrope(frequencies, cfg, length)
     attention_factor = _longrope_attention_factor(cfg)
+  # A factor in the config replaces the factor of the scaling.
   return frequencies, cfg.rotary_attention_factor or attention_factor
 
 
 def _scale_dynamic(
   frequencies: Frequencies, cfg: ModelConfig, base: float, length: int
 ) -> Frequencies:
-  """Raises the base for sequences beyond the trained context.
+  """Increases the base if the sequence is longer than the trained context.
 
   Source: NTK-aware scaling, in the form of Hugging Face transformers.
   """
   width = cfg.rotary_dim
   factor = cfg.rotary_scaling_factor
   original = cfg.rotary_original_max_seq_len
+  # With a single pair (width 2), the frequency is 1 for any base.
   if length <= original or width <= 2:
     return frequencies
   # base' = base * (factor * length / original - (factor - 1)) ** (width / (width - 2))
@@ -154,7 +158,8 @@ def _scale_llama3(frequencies: Frequencies, cfg: ModelConfig) -> Frequencies:
 
   Source: Llama 3.1's model card (https://huggingface.co/meta-llama/Llama-3.1-8B).
   """
-  # kept = 0 for fewer turns than `low`, 1 for more than `high`, linear between
+  # kept is the fraction of a frequency that is not divided. It is 0 for fewer full turns
+  # within the trained context than `low`, 1 for more than `high`, and linear between.
   turns = cfg.rotary_original_max_seq_len * frequencies / (2 * math.pi)
   low = cfg.rotary_low_frequency_factor
   high = cfg.rotary_high_frequency_factor
@@ -166,11 +171,14 @@ def _scale_llama3(frequencies: Frequencies, cfg: ModelConfig) -> Frequencies:
 
 
 def _scale_yarn(frequencies: Frequencies, cfg: ModelConfig, base: float) -> Frequencies:
-  """Divides frequencies with few turns within the trained context, and keeps the others.
+  """Divides the low frequencies by the factor, keeps the high ones, and interpolates between.
+
+  A frequency is low if it makes few full turns within the trained context.
 
   Source: arXiv:2309.00071 eq. 23.
   """
-  # The share of the division rises from 0 at index `low` to 1 at index `high`.
+  # `divided`, the fraction of a frequency that is divided, rises from 0 at index `low` to 1
+  # at index `high`. Both indices are rounded and clipped as in the authors' code.
   width = cfg.rotary_dim
   low = _yarn_index(cfg, base, turns=cfg.rotary_beta_fast)
   high = _yarn_index(cfg, base, turns=cfg.rotary_beta_slow)
@@ -179,13 +187,14 @@ def _scale_yarn(frequencies: Frequencies, cfg: ModelConfig, base: float) -> Freq
     high = math.ceil(high)
   low = max(low, 0)
   high = min(high, width - 1)
+  # 0.001 avoids a division by zero if both indices are equal.
   ramp = (np.arange(width // 2) - low) / max(high - low, 0.001)
   divided = np.clip(ramp, 0, 1)
   return divided * frequencies / cfg.rotary_scaling_factor + (1 - divided) * frequencies
 
 
 def _yarn_index(cfg: ModelConfig, base: float, turns: float) -> float:
-  """Returns the index of the frequency that makes that many turns in the trained context."""
+  """Returns the index, not rounded, of the frequency with `turns` turns in the context."""
   # turns = length * base ** (-2 index / width) / (2 pi), solved for the index
   log_ratio = math.log(cfg.rotary_original_max_seq_len / (turns * 2 * math.pi))
   return cfg.rotary_dim * log_ratio / (2 * math.log(base))
@@ -194,7 +203,7 @@ def _yarn_index(cfg: ModelConfig, base: float, turns: float) -> float:
 def _scale_longrope(
   frequencies: Frequencies, cfg: ModelConfig, length: int
 ) -> Frequencies:
-  """Divides each frequency by its own factor.
+  """Divides each frequency by its own factor, for short or for long sequences.
 
   Source: arXiv:2402.13753.
   """
@@ -204,7 +213,8 @@ def _scale_longrope(
 
 
 def _longrope_attention_factor(cfg: ModelConfig) -> float:
-  # factor = sqrt(1 + log(stretch) / log(original))
+  # factor = sqrt(1 + log(stretch) / log(original)), with stretch the ratio of the longest
+  # sequence to the trained context
   original = cfg.rotary_original_max_seq_len
   stretch = max(cfg.max_seq_len / original, 1.0)
   return math.sqrt(1 + math.log(stretch) / math.log(original))

@@ -1,8 +1,8 @@
 """`ModelConfig`: every hyperparameter of the network, declared and checked.
 
-One section describes the published decoders, encoders and encoder-decoders. Each file declares
-the keys of one concern, derives the values that follow from others, and checks what involves
-several keys. This package imports no jax.
+The section `model` can describe the published decoders, encoders and encoder-decoders. Each
+file declares the keys of one topic, such as attention. It fills in derived keys, and checks
+conditions on several keys. This package imports no jax.
 """
 
 from lmhp.model.config.activation_registry import (

@@ -16,7 +16,7 @@ Activation: TypeAlias = Callable[[PyTree], PyTree]
 """`x -> y`, elementwise on a float32 array of any shape."""
 
 ACTIVATIONS: Registry[Activation | str] = Registry('activation')
-"""All activations by name, a value of `model.activation`: functions or import paths."""
+"""{value of `model.activation`: function, or its import path `package.module:name`}."""
 
 
 def register_activation(name: str, function: Activation | str) -> None:
@@ -32,6 +32,7 @@ def register_activation(name: str, function: Activation | str) -> None:
   ACTIVATIONS.register(name, function)
 
 
+# The name of an activation is that of its function, the part after the colon.
 for _path in (
   'jax.nn:relu',
   'jax.nn:sigmoid',

@@ -12,16 +12,18 @@ from lmhp.sections import assign, keys, require_all
 class AttentionKeys(PositionKeys, NormalizationKeys):
   """Attention."""
 
+  # `converted_aliases` and `value_aliases` are {name or value of other libraries: text}. The
+  # text is only shown in the error message for that name or value.
   prefix_lm: bool = static(
     False,
-    'tokens of the given prefix attend to each other in both directions (prefix language '
-    'model)',
+    'the tokens of a prefix attend to each other in both directions, the others to earlier '
+    'tokens only (prefix language model)',
     source='arXiv:1910.10683 section 3.2.1',
   )
   attention_pattern: tuple[str, ...] = static(
     ('global',),
-    'attention of the layers, a pattern that is repeated: global is to all tokens, local is '
-    'within sliding_window or attention_chunk',
+    'attention of each layer, a pattern that is repeated over the layers: global has no limit '
+    'of distance, local is limited by sliding_window or attention_chunk',
     choices=('global', 'local'),
     aliases=('layer_types', 'attention_layers'),
     converted_aliases={
@@ -38,7 +40,7 @@ class AttentionKeys(PositionKeys, NormalizationKeys):
   )
   attention_chunk: int | None = static(
     None,
-    'length of the chunks within which local attention stays, instead of a sliding window '
+    'local attention is limited to chunks of this length, instead of a sliding window '
     '(Llama 4); None means no chunks',
     low=1,
     unit='tokens',
@@ -49,13 +51,13 @@ class AttentionKeys(PositionKeys, NormalizationKeys):
   attention_temperature: float = static(
     0.0,
     'in layers without positions, queries are multiplied by 1 + attention_temperature * '
-    'log(1 + floor((position + 1) / temperature_floor)); Llama 4: 0.1',
+    'log(1 + floor((position + 1) / temperature_floor)); 0 means no factor; Llama 4: 0.1',
     low=0.0,
     source='arXiv:2501.19399',
   )
   temperature_floor: int = static(
     8192,
-    'number of tokens over which the factor of attention_temperature is constant',
+    'number of tokens after which the factor of attention_temperature grows by one step',
     low=1,
     unit='tokens',
     aliases=('floor_scale',),
@@ -64,30 +66,31 @@ class AttentionKeys(PositionKeys, NormalizationKeys):
   # Multi-head latent attention.
   kv_latent_dim: int | None = static(
     None,
-    'width of the latent from which keys and values are computed, and which is cached instead '
-    'of them (multi-head latent attention); None is multi-head attention',
+    'width of the latent of a token, a vector from which its keys and values are computed; '
+    'the latent is cached instead of keys and values (multi-head latent attention); None is '
+    'multi-head attention',
     low=1,
     aliases=('kv_lora_rank',),
     source='arXiv:2405.04434 section 2.1',
   )
   query_latent_dim: int | None = static(
     None,
-    'width of the latent from which queries are computed, with kv_latent_dim; None computes '
-    'them from the residual stream',
+    'with kv_latent_dim: width of the latent from which queries are computed; None computes '
+    'queries from the residual stream',
     low=1,
     aliases=('q_lora_rank',),
   )
   rotary_head_dim: int = static(
     None,
-    'with kv_latent_dim: number of coordinates of a head that rotate, whose keys all heads '
-    'share; None is half of head_dim',
+    'with kv_latent_dim: number of coordinates of a head that rotate; all heads share this '
+    'part of the key; None is half of head_dim',
     low=2,
     aliases=('qk_rope_head_dim',),
     derived=True,
   )
   latent_norm_eps: float | None = static(
     None,
-    'number that is added to the variance of latents; None is norm_eps',
+    'number that the normalization of a latent adds to the variance; None is norm_eps',
     low=0.0,
   )
   value_head_dim: int = static(
@@ -102,7 +105,7 @@ class AttentionKeys(PositionKeys, NormalizationKeys):
   sliding_window: int | None = static(
     None,
     'number of tokens that a token attends to in a layer with local attention, itself '
-    'included; in an encoder, on each side',
+    'included; in an encoder, this number on each side',
     low=1,
     unit='tokens',
     aliases=('window_size', 'local_window', 'sliding_window_size'),
@@ -136,7 +139,7 @@ class AttentionKeys(PositionKeys, NormalizationKeys):
   )
   attention_sinks: bool = static(
     False,
-    'each head has a learned logit that takes part in the softmax and has no value (gpt-oss)',
+    'each head has one more logit in the softmax, a learned number without a value (gpt-oss)',
   )
 
   @property
@@ -153,7 +156,7 @@ class AttentionKeys(PositionKeys, NormalizationKeys):
 
   @property
   def windows(self) -> tuple[int | None, ...]:
-    """Number of tokens that each layer attends to at most. None for global attention."""
+    """Length of the window or chunk of each layer, in tokens. None for global attention."""
     pattern = self.attention_pattern
     window = self.sliding_window or self.attention_chunk
     return tuple(
@@ -164,9 +167,10 @@ class AttentionKeys(PositionKeys, NormalizationKeys):
   @property
   def uses_positions(self) -> tuple[bool, ...]:
     """True for each layer that uses positions."""
-    every = 1 if self.position == 'none' else self.no_position_every
+    # Every `period`-th layer uses no positions. If the period is 0, all layers use them.
+    period = 1 if self.position == 'none' else self.no_position_every
     layers = range(1, self.n_layers + 1)
-    return tuple(every == 0 or layer % every != 0 for layer in layers)
+    return tuple(period == 0 or layer % period != 0 for layer in layers)
 
   def derive_attention(self) -> None:
     """Fills in the scale of attention and the sizes of latent attention."""
@@ -196,7 +200,8 @@ class AttentionKeys(PositionKeys, NormalizationKeys):
       (
         not has_local or bool(self.sliding_window or self.attention_chunk),
         'sliding_window',
-        'a number of tokens, since model.attention_pattern has local layers',
+        'a number of tokens (or set model.attention_chunk), since model.attention_pattern has '
+        'local layers',
       ),
       (
         not self.attention_chunk or allows_chunks,

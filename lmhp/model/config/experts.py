@@ -13,7 +13,7 @@ class ExpertKeys(SizeKeys):
 
   n_experts: int = static(
     0,
-    'number of experts of a layer, feed-forward parts between which a router chooses; 0 is '
+    'number of experts of a layer: feed-forward parts between which a router chooses; 0 is '
     'a model without experts',
     low=0,
     aliases=('num_experts', 'num_local_experts', 'n_routed_experts'),
@@ -32,9 +32,11 @@ class ExpertKeys(SizeKeys):
     aliases=('moe_intermediate_size',),
     derived=True,
   )
+  # `converted_aliases` are {name in another library: conversion}. The conversion is only shown in
+  # the error message for that name.
   n_shared_experts: int = static(
     0,
-    'number of further experts that process all tokens',
+    'number of further experts, each of which processes all tokens',
     low=0,
     aliases=('num_shared_experts',),
     converted_aliases={
@@ -54,12 +56,12 @@ class ExpertKeys(SizeKeys):
   )
   dense_layers: tuple[int, ...] = static(
     (),
-    'further layers that have a feed-forward part instead of experts, numbered from 0',
+    'numbers, from 0, of further layers that have a feed-forward part instead of experts',
     aliases=('mlp_only_layers',),
   )
   experts_every: int = static(
     1,
-    'period of layers with experts: 2 is every second layer',
+    'period of layers with experts: 2 means the second, the fourth and so on',
     low=1,
     aliases=('interleave_moe_layer_step', 'decoder_sparse_step', 'moe_layer_freq'),
   )
@@ -83,7 +85,7 @@ class ExpertKeys(SizeKeys):
     open_low=True,
     aliases=('routed_scaling_factor',),
   )
-  router_bias: bool = static(False, 'the router has a bias')
+  router_bias: bool = static(False, 'the linear map of the router has a bias')
   router_groups: int = static(
     1,
     'number of groups of experts; a token uses experts of its best groups only',
@@ -91,17 +93,20 @@ class ExpertKeys(SizeKeys):
     aliases=('n_group',),
   )
   router_groups_per_token: int = static(
-    1, 'number of groups that a token uses', low=1, aliases=('topk_group',)
+    1,
+    'number of groups whose experts a token may use',
+    low=1,
+    aliases=('topk_group',),
   )
   router_group_score: str = static(
     'max',
-    'score of a group: that of its best expert, or the sum of its two best',
+    'score of a group: that of its best expert (max), or the sum of its two best (top2)',
     choices=('max', 'top2'),
   )
   router_correction: bool = static(
     False,
-    'training balances the load of the experts by a correction of their scores, instead of a '
-    'loss; the correction affects which experts are chosen, not their weights',
+    'training balances the load of the experts by a number that is added to the score of each '
+    'expert, instead of a loss; it affects which experts are chosen, not their weights',
     aliases=('use_routing_bias', 'moe_router_enable_expert_bias'),
     converted_aliases={'topk_method': "True if 'noaux_tc'"},
     source='arXiv:2408.15664',
@@ -109,12 +114,15 @@ class ExpertKeys(SizeKeys):
 
   # Computation of the experts.
   expert_input_scaled: bool = static(
-    False, 'weights multiply the inputs of the experts, not their outputs (Llama 4)'
+    False,
+    "the router's weights of the chosen experts multiply the inputs of the experts, not their "
+    'outputs (Llama 4)',
   )
   expert_backend: str = static(
     'auto',
-    'implementation of the matrix products of the experts; auto is blocks on CPU, and ragged '
-    'on other devices',
+    'implementation of the experts: blocks is a loop over blocks of rows of one expert, ragged '
+    'is jax.lax.ragged_dot, dense applies all experts to all tokens; auto is blocks on CPU, '
+    'and ragged on other devices',
     choices=('auto', 'blocks', 'ragged', 'dense'),
   )
 
@@ -145,6 +153,7 @@ class ExpertKeys(SizeKeys):
     if not self.n_experts:
       return
     group_size = self.n_experts // self.router_groups
+    # Number of experts in the groups that a token may use.
     n_candidates = self.router_groups_per_token * group_size
     require_all(
       self,
@@ -171,7 +180,7 @@ class ExpertKeys(SizeKeys):
       (
         self.experts_per_token <= n_candidates,
         'experts_per_token',
-        f'at most the {n_candidates} experts of model.router_groups_per_token groups',
+        f'at most {n_candidates}, the experts of model.router_groups_per_token groups',
       ),
       (
         any(self.has_experts(layer) for layer in range(self.n_layers)),

@@ -12,13 +12,17 @@ from lmhp.sections import assign, keys
 class FeedForwardKeys(SizeKeys):
   """Activation and gate of the feed-forward part."""
 
+  # `converted_aliases` and `value_aliases` are {name or value of other libraries: text}. The
+  # text is only shown in the error message for that name or value.
   activation: str = static(
     'gelu',
     'activation of the feed-forward part',
     choices=ACTIVATIONS,
     aliases=('hidden_act', 'activation_function', 'hidden_activation', 'act_fn'),
     converted_aliases={
-      'feed_forward_proj': 'its activation, with model.gated if gated'
+      'feed_forward_proj': (
+        "such as 'relu' for 'relu', and 'gelu_tanh' with model.gated=True for 'gated-gelu'"
+      )
     },
     value_aliases={
       'gelu_new': "'gelu_tanh'",
@@ -45,13 +49,14 @@ class FeedForwardKeys(SizeKeys):
   )
   gate_clip: float | None = static(
     None,
-    'upper bound of the gate, and of the absolute value of up; None means no bound; gpt-oss: 7',
+    'with gated: upper bound of gate(x), and of the absolute value of up(x); None means no '
+    'bound; gpt-oss: 7',
     low=0.0,
     open_low=True,
     aliases=('swiglu_limit',),
   )
   gate_offset: float = static(
-    0.0, 'number that is added to up before the gate multiplies it; gpt-oss: 1'
+    0.0, 'with gated: number that is added to up(x) before the product; gpt-oss: 1'
   )
 
 

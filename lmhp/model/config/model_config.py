@@ -1,4 +1,4 @@
-"""The section `model`, assembled from the keys of its parts, and the properties of its layers."""
+"""The section `model`, assembled from the keys in the other files, and properties of layers."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from lmhp.model.config.sizes import SizeKeys
 from lmhp.sections import assign, keys, require, section
 
 REMAT_POLICIES = ('none', 'full', 'dots', 'dots_with_no_batch_dims')
+"""Values of `model.remat`."""
 
 MIXER_NAMES: list[str] = []
 """Names of the token mixers. `lmhp.model.mixers.registry.register_mixer` adds to it."""
 
 
 class LayerSpec(NamedTuple):
-  """Properties of a layer on which its parameters depend.
+  """Properties of a layer that decide which parameters it has.
 
   Attributes:
-    attention_norm: True if the layer has a normalization before its token mixer. It has an
-      effect only if `norm_placement` puts a normalization there.
+    attention_norm: False if the layer has no normalization before its token mixer. If True,
+      it has one if `norm_placement` is 'pre' or 'sandwich'.
     experts: True if the layer has experts.
-    mixer: Name of the token mixer.
+    mixer: Name of the token mixer, such as 'attention'.
   """
 
   attention_norm: bool
@@ -55,7 +56,7 @@ class LayerKeys(AttentionKeys, ExpertKeys):
 
   mixer_pattern: tuple[str, ...] = static(
     ('attention',),
-    'token mixers of the layers, a pattern that is repeated',
+    'token mixer of each layer, a pattern that is repeated over the layers',
     choices=MIXER_NAMES,
     aliases=('layers_block_type', 'block_types'),
     value_aliases={
@@ -78,7 +79,7 @@ class LayerKeys(AttentionKeys, ExpertKeys):
 
   @property
   def layer_specs(self) -> tuple[LayerSpec, ...]:
-    """Properties of each layer on which its parameters depend."""
+    """The `LayerSpec` of each layer."""
     return tuple(
       LayerSpec(self.first_attention_norm or layer > 0, self.has_experts(layer), mixer)
       for layer, mixer in enumerate(self.mixers)
@@ -114,13 +115,13 @@ class LayerKeys(AttentionKeys, ExpertKeys):
 class ComputationKeys(SizeKeys):
   """Precision, scan over layers, and rematerialization.
 
-  These keys change speed and memory and not the mathematics.
+  These keys change speed, memory and rounding, but not the mathematics.
   """
 
   dtype: str = static(
     'auto',
     'precision of the operands of matrix products; auto is bfloat16 on devices that multiply '
-    'it faster than float32',
+    'it faster than float32, and float32 on others',
     choices=('auto', 'float32', 'bfloat16'),
     aliases=('torch_dtype', 'precision', 'compute_dtype'),
     value_aliases={
@@ -132,8 +133,8 @@ class ComputationKeys(SizeKeys):
   )
   scan_layers: bool = static(
     True,
-    'layers of the same kind are one scanned block, so that compile time does not grow with '
-    'depth',
+    'neighbouring layers with the same parameter shapes are compiled once, as the body of a '
+    'loop, so that compile time does not grow with depth; False unrolls the loop',
   )
   remat: str = static(
     'none',
@@ -147,10 +148,11 @@ class ComputationKeys(SizeKeys):
 
 
 PART_RESOLVERS: list[Callable[[ModelConfig], None]] = []
-"""Functions that fill in and check the keys of registered parts, such as mixers."""
+"""`ModelConfig.resolve` calls these functions. Each one fills in and checks keys that a registry
+added to the section, such as the keys of the token mixers."""
 
 
-# A dataclass collects the keys of its bases from the last base to the first.
+# The bases set the order of the keys: a dataclass takes the fields of its last base first.
 @section('model')
 class ModelConfig(
   ComputationKeys,
@@ -164,17 +166,24 @@ class ModelConfig(
   FeedForwardKeys,
   SizeKeys,
 ):
-  """The network. All keys are static except dropout, losses of the router and init_scale."""
+  """The network: sizes, layers, positions, dropout and initial values.
+
+  Traced keys are the dropout rates, `load_balance_loss`, `router_z_loss`,
+  `router_correction_rate` and `init_scale`. All others are static.
+  """
 
   @property
   def encoder(self) -> ModelConfig:
-    """Config of the encoder of an encoder-decoder. It has the sizes of the decoder."""
+    """Config of the encoder of an encoder-decoder.
+
+    It differs from the config of the decoder only in `architecture` and `n_layers`.
+    """
     encoder = copy.copy(self)
     assign(encoder, architecture='encoder', n_layers=self.n_encoder_layers)
     return encoder
 
   def resolve(self) -> None:
-    """Fills in derived values, and checks what involves several keys.
+    """Fills in derived values, and checks conditions on several keys.
 
     Raises:
       ConfigError: If the keys do not fit together.
@@ -193,12 +202,13 @@ class ModelConfig(
     self.check_layers()
     self.check_normalization()
     self.check_positions(self.rotary_dim)
+    # Layers can share parameters if the decoder, and the encoder if there is one, is one segment.
     stacks = [self, self.encoder] if self.is_encoder_decoder else [self]
     require(
       self,
       not self.share_layers or all(len(stack.segments) == 1 for stack in stacks),
       'share_layers',
-      'False, since layers differ in their parameters',
+      'False, since layers differ in the names or shapes of their parameters',
     )
 
     for resolve_part in PART_RESOLVERS:

@@ -7,12 +7,15 @@ from lmhp.model.config.sizes import SizeKeys
 from lmhp.sections import assign, keys, require_all
 
 NORM_PLACEMENTS = ('pre', 'post', 'sandwich', 'output')
+"""Values of `model.norm_placement`, which explains them."""
 
 
 @keys
 class NormalizationKeys(SizeKeys):
   """Normalizations and residual connections."""
 
+  # `converted_aliases` and `value_aliases` are {name or value of other libraries: text}. The
+  # text is only shown in the error message for that name or value.
   norm: str = static(
     'layernorm',
     'kind of normalization',
@@ -29,7 +32,7 @@ class NormalizationKeys(SizeKeys):
   )
   norm_eps: float = static(
     1e-5,
-    'number that is added to the variance, or to the mean square',
+    'number that is added to the variance (layernorm), or to the mean square (rmsnorm)',
     low=0.0,
     aliases=(
       'layer_norm_eps',
@@ -91,7 +94,8 @@ class NormalizationKeys(SizeKeys):
   # Parallel blocks.
   parallel_residual: bool = static(
     False,
-    'attention and the feed-forward part read the same x, and both are added to it',
+    'the token mixer (attention) and the feed-forward part read the same x, and both outputs '
+    'are added to x',
     aliases=('use_parallel_residual', 'parallel_attn', 'parallel_block'),
   )
   shared_norm: bool = static(
@@ -103,9 +107,9 @@ class NormalizationKeys(SizeKeys):
   # Queries and keys.
   qk_norm: str = static(
     'none',
-    'normalization of queries and keys: head is each head, with weights that all heads '
-    'share; each_head is each head, with its own weights and no bias; full is all heads '
-    'together; l2 is each head, without weights and after the rotation',
+    'normalization of queries and keys: head normalizes each head, with weights that all heads '
+    'share; each_head does so with separate weights for each head and no bias; full normalizes '
+    'all heads as one vector; l2 normalizes each head without weights, after the rotation',
     choices=('none', 'head', 'each_head', 'full', 'l2'),
     converted_aliases={
       'use_qk_norm': "'head' if True",
@@ -125,6 +129,7 @@ class NormalizationKeys(SizeKeys):
     Raises:
       ConfigError: If they do not fit together.
     """
+    # True if the first layer has a normalization that serves its attention alone.
     has_first_norm = self.norm_placement in ('pre', 'sandwich') and not self.shared_norm
     require_all(
       self,
@@ -136,7 +141,7 @@ class NormalizationKeys(SizeKeys):
       (
         not self.shared_norm or self.norm_placement != 'output',
         'shared_norm',
-        'False, since model.norm_placement is output, without a normalization of the input',
+        'False, since model.norm_placement is output, which does not normalize inputs',
       ),
       (
         not self.parallel_residual or self.norm_placement != 'post',

@@ -7,17 +7,22 @@ from lmhp.model.config.sizes import SizeKeys
 from lmhp.sections import assign, keys, require, require_all
 
 POSITIONS = ('learned', 'sinusoidal', 'rotary', 'alibi', 't5', 'none')
+"""Values of `model.position`, which explains them."""
+
 ROTARY_SCALINGS = ('none', 'linear', 'dynamic', 'llama3', 'yarn', 'longrope')
+"""Values of `model.rotary_scaling`. `lmhp.model.attention.rotary` has their formulas."""
 
 
 @keys
 class PositionKeys(SizeKeys):
   """Positions of tokens."""
 
+  # `converted_aliases` and `value_aliases` are {name or value of other libraries: text}. The
+  # text is only shown in the error message for that name or value.
   position: str = static(
     'rotary',
     'kind of positions: tables that are added to the embedding (learned, sinusoidal), '
-    'rotation of queries and keys (rotary), or biases on the attention logits (alibi, t5)',
+    'rotation of queries and keys (rotary), biases on the attention logits (alibi, t5), or none',
     choices=POSITIONS,
     aliases=(
       'position_embedding_type',
@@ -77,8 +82,8 @@ class PositionKeys(SizeKeys):
   )
   rotary_interleaved: bool = static(
     False,
-    'neighbouring coordinates are a pair that rotates (GPT-J), instead of coordinates of '
-    'the two halves of a head (GPT-NeoX, Llama)',
+    'the rotating coordinates 2i and 2i + 1 are a pair (GPT-J); if False, coordinate i of their '
+    'first half and coordinate i of their second half are a pair (GPT-NeoX, Llama)',
     aliases=('rope_interleave',),
   )
 
@@ -102,7 +107,8 @@ class PositionKeys(SizeKeys):
   )
   rotary_original_max_seq_len: int = static(
     None,
-    'context length before rotary_scaling; None is max_seq_len',
+    'original context: the length that the model was trained with, before rotary_scaling '
+    'extended it; None is max_seq_len',
     low=1,
     unit='tokens',
     aliases=('original_max_position_embeddings',),
@@ -110,22 +116,24 @@ class PositionKeys(SizeKeys):
   )
   rotary_low_frequency_factor: float = static(
     1.0,
-    'llama3 scaling: turns within the original context below which a frequency is divided '
-    'by rotary_scaling_factor',
+    'llama3 scaling: a frequency that makes fewer full turns than this within the original '
+    'context is divided by rotary_scaling_factor',
     low=0.0,
     open_low=True,
     aliases=('low_freq_factor',),
   )
   rotary_high_frequency_factor: float = static(
     4.0,
-    'llama3 scaling: turns within the original context above which a frequency is kept',
+    'llama3 scaling: a frequency that makes more full turns than this within the original '
+    'context is kept',
     low=0.0,
     open_low=True,
     aliases=('high_freq_factor',),
   )
   rotary_beta_fast: float = static(
     32.0,
-    'yarn scaling: turns within the original context above which a frequency is kept',
+    'yarn scaling: a frequency that makes more full turns than this within the original '
+    'context is kept',
     low=0.0,
     open_low=True,
     aliases=('beta_fast',),
@@ -133,20 +141,21 @@ class PositionKeys(SizeKeys):
   )
   rotary_beta_slow: float = static(
     1.0,
-    'yarn scaling: turns within the original context below which a frequency is divided by '
-    'rotary_scaling_factor',
+    'yarn scaling: a frequency that makes fewer full turns than this within the original '
+    'context is divided by rotary_scaling_factor',
     low=0.0,
     open_low=True,
     aliases=('beta_slow',),
   )
   rotary_truncate: bool = static(
     True,
-    'yarn scaling: the frequencies at which the interpolation starts and ends are rounded to '
-    'whole indices; gpt-oss: False',
+    'yarn scaling: the interpolation between kept and divided frequencies starts and ends at '
+    'rounded indices of frequencies; gpt-oss: False',
   )
   rotary_attention_factor: float | None = static(
     None,
-    'factor on rotated queries and keys; None is that of rotary_scaling',
+    'factor on rotated queries and keys; None is the factor that rotary_scaling defines, 1 '
+    'unless it is yarn or longrope',
     low=0.0,
     open_low=True,
     aliases=('attention_factor',),
@@ -165,7 +174,8 @@ class PositionKeys(SizeKeys):
   # Layers without positions.
   no_position_every: int = static(
     0,
-    'period of layers without positions (SmolLM3: 4); 0 means no such layer',
+    'period of layers without positions: 4 means every fourth layer (SmolLM3), 0 means no such '
+    'layer',
     low=0,
     aliases=('no_rope_layer_interval',),
     source='arXiv:2501.18795',
@@ -237,18 +247,18 @@ class PositionKeys(SizeKeys):
       (
         rotary_dim >= 2 and rotary_dim % 2 == 0,
         'rotary_fraction',
-        f'a fraction of model.head_dim={self.head_dim} that is even and at least 2',
+        f'a value whose product with model.head_dim={self.head_dim} is even and at least 2',
       ),
       (
         scaling != 'llama3'
         or self.rotary_high_frequency_factor >= self.rotary_low_frequency_factor,
         'rotary_high_frequency_factor',
-        'at least model.rotary_low_frequency_factor',
+        f'at least model.rotary_low_frequency_factor={self.rotary_low_frequency_factor}',
       ),
       (
         scaling != 'yarn' or self.rotary_beta_fast > self.rotary_beta_slow,
         'rotary_beta_fast',
-        'above model.rotary_beta_slow',
+        f'above model.rotary_beta_slow={self.rotary_beta_slow}',
       ),
       (
         scaling != 'longrope' or self.rotary_original_max_seq_len >= 2,

@@ -13,6 +13,8 @@ from lmhp.sections import assign, keys
 class ScaleKeys(SizeKeys):
   """Factors, dropout and initial values."""
 
+  # `converted_aliases` and `value_aliases` are {name or value of other libraries: text}. The
+  # text is only shown in the error message for that name or value.
   embedding_scale: float = static(
     None,
     'factor on the embedding; None is 1; Gemma: d_model ** 0.5',
@@ -24,7 +26,8 @@ class ScaleKeys(SizeKeys):
   )
   residual_scale: float = static(
     1.0,
-    'factor on the output of each part before it is added to the residual stream (Granite)',
+    'factor on the output of each token mixer and feed-forward part before it is added to the '
+    'residual stream (Granite)',
     low=0.0,
     open_low=True,
     aliases=('residual_multiplier',),
@@ -45,7 +48,7 @@ class ScaleKeys(SizeKeys):
     source='arXiv:2408.00118 (Gemma 2)',
   )
 
-  # Dropout.
+  # Dropout. If a rate is 0 for all models that a program trains, the program has no such dropout.
   embedding_dropout: float = traced(
     0.0,
     'probability that a coordinate of the embedding is dropped',
@@ -68,8 +71,8 @@ class ScaleKeys(SizeKeys):
   )
   residual_dropout: float = traced(
     0.0,
-    'probability that a coordinate is dropped from the output of a part, before it is added '
-    'to the residual stream',
+    'probability that a coordinate is dropped from the output of a token mixer or feed-forward '
+    'part, before it is added to the residual stream',
     low=0.0,
     high=1.0,
     open_high=True,
@@ -91,14 +94,14 @@ class ScaleKeys(SizeKeys):
   )
   router_z_loss: float = traced(
     0.001,
-    'with experts: coefficient of the squared log-partition function of the router',
+    "with experts: coefficient of the mean square of logsumexp of the router's logits",
     low=0.0,
     aliases=('router_z_loss_coef',),
     source='arXiv:2202.08906',
   )
   router_correction_rate: float = traced(
     0.001,
-    'with router_correction: change of the correction in each update',
+    "with router_correction: size of the change of each expert's correction in each update",
     low=0.0,
     aliases=('moe_router_bias_update_rate',),
     source='arXiv:2412.19437 section 4.2',
@@ -126,7 +129,7 @@ class ScaleKeys(SizeKeys):
 
   @property
   def residual_init_factor(self) -> float:
-    """Factor on the initial standard deviation of weights that write into the stream.
+    """Factor on the initial standard deviation of weights that write into the residual stream.
 
     Source: GPT-2.
     """

@@ -10,6 +10,8 @@ from lmhp.sections import Section, assign, keys, require, require_all
 class SizeKeys(Section):
   """Architecture, vocabulary, width, depth and heads."""
 
+  # `converted_aliases` and `value_aliases` are {name or value of other libraries: text}. The
+  # text is only shown in the error message for that name or value.
   architecture: str = static(
     'decoder',
     'stacks of layers: a decoder attends to earlier tokens, an encoder to all tokens, and an '
@@ -57,7 +59,7 @@ class SizeKeys(Section):
   )
   n_layers: int = static(
     4,
-    'number of layers; of an encoder_decoder, layers of the decoder',
+    'number of layers; for an encoder_decoder, the number of layers of the decoder',
     low=1,
     aliases=('n_layer', 'num_hidden_layers', 'num_layers', 'depth'),
   )
@@ -120,8 +122,9 @@ class SizeKeys(Section):
   )
   embedding_projection: str = static(
     'tokens',
-    'input of the projection of a factorized embedding: the rows of the tokens, or (ALBERT) '
-    'their normalized sum with position and token type embeddings, with a bias',
+    'input of the projection of a factorized embedding: the token embedding (tokens), or the '
+    'sum of token, position and token type embeddings (sum, ALBERT); with sum, the projection '
+    'has a bias',
     choices=('tokens', 'sum'),
   )
   token_types: int = static(
@@ -162,7 +165,7 @@ class SizeKeys(Section):
 
   @property
   def table_width(self) -> int:
-    """Width of the tables of positions and token types."""
+    """Width of the tables of positions and token types, which are added to the embedding."""
     return self.embedding_dim if self.embedding_projection == 'sum' else self.d_model
 
   def derive_sizes(self) -> None:
@@ -185,7 +188,7 @@ class SizeKeys(Section):
       assign(self, n_encoder_layers=self.n_layers)
 
   def check_sizes(self) -> None:
-    """Checks that sizes fit together.
+    """Checks that the sizes fit together.
 
     Raises:
       ConfigError: If they do not fit together.
@@ -205,7 +208,7 @@ class SizeKeys(Section):
       (
         self.embedding_projection == 'tokens' or self.is_factorized,
         'embedding_projection',
-        'tokens, since model.embedding_dim is model.d_model',
+        'tokens, since model.embedding_dim equals model.d_model, so there is no projection',
       ),
       (
         not self.n_encoder_layers or self.is_encoder_decoder,

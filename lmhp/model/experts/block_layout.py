@@ -23,8 +23,8 @@ class BlockLayout(NamedTuple):
 
   Attributes:
     slot_A: (A,) int32, slot of each assignment.
-    assignment: (n * b,) int32, number of the assignment in each slot. An empty slot has the
-      number of assignments, A, which is not the number of an assignment.
+    assignment: (n * b,) int32, number of the assignment in each slot, from 0 to A - 1. An
+      empty slot has the number A.
     expert_n: (n,) int32, expert of each block.
   """
 
@@ -44,7 +44,7 @@ def block_rows(n_assignments: int, n_experts: int) -> int:
 
 
 def block_count(n_assignments: int, n_experts: int, n_rows: int) -> int:
-  """Returns the largest number of blocks that any choice of experts needs.
+  """Returns the number of blocks that the worst choice of experts needs.
 
   Args:
     n_assignments: Number of assignments, A.
@@ -70,7 +70,7 @@ def arrange_in_blocks(
   n_assignments = experts_Tk.size
   n_blocks = block_count(n_assignments, n_experts, n_rows)
 
-  # Count the rows of each expert, up to and including each assignment.
+  # For each assignment, count the rows of each expert up to and including it.
   chosen_AE = jax.nn.one_hot(experts_Tk.reshape(-1), n_experts, dtype=jnp.int32)
   count_AE = jnp.cumsum(chosen_AE, axis=0)
 
@@ -79,12 +79,14 @@ def arrange_in_blocks(
   end_E = jnp.cumsum(n_blocks_E)
   first_slot_E = (end_E - n_blocks_E) * n_rows
 
-  # Place each assignment after the earlier ones of its expert, and invert this map.
+  # Place each assignment after the earlier ones of its expert. Then invert the map from
+  # assignments to slots.
   slot_A = jnp.sum(chosen_AE * (first_slot_E[None] + count_AE - 1), axis=1)
   assignment = jnp.full(n_blocks * n_rows, n_assignments, jnp.int32)
   assignment = assignment.at[slot_A].set(jnp.arange(n_assignments, dtype=jnp.int32))
 
-  # Blocks after the last one in use are empty, and belong to the last expert.
+  # Find the expert of each block. Blocks after the last one in use are empty, and get the last
+  # expert.
   expert_n = jnp.searchsorted(end_E, jnp.arange(n_blocks), side='right')
   expert_n = jnp.minimum(expert_n, n_experts - 1).astype(jnp.int32)
   return BlockLayout(slot_A, assignment, expert_n)

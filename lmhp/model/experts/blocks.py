@@ -4,8 +4,8 @@ The gradient is written by hand, because autodiff of the loop would save the mat
 block. The backward loop adds the weight gradient of each block to the gradient of its expert.
 
 `jax.vmap` over the R members of a population (models that are trained together) uses a custom
-rule. If each member has its own weights, there are R * E experts. If the members share the
-weights, there is one copy of the weights, and the blocks of all members form one loop.
+rule, which puts the blocks of all members into one loop. If each member has its own weights, the
+loop has R * E experts. If the members share the weights, it has E experts.
 
 Dimension key: T rows, E experts, k experts of one row, A = T k assignments of a row to an
 expert, n blocks, b rows of a block, D width of a row, F hidden width, I inputs and O outputs
@@ -73,9 +73,12 @@ def apply_in_blocks(
 
 @functools.cache
 def _block_products(activate: Activate, dtype: str) -> Callable[..., jax.Array]:
-  """Returns `(weights, x_nbD, expert_n) -> y_nbD`, with gradients to the first two."""
+  """Returns `(weights, x_nbD, expert_n) -> y_nbD`, differentiable in weights and rows.
 
-  # `custom_gradient` is `jax.custom_vjp` with the type of the result.
+  The function is cached, so that equal arguments give the same object, compiled once.
+  """
+
+  # `custom_gradient` is `jax.custom_vjp` with type annotations.
   @custom_gradient()
   def products(
     weights: ExpertWeights, x_nbD: jax.Array, expert_n: jax.Array
@@ -120,6 +123,8 @@ def _forward(activate: Activate, dtype: str) -> Callable[..., ForwardResult]:
 
     return jax.lax.map(one_block, (x_nbD, expert_n))
 
+  # The rule of `jax.vmap` over `size` members. `batched` has True for each array with a first
+  # axis of members.
   @forward.def_vmap
   def rule(
     size: int,
@@ -144,9 +149,10 @@ def _backward(
   """Returns the function that computes the gradients of weights and rows.
 
   The function is `(weights, x_nbD, inputs, expert_n, target_n, g_nbD) -> (dweights, dx_nbD)`.
-  `expert_n` is the expert whose weights a block reads. The weight
-  gradient of a block is added to the gradient of expert `target_n`. The two differ if members
-  of a population share their weights, because each member has its own gradient.
+  `inputs` are the inputs of the activation, and `g_nbD` is the gradient of the output. A block
+  reads the weights of expert `expert_n`, and its weight gradient is added to the gradient of
+  expert `target_n`. The two numbers differ if members of a population share their weights,
+  because each member has its own gradient.
 
   Args:
     activate: Activation.
@@ -169,7 +175,7 @@ def _backward(
     ) -> tuple[ExpertWeights, jax.Array]:
       x_bD, inputs, expert, target, g_bD = block
 
-      # Through `down` and the activation.
+      # Back through `down` and the activation.
       hidden_bF, pull_back = jax.vjp(activate, inputs)
       down = select_expert(weights.down, expert)
       dhidden_bF = matmul(
@@ -177,7 +183,7 @@ def _backward(
       )
       (dinputs,) = pull_back(dhidden_bF)
 
-      # Through the input maps, to the rows.
+      # Back through the input maps, to the rows.
       dx_parts = []
       for dinput_bF, map_ in zip(dinputs, weights.input_maps, strict=True):
         kernel = select_expert(map_, expert).kernel.astype(dtype)
@@ -206,15 +212,18 @@ def _backward(
       for array, is_batched in zip(blocks, batched[1:], strict=True)
     )
 
-    # Members with their own weights have R * E experts. Members that share E experts have R
-    # copies of the gradients.
+    # Each member has its own weight gradients. In the merged gradients, those of a member follow
+    # those of the members before it.
     has_own_weights = any_batched(batched[0])
+    # A kernel is (R, E, I, O) if each member has its own, else (E, I, O).
     expert_axis = 1 if batched[0].down.kernel else 0
     n_targets = n_copies * weights.down.kernel.shape[expert_axis]
     weights, expert_n = merge_member_experts(weights, batched[0], expert_Rn)
     first_target_R1 = n_targets * jnp.arange(size, dtype=jnp.int32)[:, None]
     target_n = (target_Rn + first_target_R1).reshape(-1)
 
+    # If each member has its own weights, the merged weights have R * E experts, and so have the
+    # gradients. Shared weights have E experts, of which the gradients need R copies.
     merged = _backward(
       activate, dtype, n_copies=n_copies if has_own_weights else n_copies * size
     )

@@ -25,7 +25,9 @@ it is the cache key of compiled functions."""
 
 
 class ExpertMap(NamedTuple):
-  """A linear map of each expert, I inputs to O outputs. The map of one expert has no axis E.
+  """A linear map of each expert, I inputs to O outputs.
+
+  `select_expert` returns the map of one expert, whose arrays have no axis E.
 
   Attributes:
     kernel: (E, I, O) float32.
@@ -81,11 +83,11 @@ def apply_map(x_TI: jax.Array, weights: ExpertMap, dtype: str) -> jax.Array:
 
 
 def with_member_axis(x: PyTree, is_batched: PyTree, n_members: int) -> PyTree:
-  """Returns arrays with a leading axis of members, repeated if the members share an array.
+  """Returns arrays with a first axis of members. An array that they share is repeated.
 
   Args:
     x: Arrays.
-    is_batched: For each array, True if it has the axis already.
+    is_batched: For each array, True if it has the axis of members already.
     n_members: Number of members, R.
   """
 
@@ -121,10 +123,11 @@ def any_batched(is_batched: PyTree) -> bool:
 def merge_member_experts(
   weights: ExpertWeights, is_batched: ExpertWeights, expert_Rn: jax.Array
 ) -> tuple[ExpertWeights, jax.Array]:
-  """Merges the members, for a function that has no axis of members.
+  """Merges the experts of all members, for a function that has no axis of members.
 
   If the members have their own weights, the E experts of each of R members become one list of
-  R * E experts. If they share the weights, the E experts stay as they are.
+  R * E experts. Expert e of member r gets the number r E + e. If the members share the
+  weights, the E experts and their numbers stay as they are.
 
   Args:
     weights: Weights. An array has a leading axis of members if it is batched.

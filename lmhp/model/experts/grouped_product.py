@@ -1,16 +1,16 @@
-"""Applies to each row of a batch the experts that were chosen for it.
+"""Applies the chosen experts of each row, with one of three backends.
 
-A row is the vector of one token. An expert is one of several feed-forward networks. There is
-no capacity limit: no row is dropped, and the row counts of the experts are not padded to the
-largest one. `apply_experts` has three backends:
+A row is the vector of one token. An expert is one of several feed-forward networks. An expert has
+no limit on its number of rows: no row is dropped, and experts with fewer rows are not padded to
+the number of rows of the largest one. The backends are:
 
 - `blocks` sorts the rows by expert and cuts them into blocks of one expert each. The last
   block of an expert is padded with zeros. A loop multiplies one block after another by the
   matrices of its expert. It is the only fast backend on CPU.
 - `ragged` sorts the rows by expert and calls `jax.lax.ragged_dot`, which is fast on GPU and
   TPU.
-- `dense` computes every expert for every row, and selects. With E experts and
-  k experts per row, it does E / k times the work.
+- `dense` computes every expert for every row, and keeps the results of the chosen experts. With
+  E experts and k experts per row, it does E / k times the work of the other backends.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ def apply_experts(
 ) -> jax.Array:
   """Returns down_e(activate(input_maps_e(x))) for each of the k experts e of each row.
 
-  The input maps are `up`, or `gate` and `up`.
+  The input maps of an expert are `up`, or `gate` and `up`.
 
   Args:
     x_TD: (T, D) float32.
-    experts_Tk: (T, k) int32, numbers of experts.
+    experts_Tk: (T, k) int32, numbers of the experts of each row.
     weights: Weights of all experts.
     activate: Activation.
     dtype: Data type of the operands of products.

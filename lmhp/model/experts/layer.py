@@ -22,11 +22,11 @@ from lmhp.model.projection import Projection, linear
 
 
 class ExpertProjection(nn.Module):
-  """The linear maps of all experts: one matrix each, and a bias.
+  """Parameters of one linear map of all experts. The module does not apply the map.
 
   Attributes:
     shape: (E, I, O): number of experts, size of the input and size of the output.
-    use_bias: True if biases are added.
+    use_bias: True if the map of each expert has a bias.
   """
 
   shape: tuple[int, int, int]
@@ -62,8 +62,8 @@ class Experts(nn.Module):
     rows = x_TD
     experts = routing.experts_Tk
     if cfg.expert_input_scaled:
-      # Each assignment, a pair of a token and an expert, has its own row. The row is
-      # multiplied by the weight of the assignment before the expert.
+      # Each pair of a token and a chosen expert gets its own row, with one expert: the token,
+      # multiplied by the router's weight of that expert.
       rows = (x_TD[:, None] * routing.weights_Tk[..., None]).reshape(-1, cfg.d_model)
       experts = experts.reshape(-1, 1)
     y = apply_experts(rows, experts, weights, activate, cfg.dtype, cfg.expert_backend)
@@ -77,12 +77,13 @@ class Experts(nn.Module):
     return y_BLD, routing_metrics(logits_TE, routing)
 
   def _route(self, x_TD: jax.Array) -> tuple[jax.Array, Routing]:
-    """Returns the logits of the router, (T, E), and the experts of each token."""
+    """Returns the logits of the router, (T, E), and the experts and weights of each token."""
     cfg = self.cfg
     router = Projection(
       cfg, (cfg.d_model,), (cfg.n_experts,), cfg.router_bias, name='router'
     )
-    # The router is small, and the choice depends on the last bits, so it is in float32.
+    # The choice of experts depends on the last bits of the logits, and the router is small. So
+    # the product is in float32 for any compute dtype. `finish` adds the bias.
     (logits_TE,) = linear(x_TD, (router.matrix(),), 'float32')
     logits_TE = router.finish(logits_TE, logits_TE.shape[:1])
 

@@ -1,10 +1,12 @@
 """The backend `ragged`: rows sorted by expert, and `jax.lax.ragged_dot`.
 
 Gradients are written by hand, so that operands have the compute dtype in the backward pass
-too. `jax.vmap` over the R members of a population (models that are trained together) uses a
-custom rule, because the rule of `ragged_dot` loses the groups. If each member has its own
-weights, there are R * E experts. If the members share the weights, the rows of all members are
-sorted together.
+too.
+
+`jax.vmap` over the R members of a population (models that are trained together) uses a custom
+rule. The rule of `ragged_dot` (jax 0.10.2) raises an error if the members share the weights.
+If each member has its own weights, the custom rule calls `ragged_dot` once with R * E experts.
+If the members share the weights, it sorts the rows of all members together by expert.
 
 Dimension key: T rows, E experts, k experts of one row, A = T k assignments of a row to an
 expert, I inputs and O outputs of a linear map, R members.
@@ -62,6 +64,7 @@ def apply_ragged(
   return y_AD.reshape(n_tokens, k, -1)
 
 
+# `custom_gradient` is `jax.custom_vjp` with exact types. Argument 3, `dtype`, is not an array.
 @custom_gradient(static_argnums=(3,))
 def ragged_product(
   x_AI: jax.Array, kernel_EIO: jax.Array, sizes_E: jax.Array, dtype: str
@@ -112,6 +115,8 @@ def _product(dtype: str) -> Callable[..., jax.Array]:
       preferred_element_type=jnp.float32,
     )
 
+  # The rule of `jax.vmap` over `size` members. `batched` has True for each array with a first
+  # axis of members. The rule returns its output and True, because the output has this axis.
   @product.def_vmap
   def rule(
     size: int,
@@ -124,12 +129,13 @@ def _product(dtype: str) -> Callable[..., jax.Array]:
     sizes_RE = with_member_axis(sizes, batched[2], size)
     x_AI = merge_member_axis(x_RAI)
 
-    # If each member has its own matrices, treat them as R * E experts.
+    # If each member has its own matrices, treat the matrices as those of R * E experts.
     if batched[1]:
       y_AO = product(x_AI, merge_member_axis(kernel), merge_member_axis(sizes_RE))
       return split_member_axis(y_AO, size), True
 
-    # If the members share the matrices, sort all rows by expert, then by member.
+    # If the members share the matrices, sort all rows by expert, then by member. The expert of
+    # a row follows from the positions at which the rows of each expert end.
     ends_RE = jnp.cumsum(sizes_RE, axis=1)
     rows_A = jnp.arange(x_RAI.shape[1])
     expert_RA = jax.vmap(lambda ends_E: jnp.searchsorted(ends_E, rows_A, side='right'))(
@@ -146,7 +152,7 @@ def _product(dtype: str) -> Callable[..., jax.Array]:
 @functools.cache
 def _kernel_gradient(dtype: str) -> Callable[..., jax.Array]:
   """Returns `(x_AI, g_AO, sizes_E) -> dkernel_EIO`."""
-  # Both operands are contracted over their rows, in groups of rows.
+  # x^T g for each expert: axis 0 of both operands is contracted, over the rows of the expert.
   dimension_numbers = jax.lax.RaggedDotDimensionNumbers(
     (((0,), (0,)), ((), ())), lhs_ragged_dimensions=[0], rhs_group_dimensions=[]
   )
@@ -163,6 +169,7 @@ def _kernel_gradient(dtype: str) -> Callable[..., jax.Array]:
 
   @gradient.def_vmap
   def rule(size: int, batched: PyTree, *arguments: jax.Array) -> tuple[jax.Array, bool]:
+    # Each member has its own gradients, so the rows are those of R * E experts.
     merged = [
       merge_member_axis(with_member_axis(array, is_batched, size))
       for array, is_batched in zip(arguments, batched, strict=True)

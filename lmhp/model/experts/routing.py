@@ -1,7 +1,7 @@
 """The choice of experts for each token, its auxiliary losses, and its load-balancing bias.
 
 Dimension key: T tokens of a batch, E experts, k experts of one token, A = T k assignments of a
-token to an expert, J groups of experts, N layers.
+token to an expert, J groups of experts, e experts of one group, N layers.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ def route(
   only experts of the best groups can be chosen.
 
   Args:
-    cfg: Structure of the model.
+    cfg: Config of the model.
     logits_TE: (T, E) float32.
-    correction_E: (E,) float32, a bias that is added to the scores for the choice, and not for
-      the weights (arXiv:2408.15664). None if there is none.
+    correction_E: (E,) float32, a bias on the scores. It affects which experts are chosen, not
+      their weights (arXiv:2408.15664). None if there is none.
   """
   score = jax.nn.softmax if cfg.router_score == 'softmax' else jax.nn.sigmoid
   scores_TE = score(logits_TE)
@@ -65,6 +65,7 @@ def route(
   # The weights: scores of the chosen experts.
   weights_Tk = jnp.take_along_axis(scores_TE, experts_Tk, axis=1)
   if cfg.router_normalize:
+    # 1e-20 avoids a division by zero.
     weights_Tk = weights_Tk / (jnp.sum(weights_Tk, axis=1, keepdims=True) + 1e-20)
   return Routing(scores_TE, weights_Tk * cfg.router_scale, experts_Tk.astype(jnp.int32))
 
@@ -75,13 +76,13 @@ def _exclude_other_groups(cfg: ModelConfig, choice_TE: jax.Array) -> jax.Array:
   A group is ranked by its best score, or by the sum of its two best scores.
   """
   group_size = cfg.n_experts // cfg.router_groups
-  choice_TJE = choice_TE.reshape(-1, cfg.router_groups, group_size)
+  choice_TJe = choice_TE.reshape(-1, cfg.router_groups, group_size)
   n_best = 2 if cfg.router_group_score == 'top2' else 1
-  group_scores_TJ = jnp.sum(jax.lax.top_k(choice_TJE, n_best)[0], axis=-1)
+  group_scores_TJ = jnp.sum(jax.lax.top_k(choice_TJe, n_best)[0], axis=-1)
   _, groups = jax.lax.top_k(group_scores_TJ, cfg.router_groups_per_token)
   mask_TJ = jnp.any(jax.nn.one_hot(groups, cfg.router_groups, dtype=bool), axis=1)
-  mask_TJE = jnp.broadcast_to(mask_TJ[..., None], choice_TJE.shape)
-  return jnp.where(mask_TJE, choice_TJE, -jnp.inf).reshape(choice_TE.shape)
+  mask_TJe = jnp.broadcast_to(mask_TJ[..., None], choice_TJe.shape)
+  return jnp.where(mask_TJe, choice_TJe, -jnp.inf).reshape(choice_TE.shape)
 
 
 # --- auxiliary losses ---------------------------------------------------------------
@@ -98,7 +99,7 @@ def routing_metrics(logits_TE: jax.Array, routing: Routing) -> dict[str, jax.Arr
     `expert_load`: (E,), the fraction of assignments that each expert has.
     `load_balance`: E sum_e load_e mean_T(score_e), where scores of a token are divided by
       their sum. The value is 1 if loads and scores are uniform.
-    `router_z`: The mean squared log of the router's partition function.
+    `router_z`: The mean square of logsumexp of the logits.
 
   Source: arXiv:2101.03961 equations 4 to 6; arXiv:2202.08906 equation 5.
   """
@@ -153,7 +154,8 @@ def update_corrections(
 
   Source: arXiv:2408.15664 algorithm 1; arXiv:2412.19437 section 2.1.2.
   """
-  params = jax.tree.map(lambda x: x, params)  # copies the dicts
+  # New dicts, so that those of the caller do not change.
+  params = jax.tree.map(lambda x: x, params)
   for path, metrics in aux.items():
     stack, segment = path.split('/')
     experts = params[stack][segment]['experts']

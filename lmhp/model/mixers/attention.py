@@ -1,6 +1,7 @@
-"""Registration of the mixer `attention`, multi-head or multi-head latent, and its counts.
+"""Registration and counts of the mixer `attention`: multi-head, or multi-head latent.
 
-This file imports no jax. Rows of the parameter table for attention are in `lmhp.params`.
+This file imports no jax. The specifications of the parameters of attention are in
+`lmhp.model.param_specs`.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from lmhp.model.mixers.registry import CacheArray, MixerSpec, register_mixer
 
 
 def parameter_counts(cfg: ModelConfig) -> Counter[str]:
-  """Returns the number of parameters of each kind in one layer of multi-head attention.
+  """Returns {kind: number of parameters} of one layer of multi-head attention.
 
-  Normalizations of queries and keys count as normalization.
+  Normalizations of queries and keys have the kind 'normalization'.
   """
   query_width = cfg.n_heads * cfg.head_dim
   kv_width = cfg.n_kv_heads * cfg.head_dim
@@ -28,25 +29,28 @@ def parameter_counts(cfg: ModelConfig) -> Counter[str]:
   if cfg.qk_norm == 'head':
     counts['normalization'] = 2 * norm_size(cfg, cfg.head_dim)
   elif cfg.qk_norm in ('each_head', 'full'):
+    # 'each_head' has no bias, even if `model.norm_bias` is True.
     has_bias = cfg.qk_norm == 'full'
     counts['normalization'] = norm_size(cfg, query_width + kv_width, has_bias)
   return counts
 
 
 def weight_flops(cfg: ModelConfig) -> Counter[str]:
-  """Returns the forward FLOPs of one layer's projections by kind, for one token."""
+  """Returns the forward FLOPs of one layer's projections for one token, by kind."""
   query_width = cfg.n_heads * cfg.head_dim
   kv_width = cfg.n_kv_heads * cfg.head_dim
+  # Query and output, key and value.
   return Counter(attention=matmul_flops(cfg.d_model, 2 * query_width + 2 * kv_width))
 
 
 def latent_parameter_counts(cfg: ModelConfig) -> Counter[str]:
-  """Returns the number of parameters of each kind in one layer of multi-head latent attention.
+  """Returns {kind: number of parameters} of one layer of multi-head latent attention.
 
-  Normalizations of latents count as normalization.
+  Normalizations of latents have the kind 'normalization'.
   """
   assert cfg.kv_latent_dim is not None
   query_width = cfg.n_heads * cfg.head_dim
+  # Number of coordinates of a head that do not rotate.
   fixed_dim = cfg.head_dim - cfg.rotary_head_dim
 
   # Projection to queries, directly or through a latent.
@@ -57,7 +61,8 @@ def latent_parameter_counts(cfg: ModelConfig) -> Counter[str]:
     query = down + cfg.query_latent_dim * query_width
     norms += norm_size(cfg, cfg.query_latent_dim)
 
-  # Latent and rotating key, keys and values of the heads, output.
+  # Projections to the latent and the rotating key, then to keys and values of the heads, and
+  # the output projection.
   latent = parameter_count(
     cfg.d_model, cfg.kv_latent_dim + cfg.rotary_head_dim, cfg.qkv_bias
   )
@@ -71,7 +76,7 @@ def latent_parameter_counts(cfg: ModelConfig) -> Counter[str]:
 
 
 def latent_weight_flops(cfg: ModelConfig) -> Counter[str]:
-  """Returns the forward FLOPs of one layer's projections by kind, for one token."""
+  """Returns the forward FLOPs of one layer's projections for one token, by kind."""
   assert cfg.kv_latent_dim is not None
   query_width = cfg.n_heads * cfg.head_dim
   fixed_dim = cfg.head_dim - cfg.rotary_head_dim
@@ -79,6 +84,7 @@ def latent_weight_flops(cfg: ModelConfig) -> Counter[str]:
   # The same products as in `latent_parameter_counts`.
   query = matmul_flops(cfg.d_model, query_width)
   if cfg.query_latent_dim is not None:
+    # Down from d_model to the latent, and up from the latent to the queries.
     query = matmul_flops(cfg.query_latent_dim, cfg.d_model + query_width)
   latent = matmul_flops(cfg.d_model, cfg.kv_latent_dim + cfg.rotary_head_dim)
   key_and_value_up = matmul_flops(
@@ -91,7 +97,7 @@ def latent_weight_flops(cfg: ModelConfig) -> Counter[str]:
 def pair_flops(cfg: ModelConfig) -> int:
   """Returns the forward FLOPs of one layer for one pair of a query and a key.
 
-  The products are a logit and a weighted value in each head.
+  In each head, a pair has two products: the logit, and the value times its weight.
   """
   value_dim = cfg.value_head_dim if cfg.has_latent_attention else cfg.head_dim
   return 2 * cfg.n_heads * (cfg.head_dim + value_dim)
@@ -113,8 +119,8 @@ def pairs(
     seq_len: Number of tokens, T.
     window: Largest number of tokens to which a token attends, itself included (on each side
       if `both_sides`). None stands for all.
-    causal: If True, only the pairs that the mask keeps are counted. If False, all are, as a
-      dense product computes them.
+    causal: If True, only the pairs that the mask keeps are counted, for an encoder too. If
+      False, all pairs are counted, because a dense product computes all of them.
     both_sides: True if the mask keeps later tokens too, as in an encoder.
     chunked: True if the window is a chunk, and a token attends to earlier tokens of the
       same chunk.
@@ -126,7 +132,8 @@ def pairs(
   if chunked and window:
     n_full_chunks, rest = divmod(seq_len, w)
     return n_full_chunks * (w * (w + 1) // 2) + rest * (rest + 1) // 2
-  # Pairs with an earlier or the same token. An encoder has as many with later ones.
+  # Pairs of a query with its own token and with earlier tokens. An encoder has as many pairs with
+  # the own token and with later tokens. The `seq_len` pairs with the own token count once.
   behind = seq_len * w - w * (w - 1) // 2
   return 2 * behind - seq_len if both_sides else behind
 
@@ -134,7 +141,10 @@ def pairs(
 def sequence_flops(
   cfg: ModelConfig, seq_len: int, window: int | None, causal: bool
 ) -> int:
-  """Returns the forward FLOPs of one layer's logits and weighted values, for one sequence."""
+  """Returns the forward FLOPs of one layer's logits and weighted values, for one sequence.
+
+  See `pairs` for the arguments.
+  """
   n_pairs = pairs(
     seq_len,
     window,
@@ -146,7 +156,10 @@ def sequence_flops(
 
 
 def cache_arrays(cfg: ModelConfig) -> tuple[CacheArray, ...]:
-  """Returns the cache of one layer: keys and values, and those of an encoder's tokens."""
+  """Returns the arrays of the cache of one layer.
+
+  These are keys and values of the decoder's tokens, and with an encoder also of its tokens.
+  """
   shape = (cfg.n_kv_heads, cfg.head_dim)
   arrays = [CacheArray(shape, cfg.dtype, tokens='decoder')] * 2
   if cfg.is_encoder_decoder:
@@ -155,7 +168,7 @@ def cache_arrays(cfg: ModelConfig) -> tuple[CacheArray, ...]:
 
 
 def latent_cache_arrays(cfg: ModelConfig) -> tuple[CacheArray, ...]:
-  """Returns the cache of one layer: latents, and the rotated part of the keys."""
+  """Returns the arrays of the cache of one layer: latents, and the rotated part of the keys."""
   assert cfg.kv_latent_dim is not None
   return (
     CacheArray((cfg.kv_latent_dim,), cfg.dtype, tokens='decoder'),

@@ -24,14 +24,18 @@ from lmhp.sections import keys_of
 
 
 def parameter_counts(cfg: ModelConfig) -> Counts:
-  """Returns the number of parameters of each kind in one layer."""
+  """Returns {kind: number of parameters} of one layer.
+
+  'other' is the kind of the token mixers that are not attention.
+  """
   width = keys_of(cfg, ConvolutionKeys).mixer_dim
+  # The input projections are `write`, `gate` and `input` (see `ShortConvolution`).
   projections = projection_parameters(cfg, 3 * width)
   return Counter(other=projections + convolution_parameters(cfg, width))
 
 
 def weight_flops(cfg: ModelConfig) -> Counts:
-  """Returns the forward FLOPs of one layer's projections by kind, for one token.
+  """Returns the forward FLOPs of one layer's projections for one token, by kind.
 
   The convolution is not a matrix product, so it is not counted.
   """
@@ -48,6 +52,7 @@ register_mixer(
     cache_arrays=lambda cfg: (
       convolution_cache(cfg, keys_of(cfg, ConvolutionKeys).mixer_dim),
     ),
+    # Axes are `contracted > produced` (see `lmhp.params`): D is d_model, I is mixer_dim.
     params=(
       *linear_specs('**/convolution/write', 'other', 'D > I'),
       *linear_specs('**/convolution/gate', 'other', 'D > I'),
@@ -57,6 +62,7 @@ register_mixer(
     ),
     keys=ConvolutionKeys,
     resolve=resolve_mixer_keys,
+    # Weights whose initial standard deviation is fan_in ** -0.5, for any `model.init`.
     fan_in_weights=(CONVOLUTION_KERNEL,),
   ),
 )

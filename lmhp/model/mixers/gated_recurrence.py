@@ -15,13 +15,22 @@ from lmhp.params import ParamSpec, linear_specs
 from lmhp.sections import keys_of
 
 _LAYERS = 'lmhp.model.mixers.layers.gated_recurrence'
+"""Module of the flax classes. It is named, not imported, because it imports jax."""
+
 LSTM_GATES = 4
+"""Number of gates of an LSTM: input, forget, candidate, output."""
+
 GRU_GATES = 3
+"""Number of gates of a GRU: reset, update, candidate."""
 
 
 def parameter_counts(cfg: ModelConfig, n_gates: int) -> Counts:
-  """Returns the number of parameters of the linear maps of one layer, by kind."""
+  """Returns {kind: number of parameters} of the linear maps of one layer.
+
+  'other' is the kind of the token mixers that are not attention.
+  """
   keys = keys_of(cfg, MixerKeys)
+  # The map from the input to the gates has a bias for any `model.mixer_bias`.
   inputs = parameter_count(cfg.d_model, n_gates * keys.mixer_dim, bias=True)
   recurrent = n_gates * keys.mixer_dim**2
   output = parameter_count(keys.mixer_dim, cfg.d_model, keys.mixer_bias)
@@ -29,20 +38,29 @@ def parameter_counts(cfg: ModelConfig, n_gates: int) -> Counts:
 
 
 def gru_parameter_counts(cfg: ModelConfig) -> Counts:
-  """Returns the number of parameters of each kind in one layer of a GRU."""
+  """Returns the number of parameters of one layer of a GRU, by kind."""
+  # A GRU has one more bias. It is in the part of the candidate that depends on the previous
+  # state.
   candidate_bias = Counter(other=keys_of(cfg, MixerKeys).mixer_dim)
   return parameter_counts(cfg, GRU_GATES) + candidate_bias
 
 
 def weight_flops(cfg: ModelConfig, n_gates: int) -> Counts:
-  """Returns the forward FLOPs of one layer's matrices by kind, for one token."""
+  """Returns the forward FLOPs of one layer's matrix products for one token, by kind."""
   width = keys_of(cfg, MixerKeys).mixer_dim
   inputs_and_recurrent = matmul_flops(cfg.d_model + width, n_gates * width)
   return Counter(other=inputs_and_recurrent + matmul_flops(width, cfg.d_model))
 
 
 def params(name: str) -> tuple[ParamSpec, ...]:
-  """Returns the specifications of the linear maps of a mixer."""
+  """Returns the specifications of the linear maps of a mixer.
+
+  Axes are `contracted > produced` (see `lmhp.params`): D is d_model, I is mixer_dim, Z is the
+  number of gates.
+
+  Args:
+    name: Name of the mixer, 'lstm' or 'gru'.
+  """
   return (
     *linear_specs(f'**/{name}/input', 'other', 'D > Z I'),
     *linear_specs(f'**/{name}/output', 'other', 'I > D', residual=True),
@@ -63,6 +81,7 @@ register_mixer(
     ),
     keys=MixerKeys,
     resolve=resolve_mixer_keys,
+    # Weights whose initial standard deviation is fan_in ** -0.5, for any `model.init`.
     fan_in_weights=('**/gru/recurrent/kernel',),
   ),
 )
@@ -78,6 +97,7 @@ register_mixer(
     params=params('lstm'),
     keys=MixerKeys,
     resolve=resolve_mixer_keys,
+    # The bias of the forget gate starts at 1.
     custom_inits={'**/lstm/input/bias': f'{_LAYERS}:init_gate_bias'},
     fan_in_weights=('**/lstm/recurrent/kernel',),
   ),

@@ -14,6 +14,8 @@ from lmhp.sections import assign, keys, keys_of, require
 class MixerKeys:
   """Keys of the token mixers other than attention."""
 
+  # `converted_aliases` are {name in another library: conversion}. The conversion is only shown in
+  # the error message for that name.
   mixer_dim: int = static(
     None,
     'inner width of token mixers other than attention; None is d_model',
@@ -38,6 +40,7 @@ class MixerKeys:
 
 def resolve_mixer_keys(cfg: ModelConfig) -> None:
   """Fills in `mixer_dim` and `mixer_head_dim`."""
+  # `keys_of` returns `cfg` itself, typed as `MixerKeys`.
   sizes = keys_of(cfg, MixerKeys)
   assign(
     cfg,
@@ -47,7 +50,11 @@ def resolve_mixer_keys(cfg: ModelConfig) -> None:
 
 
 def resolve_mixer_heads(cfg: ModelConfig) -> None:
-  """Fills in `mixer_dim` and `mixer_head_dim`, and checks that heads divide the width."""
+  """Fills in `mixer_dim` and `mixer_head_dim`, and checks them.
+
+  Raises:
+    ConfigError: If `mixer_dim` is not a multiple of `mixer_head_dim`.
+  """
   resolve_mixer_keys(cfg)
   sizes = keys_of(cfg, MixerKeys)
   require(
@@ -64,26 +71,27 @@ def mixer_heads(cfg: ModelConfig) -> int:
   return sizes.mixer_dim // sizes.mixer_head_dim
 
 
-def projection_parameters(cfg: ModelConfig, n_inputs: int) -> int:
+def projection_parameters(cfg: ModelConfig, projected_width: int) -> int:
   """Returns the number of parameters of the input and output projections of one layer.
 
   Args:
     cfg: Config of the model.
-    n_inputs: Width of all projections of the residual stream together.
+    projected_width: Sum of the output widths of the input projections, which read the
+      residual stream.
   """
   keys = keys_of(cfg, MixerKeys)
-  inputs = parameter_count(cfg.d_model, n_inputs, keys.mixer_bias)
+  inputs = parameter_count(cfg.d_model, projected_width, keys.mixer_bias)
   return inputs + parameter_count(keys.mixer_dim, cfg.d_model, keys.mixer_bias)
 
 
-def projection_flops(cfg: ModelConfig, n_inputs: int) -> int:
+def projection_flops(cfg: ModelConfig, projected_width: int) -> int:
   """Returns the forward FLOPs of the input and output projections, for one token.
 
   Args:
     cfg: Config of the model.
-    n_inputs: Width of all projections of the residual stream together.
+    projected_width: Sum of the output widths of the input projections.
   """
-  return matmul_flops(cfg.d_model, n_inputs + keys_of(cfg, MixerKeys).mixer_dim)
+  return matmul_flops(cfg.d_model, projected_width + keys_of(cfg, MixerKeys).mixer_dim)
 
 
 def state_array(cfg: ModelConfig) -> CacheArray:
@@ -112,8 +120,9 @@ class ConvolutionKeys(MixerKeys):
   )
 
 
-# Kind, role and axes, as `ParamSpec` explains. The kernel has one filter of W = `conv_width`
-# weights for each of C channels. W is contracted with the input.
+# The axes of a weight are `copies | contracted > produced` (see `lmhp.params`). The kernel has one
+# filter of W = `conv_width` weights for each of C channels. The axis W is contracted with the
+# input.
 CONVOLUTION_PARAMS = (
   ParamSpec('**/convolution/kernel', kind='other', role='weight', axes='C | W >'),
   ParamSpec('**/convolution/bias', kind='other', role='bias', axes='C'),

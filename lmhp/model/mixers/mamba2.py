@@ -29,14 +29,15 @@ class Mamba2Keys(ConvolutionKeys):
 
   state_dim: int = static(
     64,
-    "size of Mamba-2's state for each channel",
+    "size of Mamba-2's state for each of the mixer_dim channels",
     low=1,
     aliases=('state_size', 'd_state', 'mamba_d_state', 'ssm_state_size'),
     source='arXiv:2405.21060',
   )
   state_groups: int = static(
     1,
-    'groups of heads that share write and read vectors (B and C of Mamba-2)',
+    'number of groups of heads; the heads of a group share write and read vectors (B and C of '
+    'Mamba-2)',
     low=1,
     aliases=('n_groups', 'mamba_n_groups', 'mamba_ngroups'),
   )
@@ -50,26 +51,34 @@ class Mamba2Keys(ConvolutionKeys):
 
 
 def resolve(cfg: ModelConfig) -> None:
-  """Fills in and checks the keys of Mamba-2."""
+  """Fills in and checks the keys of Mamba-2.
+
+  Raises:
+    ConfigError: If the keys do not fit together.
+  """
   resolve_mixer_heads(cfg)
   n_heads = mixer_heads(cfg)
   require(
     cfg,
     n_heads % keys_of(cfg, Mamba2Keys).state_groups == 0,
     'state_groups',
-    f'a divisor of the {n_heads} heads of Mamba-2',
+    f'a divisor of the number of heads, model.mixer_dim / model.mixer_head_dim = {n_heads}',
   )
 
 
 def group_width(cfg: ModelConfig) -> int:
-  """Returns the width of the write vectors of all groups, which is that of the read vectors."""
+  """Returns the joint width of the write vectors of all groups, or of their read vectors."""
   sizes = keys_of(cfg, Mamba2Keys)
   return sizes.state_groups * sizes.state_dim
 
 
 def parameter_counts(cfg: ModelConfig) -> Counts:
-  """Returns the number of parameters of each kind in one layer."""
+  """Returns {kind: number of parameters} of one layer.
+
+  'other' is the kind of the token mixers that are not attention.
+  """
   width = keys_of(cfg, Mamba2Keys).mixer_dim
+  # x, write and read pass through the convolution. The gate and the steps do not.
   convolved = width + 2 * group_width(cfg)
   n_heads = mixer_heads(cfg)
   projections = projection_parameters(cfg, width + convolved + n_heads)
@@ -82,10 +91,10 @@ def parameter_counts(cfg: ModelConfig) -> Counts:
 
 
 def weight_flops(cfg: ModelConfig) -> Counts:
-  """Returns the forward FLOPs of one layer's projections by kind, for one token."""
+  """Returns the forward FLOPs of one layer's projections for one token, by kind."""
   width = keys_of(cfg, Mamba2Keys).mixer_dim
-  n_inputs = 2 * width + 2 * group_width(cfg) + mixer_heads(cfg)
-  return Counter(other=projection_flops(cfg, n_inputs))
+  projected_width = 2 * width + 2 * group_width(cfg) + mixer_heads(cfg)
+  return Counter(other=projection_flops(cfg, projected_width))
 
 
 def sequence_flops(
@@ -93,12 +102,14 @@ def sequence_flops(
 ) -> int:
   """Returns the forward FLOPs of one layer's state space for one sequence.
 
-  The last chunk is padded to full length, and all pairs of tokens of a chunk are multiplied.
+  The last chunk is padded to full length, and all pairs of tokens of a chunk are multiplied,
+  so `window` and `causal` have no effect.
   """
   sizes = keys_of(cfg, Mamba2Keys)
   length = min(seq_len, sizes.state_chunk)
   n_chunks = -(-seq_len // length)
 
+  # FLOPs for one token.
   logits = 2 * length * group_width(cfg)
   weighted_inputs = 2 * length * sizes.mixer_dim
   state_write_and_read = 4 * sizes.state_dim * sizes.mixer_dim
@@ -106,7 +117,7 @@ def sequence_flops(
 
 
 def cache_arrays(cfg: ModelConfig) -> tuple[CacheArray, ...]:
-  """Returns the cache of one layer: inputs of the convolution, and the state."""
+  """Returns the arrays of the cache of one layer: inputs of the convolution, and the state."""
   sizes = keys_of(cfg, Mamba2Keys)
   state = (mixer_heads(cfg), sizes.mixer_head_dim, sizes.state_dim)
   return (
@@ -124,6 +135,9 @@ register_mixer(
     parameter_counts=parameter_counts,
     weight_flops=weight_flops,
     cache_arrays=cache_arrays,
+    # Axes are `contracted > produced` (see `lmhp.params`): D is d_model, I is mixer_dim, Y is
+    # `group_width`, H is the heads. For the optimizer, `log_decay` has the role of a bias, and
+    # `skip` the role of a scale.
     params=(
       *linear_specs('**/mamba2/gate', 'other', 'D > I'),
       *linear_specs('**/mamba2/input', 'other', 'D > I'),
@@ -145,6 +159,7 @@ register_mixer(
       '**/mamba2/step_bias': f'{_LAYER}:init_step_bias',
       '**/mamba2/skip': f'{_LAYER}:init_skip',
     },
+    # Weights whose initial standard deviation is fan_in ** -0.5, for any `model.init`.
     fan_in_weights=(CONVOLUTION_KERNEL,),
   ),
 )

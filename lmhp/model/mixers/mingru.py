@@ -19,14 +19,18 @@ from lmhp.sections import keys_of
 
 
 def parameter_counts(cfg: ModelConfig) -> Counts:
-  """Returns the number of parameters of each kind in one layer."""
+  """Returns {kind: number of parameters} of one layer.
+
+  'other' is the kind of the token mixers that are not attention.
+  """
   width = keys_of(cfg, MixerKeys).mixer_dim
+  # The gate has a bias for any `model.mixer_bias`.
   gate = parameter_count(cfg.d_model, width, bias=True)
   return Counter(other=gate + projection_parameters(cfg, width))
 
 
 def weight_flops(cfg: ModelConfig) -> Counts:
-  """Returns the forward FLOPs of one layer's matrices by kind, for one token.
+  """Returns the forward FLOPs of one layer's matrix products for one token, by kind.
 
   The scan is not a matrix product, so it is not counted.
   """
@@ -40,6 +44,7 @@ register_mixer(
     parameter_counts=parameter_counts,
     weight_flops=weight_flops,
     cache_arrays=lambda cfg: (state_array(cfg),),
+    # Axes are `contracted > produced` (see `lmhp.params`): D is d_model, I is mixer_dim.
     params=(
       *linear_specs('**/mingru/gate', 'other', 'D > I'),
       *linear_specs('**/mingru/input', 'other', 'D > I'),

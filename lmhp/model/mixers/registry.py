@@ -4,11 +4,12 @@ A token mixer is the part of a layer that moves information between tokens: atte
 convolution or a recurrence. Config, counting, initialization, training and decoding read
 everything about a mixer from its entry, a `MixerSpec`.
 
-A mixer of lmhp is two files. `mixers/NAME.py` holds its keys, the rows of its parameters, its
-counts and its checks. `mixers/layers/NAME.py` holds its flax module. LSTM and GRU share both
-files, `gated_recurrence.py`. A mixer from outside calls `register_mixer` in the same way.
+A mixer of lmhp is two files. `mixers/NAME.py` holds its keys, the specifications of its
+parameters, its counts, its checks and its call of `register_mixer`. `mixers/layers/NAME.py`
+holds its flax module. LSTM and GRU share the two files `gated_recurrence.py`. A mixer from
+outside lmhp calls `register_mixer` in the same way.
 
-This file imports no jax, and neither does a file with an entry.
+This file and the files `mixers/NAME.py` import no jax.
 """
 
 from __future__ import annotations
@@ -37,11 +38,12 @@ class CacheArray:
   """One array that a layer keeps between tokens while it decodes.
 
   Attributes:
-    shape: Sizes of the axes, without layers, batch and tokens.
+    shape: Sizes of the axes, without layers, batch and tokens, such as (key/value heads, head
+      size).
     dtype: Data type.
     tokens: 'decoder' if the array has an axis of cached tokens (keys and values), 'encoder'
-      if it has an axis of the encoder's tokens, and empty if its size is fixed (a recurrent
-      state). This axis comes before the others.
+      if it has an axis of the encoder's tokens, and empty if it has no axis of tokens (a
+      recurrent state). The axis of tokens comes before those in `shape`.
   """
 
   shape: tuple[int, ...]
@@ -49,7 +51,7 @@ class CacheArray:
   tokens: Literal['', 'decoder', 'encoder'] = ''
 
   def full_shape(self, length: int, encoder_length: int) -> tuple[int, ...]:
-    """Returns the sizes of the axes, that of the tokens included.
+    """Returns `shape` with the axis of tokens in front, if there is one.
 
     Args:
       length: Number of tokens that are cached.
@@ -60,6 +62,7 @@ class CacheArray:
 
 
 def _no_flops(*_arguments: object) -> int:
+  """Returns 0: all matrix products of the mixer have a weight as an operand."""
   return 0
 
 
@@ -72,30 +75,31 @@ class MixerSpec:
   """Entry of a token mixer.
 
   Attributes:
-    layer: The flax module, which follows `lmhp.model.block.MixerLayer`. A
-      class, or its import path `package.module:Class`, so that the entry needs no flax.
-    parameter_counts: `(cfg) -> counts`, parameters of one layer by kind.
-    weight_flops: `(cfg) -> counts`, forward FLOPs by kind of the matrix products of one layer
-      with its weights, for one token.
+    layer: The flax module, a class that follows `lmhp.model.block.MixerLayer`, or its import
+      path `package.module:Class`, so that the entry needs no flax.
+    parameter_counts: `(cfg) -> counts`, numbers of parameters of one layer, by kind.
+    weight_flops: `(cfg) -> counts`, forward FLOPs of one layer for one token, by kind. Only
+      matrix products with a weight are counted.
     cache_arrays: `(cfg) -> arrays`, cache of one layer.
     params: Specifications of the parameters.
-    keys: Class made by `lmhp.sections.keys` with the keys that the mixer reads. They are
-      added to the section `model`. None if it has no keys.
+    keys: Class made by `lmhp.sections.keys` with the config keys of the mixer, which are added
+      to the section `model`. None if the mixer has no keys.
     resolve: `(cfg) -> None`, fills in derived keys with `lmhp.sections.assign`, and checks
       the keys. It runs if `model.mixer_pattern` names the mixer.
-    sequence_flops: `(cfg, seq_len, window, causal) -> FLOPs`, forward FLOPs of the matrix
-      products of one layer that have no weight as an operand, for one sequence. `window` is
-      the attention window of the layer, or None. If `causal`, only what the mask keeps is
-      counted.
+    sequence_flops: `(cfg, seq_len, window, causal) -> FLOPs`, forward FLOPs of one layer for one
+      sequence. Only matrix products without a weight are counted, such as queries times
+      keys. `window` is the attention window of the layer in tokens, or None. If `causal` is
+      True, only the products that the mask keeps are counted, else all.
     custom_inits: {pattern of a parameter's path: function or its import path}, for
-      parameters that do not start as usual for their role. The function is
-      `(key, shape) -> array`.
+      parameters whose initial values are not those that `lmhp.model.transformer.init_param`
+      gives to their role. The function is `(key, shape) -> array`.
     fan_in_weights: Patterns of the weights that start with a standard deviation of
       fan_in ** -0.5, for any `model.init`.
     needs_decoder: True if the mixer cannot attend to later tokens, so that it needs
       `model.architecture='decoder'` without `model.prefix_lm`.
-    variant: `(cfg) -> spec`, chooses another form of the mixer by the config. None if there
-      is one form.
+    variant: `(cfg) -> spec`, for a mixer with several forms, such as multi-head and latent
+      attention. It returns the entry of the form that the config selects. None if the mixer has
+      one form.
   """
 
   layer: str | type
@@ -115,23 +119,24 @@ class MixerSpec:
 
 
 MIXERS: Registry[MixerSpec] = Registry('mixer')
-"""All token mixers by name, a value of `model.mixer_pattern`."""
+"""{name, a value of `model.mixer_pattern`: entry of the token mixer}."""
 
 
 def register_mixer(name: str, spec: MixerSpec) -> None:
   """Adds a token mixer.
 
   Its name becomes a value of `model.mixer_pattern`, its keys become keys of the section
-  `model`, and its parameters become rows of the parameter table. In the tree of parameters
-  the mixer has the path `decoder/segment_I/NAME`.
+  `model`, and the specifications of its parameters are added to the table in `lmhp.params`. In
+  the tree of parameters the mixer has the path `decoder/segment_I/NAME`, with I the number of
+  the segment, a run of equal layers.
 
   Args:
     name: Name of the mixer.
     spec: Entry of the mixer.
 
   Raises:
-    ConfigError: If another module has registered this name, or if the section `model` has a
-      key of the mixer with another declaration.
+    ConfigError: If another module has registered this name, or if the section `model` already
+      has a key with the same name as a key of the mixer, but another declaration.
   """
   if spec.keys is not None:
     add_keys(ModelConfig, spec.keys)
@@ -153,7 +158,7 @@ def mixer_spec(cfg: ModelConfig, name: str) -> MixerSpec:
 
 
 def custom_init(path: str, key: PyTree, shape: tuple[int, ...]) -> PyTree:
-  """Returns the initial value of a parameter for which its mixer has a custom function.
+  """Returns the initial value of a parameter by the custom function of its mixer.
 
   Args:
     path: Path of the parameter.
@@ -161,7 +166,7 @@ def custom_init(path: str, key: PyTree, shape: tuple[int, ...]) -> PyTree:
     shape: Shape of the parameter.
 
   Returns:
-    A float32 array, or None if the parameter starts as usual for its role.
+    A float32 array, or None if no mixer has a custom function for the parameter.
   """
   for spec in MIXERS.values():
     for pattern, initializer in spec.custom_inits.items():
@@ -181,7 +186,7 @@ def uses_fan_in_init(path: str) -> bool:
 
 
 def _resolve_mixers(cfg: ModelConfig) -> None:
-  """Fills in and checks the keys of all mixers of a model."""
+  """Fills in and checks the keys of the mixers that `model.mixer_pattern` names."""
   for name in dict.fromkeys(cfg.mixer_pattern):
     spec = mixer_spec(cfg, name)
     is_causal_decoder = cfg.architecture == 'decoder' and not cfg.prefix_lm
@@ -194,4 +199,5 @@ def _resolve_mixers(cfg: ModelConfig) -> None:
     spec.resolve(cfg)
 
 
+# `ModelConfig.resolve` calls the functions in this list.
 PART_RESOLVERS.append(_resolve_mixers)

@@ -1,6 +1,7 @@
-"""Registration of the mixer `rglru`, Griffin's recurrent block: its parameters and counts.
+"""Registration of the mixer `rglru`, Griffin's recurrent block: its parameters and FLOPs.
 
-This file does not import jax.
+All its parameters have the kind 'other', which stands for token mixers other than attention (see
+`lmhp.params.KINDS`). This file does not import jax.
 """
 
 from __future__ import annotations
@@ -29,17 +30,20 @@ def parameter_counts(cfg: ModelConfig) -> Counts:
   """Returns the number of parameters of each kind in one layer."""
   keys = keys_of(cfg, ConvolutionKeys)
   width = keys.mixer_dim
+  # The input is projected twice: to the gate and to the input of the convolution.
   projections = projection_parameters(cfg, 2 * width)
+  # The recurrence gate and the input gate, each with a matrix per head and a bias.
   head_gates = 2 * (width * keys.mixer_head_dim + width)
+  # One decay per channel.
   decay = width
   convolution = convolution_parameters(cfg, width)
   return Counter(other=projections + convolution + head_gates + decay)
 
 
 def weight_flops(cfg: ModelConfig) -> Counts:
-  """Returns the forward FLOPs of one layer's matrices by kind, for one token.
+  """Returns the forward FLOPs of one layer's matrix products by kind, for one token.
 
-  The convolution and the scan are not matrix products, so they are not counted.
+  The convolution and the recurrence are not matrix products, so they are not counted.
   """
   keys = keys_of(cfg, ConvolutionKeys)
   head_gates = 2 * matmul_flops(keys.mixer_dim, keys.mixer_head_dim)
@@ -47,7 +51,7 @@ def weight_flops(cfg: ModelConfig) -> Counts:
 
 
 def cache_arrays(cfg: ModelConfig) -> tuple[CacheArray, ...]:
-  """Returns the cache of one layer: inputs of the convolution, and the hidden state."""
+  """Returns the cache of one layer: last inputs of the convolution, and the hidden state."""
   width = keys_of(cfg, ConvolutionKeys).mixer_dim
   return convolution_cache(cfg, width), state_array(cfg)
 
@@ -59,21 +63,22 @@ register_mixer(
     parameter_counts=parameter_counts,
     weight_flops=weight_flops,
     cache_arrays=cache_arrays,
-    # Axes are `copies | contracted > produced`: 'H | K > K' is a K x K matrix for each head
-    # (see `lmhp.params`).
+    # Axes are `copies | contracted > produced` (see `lmhp.params`): 'H | K > K' is a K x K
+    # matrix for each head. I is `mixer_dim`, H the heads of the gates, K `mixer_head_dim`.
     params=(
       *linear_specs('**/rglru/gate', 'other', 'D > I'),
       *linear_specs('**/rglru/input', 'other', 'D > I'),
       *linear_specs('**/rglru/output', 'other', 'I > D', residual=True),
       *linear_specs('**/rglru/recurrence_gate', 'other', 'H | K > K'),
       *linear_specs('**/rglru/input_gate', 'other', 'H | K > K'),
+      # The optimizer treats the decay like a bias: by default, it has no weight decay.
       ParamSpec('**/rglru/decay', 'other', 'bias', 'I'),
       *CONVOLUTION_PARAMS,
     ),
     keys=ConvolutionKeys,
     resolve=resolve_mixer_heads,
     custom_inits={'**/rglru/decay': 'lmhp.model.mixers.layers.rglru:init_decay'},
-    # Weights whose initial standard deviation is fan_in ** -0.5, for any `model.init`.
+    # Weights whose initial standard deviation is fan_in ** -0.5, whatever `model.init` is.
     fan_in_weights=(
       CONVOLUTION_KERNEL,
       '**/rglru/recurrence_gate/kernel',

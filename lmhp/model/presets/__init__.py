@@ -1,10 +1,10 @@
 """Published architectures, by name.
 
 A preset is a dict of values for the section `model`, {key: value}. The presets of one family
-(such as Llama) share values, which are written once. Each size is one row of a table.
-Published dropout rates and initial scales belong to a training recipe, so they are left out.
-Sources are the paper or model card of each model, and the config.json that is published with
-its weights.
+(such as Llama) share values, which are written once. Each size of a family (such as llama-7b) is
+one row of a table. Published dropout rates and initial scales belong to a training recipe, so they
+are left out. Sources are the paper or model card of each model, and the config.json that is
+published with its weights.
 """
 
 from __future__ import annotations
@@ -45,5 +45,5 @@ def preset(name: str) -> ModelConfig:
       f'lmhp.model.presets.PRESETS'
       f'{suggest(key, PRESETS)}'
     )
-  # The section checks the types of the values.
+  # The type of a value is declared as `object`. `ModelConfig` checks it at run time.
   return ModelConfig(**PRESETS[key])  # pyright: ignore[reportArgumentType]

@@ -1,4 +1,4 @@
-"""Encoders, each with its head for masked tokens, and encoder-decoders."""
+"""Encoders with their heads for masked language modeling (BERT), and encoder-decoders (T5)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MODERNBERT = {
   'embedding_norm': True,
   'first_attention_norm': False,
   'attention_pattern': ('global', 'local', 'local'),
-  'sliding_window': 65,
+  'sliding_window': 65,  # a distance below 65, so 64 tokens on each side
   'rotary_base': 160_000.0,
   'rotary_base_local': 10_000.0,
   'head_transform': True,
@@ -42,7 +42,7 @@ T5 = {
   'norm': 'rmsnorm',
   'norm_eps': 1e-6,
   'activation': 'relu',
-  'attention_scale': 1.0,
+  'attention_scale': 1.0,  # T5 does not divide by sqrt(head_dim)
   'head_dim': 64,
   'init': 'fan_in',
 }
@@ -73,7 +73,7 @@ PRESETS = {
       'token_types': 1,
       'vocab_size': 50_265,
       'max_seq_len': 512,
-      'position_offset': 2,
+      'position_offset': 2,  # the first two rows of the table are not used
     },
   ),
   # Google, arXiv:1909.11942.
@@ -90,7 +90,7 @@ PRESETS = {
       'vocab_size': 30_000,
       'max_seq_len': 512,
       'embedding_dim': 128,
-      'embedding_projection': 'sum',
+      'embedding_projection': 'sum',  # projects the sum of tokens, positions and types
       'share_layers': True,
       'activation': 'gelu_tanh',
     },
@@ -101,7 +101,7 @@ PRESETS = {
     {'modernbert-base': (768, 22, 12, 1152), 'modernbert-large': (1024, 28, 16, 2624)},
     {**MODERNBERT},
   ),
-  # Google, arXiv:1910.10683.
+  # Google, arXiv:1910.10683. The tied head multiplies the logits by d_model ** -0.5.
   **sizes(
     'd_model n_layers n_heads d_ff logit_scale',
     {

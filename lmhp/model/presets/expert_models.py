@@ -7,6 +7,10 @@ import math
 from lmhp.model.presets.qwen import QWEN3
 from lmhp.model.presets.table import LLAMA, sizes
 
+# YaRN usually multiplies rotated queries and keys by a factor. DeepSeek does not
+# (`rotary_attention_factor` is 1). Instead, it multiplies `attention_scale` by
+# (0.1 m log(40) + 1)^2. m is `mscale_all_dim` of the config.json: 0.707 in version 2, and 1 in
+# version 3.
 DEEPSEEK = {
   **LLAMA,
   'norm_eps': 1e-6,
@@ -76,6 +80,7 @@ PRESETS = {
     'n_shared_experts': 2,
     'n_dense_layers': 1,
     'router_normalize': False,
+    # head_dim ** -0.5, times the factor of YaRN.
     'attention_scale': 192**-0.5 * (0.0707 * math.log(40) + 1) ** 2,
   },
   'deepseek-v2': {
@@ -167,7 +172,7 @@ PRESETS = {
       'n_kv_heads': 8,
       'head_dim': 128,
       'd_ff_expert': 8192,
-      'experts_per_token': 1,
+      'experts_per_token': 1,  # besides the shared expert
       'n_shared_experts': 1,
       'router_score': 'sigmoid',
       'router_normalize': False,

@@ -1,4 +1,4 @@
-"""Decoders of Google: Gemma."""
+"""Gemma, the dense decoders of Google."""
 
 from __future__ import annotations
 
@@ -51,6 +51,7 @@ PRESETS = {
       'gemma-2-27b': {
         'embedding_scale': 4608**0.5,
         'head_dim': 128,
+        # d_model / n_heads is 144. The scale uses it instead of head_dim.
         'attention_scale': 144**-0.5,
       },
     },
@@ -66,7 +67,7 @@ PRESETS = {
     'n_kv_heads': 1,
     'd_ff': 6912,
     'norm_placement': 'sandwich',
-    'qk_norm': 'head',
+    'qk_norm': 'head',  # each head, with weights that all heads share
     'embedding_scale': 1152**0.5,
     'attention_scale': 256**-0.5,
     'attention_pattern': ('local',) * 5 + ('global',),

@@ -1,4 +1,4 @@
-"""GPT, and dense decoders like it: layer normalization, biases, learned or other positions."""
+"""GPT, and dense decoders like it: layer normalization, and a feed-forward part without a gate."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ FALCON = {
   'init': 'normal',
 }
 
+# Phi-1.5 and Phi-2. GPT-J is similar, but without biases in its attention.
 PHI = {
   **BIASES,
   'vocab_size': 51_200,
@@ -47,9 +48,10 @@ PRESETS = {
     },
     {**GPT, 'vocab_size': 50_257, 'max_seq_len': 1024},
   ),
-  # arXiv:2005.14165 table 2.1, without its sparse layers. For the 1.3B model the table gives 24
-  # heads of size 128 and a width of 2048, and for the 13B model a width of 5140. The sizes that
-  # fit are 16 heads and a width of 5120.
+  # arXiv:2005.14165 table 2.1. Every second layer of GPT-3 has sparse attention, but all layers
+  # are dense here. In two rows of the table, the numbers contradict each other. Corrected here:
+  #   1.3B: 24 heads of size 128 are wider than d_model = 2048, so there are 16 heads.
+  #   13B: d_model = 5140 is not 40 heads of size 128, so it is 5120.
   **sizes(
     'd_model n_layers n_heads',
     {
@@ -78,8 +80,9 @@ PRESETS = {
     },
     {**GPT, 'activation': 'gelu', 'vocab_size': 50_257, 'max_seq_len': 2048},
   ),
-  # EleutherAI: https://github.com/EleutherAI/gpt-neo,
-  # https://github.com/kingoflolz/mesh-transformer-jax, arXiv:2304.01373 and arXiv:2204.06745.
+  # EleutherAI. GPT-Neo: https://github.com/EleutherAI/gpt-neo.
+  # GPT-J: https://github.com/kingoflolz/mesh-transformer-jax.
+  # Pythia: arXiv:2304.01373. GPT-NeoX: arXiv:2204.06745.
   **sizes(
     'd_model n_layers n_heads',
     {
@@ -95,7 +98,7 @@ PRESETS = {
       'max_seq_len': 2048,
       'attention_pattern': ('global', 'local'),
       'sliding_window': 256,
-      'attention_scale': 1.0,
+      'attention_scale': 1.0,  # GPT-Neo does not divide by sqrt(head_dim)
     },
   ),
   'gpt-j-6b': {
@@ -153,7 +156,7 @@ PRESETS = {
       'init': 'normal',
       'vocab_size': 50_272,
       'max_seq_len': 2048,
-      'position_offset': 2,
+      'position_offset': 2,  # the first two rows of the table are not used
     },
     changes={
       'opt-350m': {'embedding_dim': 512, 'norm_placement': 'post', 'final_norm': False}
@@ -245,7 +248,7 @@ PRESETS = {
   **sizes(
     'd_model n_layers n_heads n_kv_heads rotary_base',
     {
-      'starcoder2-3b': (3072, 30, 24, 2, 999_999.4420358813),
+      'starcoder2-3b': (3072, 30, 24, 2, 999_999.4420358813),  # as in its config.json
       'starcoder2-7b': (4608, 32, 36, 4, 1e6),
     },
     {

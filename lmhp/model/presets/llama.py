@@ -1,4 +1,4 @@
-"""Llama, and dense decoders like it: gated feed-forward, rotary positions."""
+"""Llama, and dense decoders like it: rotary positions, and mostly a gated feed-forward part."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OLMO2 = {
 }
 
 PRESETS = {
-  # Meta, arXiv:2302.13971 and 2307.09288. TinyLlama, arXiv:2401.02385.
+  # Llama of Meta: arXiv:2302.13971. Llama 2: arXiv:2307.09288. TinyLlama: arXiv:2401.02385.
   **sizes(
     'd_model n_layers n_heads d_ff max_seq_len norm_eps',
     {
@@ -196,6 +196,8 @@ PRESETS = {
       'n_layers': 40,
       'n_heads': 32,
       'n_kv_heads': 8,
+      # The four scales (attention, logit, embedding, residual) are those of config.json, which
+      # has logits_scaling = 1 / logit_scale.
       'embedding_scale': 12.0,
       'residual_scale': 0.22,
     },
@@ -227,7 +229,7 @@ PRESETS = {
     'n_heads': 32,
     'n_kv_heads': 2,
     'd_ff': 13_696,
-    'norm_eps': 1.5625e-07,
+    'norm_eps': 1.5625e-07,  # as in its config.json
     'qkv_bias': True,
     'rotary_fraction': 0.5,
     'rotary_interleaved': True,

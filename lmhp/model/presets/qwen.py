@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lmhp.model.presets.table import LLAMA, sizes
 
+# Qwen 2 and 2.5 have the same architecture.
 QWEN2 = {
   **LLAMA,
   'norm_eps': 1e-6,
@@ -16,7 +17,7 @@ QWEN3 = {
   **LLAMA,
   'vocab_size': 151_936,
   'norm_eps': 1e-6,
-  'qk_norm': 'head',
+  'qk_norm': 'head',  # each head, with weights that all heads share
   'head_dim': 128,
   'n_kv_heads': 8,
   'rotary_base': 1e6,

@@ -11,7 +11,8 @@ PRESETS = {
     {'nanogpt-cpu': (65, 64, 128, 4, 4), 'nanogpt-char': (65, 256, 384, 6, 6)},
     {'position': 'learned'},
   ),
-  # Decoders over bytes, in sizes that lmhp defines.
+  # Decoders over bytes, in sizes that lmhp defines. The vocabulary is the 256 bytes and
+  # end-of-text.
   **sizes(
     'd_model n_layers n_heads',
     {'lmhp-1m': (128, 6, 4), 'lmhp-10m': (384, 6, 6), 'lmhp-30m': (512, 10, 8)},

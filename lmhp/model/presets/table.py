@@ -1,4 +1,4 @@
-"""Tables of sizes, and the keys that several families share."""
+"""Values that model families share, and `sizes`, which makes presets from a table of sizes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ BIASES: Keys = {
   'attention_output_bias': True,
   'feed_forward_bias': True,
 }
+"""Values of models that have a bias in every linear map and normalization of a layer."""
 
 GPT: Keys = {**BIASES, 'position': 'learned', 'activation': 'gelu_tanh'}
+"""Values of GPT-2 and models like it."""
 
 LLAMA: Keys = {
   'norm': 'rmsnorm',
@@ -24,6 +26,7 @@ LLAMA: Keys = {
   'tie_embeddings': False,
   'init': 'normal',
 }
+"""Values of Llama and models like it."""
 
 
 def sizes(
@@ -32,13 +35,13 @@ def sizes(
   shared: Keys,
   changes: Mapping[str, Keys] | None = None,
 ) -> dict[str, Keys]:
-  """Returns the presets of a family.
+  """Returns the presets of a family, {name: {key: value}}, one for each model size.
 
   Args:
-    columns: Names of the keys in which the sizes differ, separated by spaces.
-    rows: {name of a preset: values of these keys}.
-    shared: Keys of all sizes.
-    changes: {name of a preset: keys in addition to, or instead of, `shared`}.
+    columns: Names of the keys that `rows` gives, separated by spaces.
+    rows: {name of a preset: values of the keys in `columns`, in that order}.
+    shared: {key: value} of all presets of the family.
+    changes: {name of a preset: {key: value}}, which override `shared` and `rows`.
 
   >>> sizes('d_model n_layers', {'small': (64, 2), 'large': (96, 4)}, {'n_heads': 4})[
   ...   'small'
@@ -49,6 +52,6 @@ def sizes(
   names = columns.split()
   presets = {}
   for preset, values in rows.items():
-    numbers = dict(zip(names, values, strict=True))
-    presets[preset] = {**shared, **numbers, **changes.get(preset, {})}
+    row = dict(zip(names, values, strict=True))
+    presets[preset] = {**shared, **row, **changes.get(preset, {})}
   return presets

@@ -5,8 +5,8 @@ Adam's direction is u = m' / (sqrt(v') + eps), from the gradient g of a paramete
   m = b1 * m + (1 - b1) * g
   v = b2 * v + (1 - b2) * g^2
 
-m' and v' are m and v with bias correction. The comments below state how each relative
-differs.
+m' and v' are m and v with bias correction: m' = m / (1 - b1^t) and v' = v / (1 - b2^t) at step t,
+counted from 1. The comments in `_OPTIMIZERS` state how each relative differs from Adam.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ from lmhp.typing import PyTree
 ADAM_DEFAULTS = {'b1': 0.9, 'b2': 0.95, 'eps': 1e-8}
 """Defaults of Adam and its relatives.
 
-b2 is 0.95, as is usual for language models (GPT-3, arXiv:2005.14165 app. B). The defaults
-are those of Adam for all relatives, so that two optimizers differ in the update rule alone.
+b2 is 0.95, as is usual for language models (GPT-3, arXiv:2005.14165 app. B). Most relatives use
+these defaults instead of their own. So a comparison of two of them compares the update rules
+alone.
 """
 
 scale_by_adam = from_optax(optax.scale_by_adam, 'b1', 'b2', 'eps')
-# Nesterov: m' is replaced by b1 * m' + (1 - b1) * g', with bias correction of g too.
+# Nesterov: m' is replaced by b1 * m / (1 - b1^(t+1)) + (1 - b1) * g / (1 - b1^t) at step t.
 scale_by_nadam = from_optax(optax.scale_by_adam, 'b1', 'b2', 'eps', nesterov=True)
 
 
@@ -46,7 +47,7 @@ class AdanKeys:
 
   b3: float = traced(
     0.99,
-    'decay of the mean squared gradient in adan',
+    "decay of the moving average of adan's squared gradient",
     low=0.0,
     high=1.0,
     open_high=True,
@@ -69,14 +70,15 @@ class AdafactorKeys:
 
   adafactor_power: float = traced(
     0.8,
-    'exponent: the mean squared gradient of step t has decay 1 - t ** -power',
+    'exponent: at step t, the moving average of the squared gradient has the decay '
+    '1 - t ** -adafactor_power',
     low=0.0,
     aliases=('decay_rate',),
     converted_aliases={'beta2_decay': '-beta2_decay'},
   )
   adafactor_clip_rms: float = traced(
     1.0,
-    "largest root mean square of one matrix's update",
+    "largest root mean square of one matrix's update, before the learning rate",
     low=0.0,
     open_low=True,
     neutral=float('inf'),
@@ -84,7 +86,8 @@ class AdafactorKeys:
   )
   adafactor_min_size: int = static(
     128,
-    'smallest side of a matrix whose mean squared gradient is factored',
+    'a matrix is factored (it stores row and column means of its squared gradient) if both '
+    'its sides are at least this long',
     low=1,
     aliases=('min_dim_size_to_factor',),
   )
@@ -102,7 +105,7 @@ class ScaleByRssState(NamedTuple):
   """State of `scale_by_rss`.
 
   Attributes:
-    sum_of_squares: Sum of the squared gradients so far, a tree of the form of the
+    sum_of_squares: Sum of the squared gradients so far, a tree with the structure of the
       parameters.
   """
 
@@ -110,13 +113,13 @@ class ScaleByRssState(NamedTuple):
 
 
 def scale_by_rss(eps: jax.typing.ArrayLike) -> optax.GradientTransformation:
-  """Divides by the root of the sum of squared gradients: g / (sqrt(sum g^2) + eps).
+  """Divides by the root of the sum of squared gradients (rss): g / (sqrt(sum g^2) + eps).
 
-  The sum starts at 0, as in torch. `optax.scale_by_rss` starts it at another number, and
-  adds `eps` under the root.
+  The sum starts at 0, and `eps` is added after the root, as in torch. In
+  `optax.scale_by_rss`, the sum starts at 0.1 by default, and `eps` is added under the root.
 
   Args:
-    eps: Number that is added to the root.
+    eps: Number that is added after the root.
 
   Source: Duchi et al., 2011, https://jmlr.org/papers/v12/duchi11a.html.
 
@@ -151,13 +154,14 @@ def _trust_ratio(cfg: Section, numbers: Numbers) -> optax.GradientTransformation
 
 
 def _adafactor(cfg: Section, numbers: Numbers) -> optax.GradientTransformation:
-  # Gradient over the root of its mean square, which is stored as row and column means.
+  # Gradient divided by the root of the moving average of its square. For large matrices, only row
+  # and column means of this average are stored.
   adafactor = keys_of(cfg, AdafactorKeys)
   factored_rms = optax.scale_by_factored_rms(
     decay_rate=numbers['adafactor_power'],
     min_dim_size_to_factor=adafactor.adafactor_min_size,
   )
-  # Clipping of the root mean square, and scaling by that of the parameter.
+  # The root mean square of the update is limited. Then that of the parameter multiplies it.
   clip = optax.clip_by_block_rms(numbers['adafactor_clip_rms'])
   parameter_scale = optax.identity()
   if adafactor.adafactor_parameter_scale:
@@ -167,6 +171,7 @@ def _adafactor(cfg: Section, numbers: Numbers) -> optax.GradientTransformation:
 
 # --- the entries --------------------------------------------------------------------
 
+# The second argument of `OptimizerSpec` is the default of `weight_decay_mode`.
 _OPTIMIZERS = {
   # u = g / (sqrt(v) + eps), with v the sum of g^2
   'adagrad': OptimizerSpec(
@@ -188,7 +193,7 @@ _OPTIMIZERS = {
   'nadamw': OptimizerSpec(
     scale_by_nadam, 'decoupled', 'Dozat, 2016; arXiv:1711.05101', ADAM_DEFAULTS
   ),
-  # v' is replaced by its largest value so far.
+  # v' is replaced by its largest value so far, for each number of a parameter.
   'amsgrad': OptimizerSpec(
     from_optax(optax.scale_by_amsgrad, 'b1', 'b2', 'eps'),
     'l2',
@@ -202,8 +207,8 @@ _OPTIMIZERS = {
     source='arXiv:1412.6980',
     defaults=ADAM_DEFAULTS,
   ),
-  # u is multiplied by a rectification factor. It is m' in the first steps, in which the
-  # factor does not exist.
+  # u is multiplied by a rectification factor. In the first steps, in which this factor is not
+  # defined, u is m'.
   'radam': OptimizerSpec(
     from_optax(optax.scale_by_radam, 'b1', 'b2', 'eps'),
     'l2',
@@ -217,7 +222,7 @@ _OPTIMIZERS = {
     source='arXiv:2010.07468',
     defaults={**ADAM_DEFAULTS, 'eps': 1e-16},
   ),
-  # u = m, the mean of g / max(sqrt(v), eps). The v of a step does not contain its own g.
+  # u = m, the moving average of g / max(sqrt(v), eps), with the v of the step before.
   'adopt': OptimizerSpec(
     from_optax(contrib.scale_by_adopt, 'b1', 'b2', 'eps'),
     'decoupled',
@@ -234,7 +239,8 @@ _OPTIMIZERS = {
     defaults={'b1': 0.98, 'b2': 0.92, 'eps': 1e-8},
     keys=AdanKeys,
   ),
-  # g is multiplied by trust_coefficient * (norm of w) / (norm of g), for each layer.
+  # h = g * trust_coefficient * (norm of w) / (norm of g), for each parameter of each layer.
+  # m = momentum * m + h, u = m
   'lars': OptimizerSpec(
     _lars,
     'l2',
@@ -242,7 +248,8 @@ _OPTIMIZERS = {
     defaults={'momentum': 0.9},
     keys=LarsKeys,
   ),
-  # d = u + weight_decay * w is multiplied by (norm of w) / (norm of d), for each layer.
+  # d = u + weight_decay * w is multiplied by (norm of w) / (norm of d), for each parameter of
+  # each layer.
   'lamb': OptimizerSpec(
     scale_by_adam,
     'decoupled',

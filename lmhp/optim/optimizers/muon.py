@@ -1,4 +1,4 @@
-"""Muon: momentum whose matrices are replaced by the nearest orthogonal ones, per layer."""
+"""Muon: the momentum of each matrix is replaced by an almost orthogonal matrix."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ from lmhp.sections import Section, keys, keys_of
 from lmhp.typing import PyTree
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Coefficients (a, b, c) of x -> a x + b (x x^T) x + c (x x^T)^2 x.
+"""Coefficients (a, b, c) of one Newton-Schulz iteration: x -> a x + b (x x^T) x + c (x x^T)^2 x.
 
-Among the maps of this form that keep singular values near 1, the map with these coefficients
-is steepest at 0. After five steps, singular values are between about 0.7 and 1.2, which is
-enough. Source: https://kellerjordan.github.io/posts/muon.
+It maps each singular value s to a s + b s^3 + c s^5. These coefficients make small singular values
+grow as fast as possible, while those near 1 stay near 1. After five iterations, the singular
+values are between about 0.7 and 1.2, which is enough for training.
+Source: https://kellerjordan.github.io/posts/muon.
 """
 
 
@@ -40,8 +41,8 @@ class MuonKeys:
   )
   muon_scaling: str = static(
     'rms',
-    "rms gives updates the root mean square of AdamW's; width multiplies orthogonal updates by "
-    'sqrt(max(1, fan_out / fan_in))',
+    "factor on the orthogonal matrices: rms gives them a root mean square of 0.2, as AdamW's "
+    'updates have; width is sqrt(max(1, fan_out / fan_in))',
     choices=('rms', 'width'),
     aliases=('adjust_lr_fn',),
     value_aliases={'match_rms_adamw': "'rms'", 'original': "'width'"},
@@ -53,7 +54,7 @@ def orthogonalize(matrix: jax.Array, steps: int = 5) -> jax.Array:
   """Returns a matrix with the same singular vectors, and singular values near 1.
 
   Args:
-    matrix: One matrix (rows, columns). Zeros stay zeros.
+    matrix: One matrix (rows, columns). A matrix of zeros is returned unchanged.
     steps: Newton-Schulz iterations.
 
   >>> with jax.debug_nans(True):
@@ -67,7 +68,7 @@ def orthogonalize(matrix: jax.Array, steps: int = 5) -> jax.Array:
   is_wide = matrix.shape[0] <= matrix.shape[1]
   x = matrix if is_wide else matrix.T
 
-  # The iteration needs singular values of at most 1.
+  # The iteration needs singular values of at most 1. The Frobenius norm bounds all of them.
   x = x / (jnp.linalg.norm(x) + 1e-7)
   for _ in range(steps):
     gram = x @ x.T
@@ -79,12 +80,11 @@ def shape_factor(fan_in: int, fan_out: int, scaling: str) -> float:
   """Returns the factor on the orthogonal update of a matrix.
 
   Args:
-    fan_in: Number of rows of the matrix, which multiply the input.
-    fan_out: Number of columns of the matrix.
-    scaling: 'rms' gives updates a root mean square of 0.2, as those of AdamW have, so that
-      one learning rate and one weight decay suit both (Moonlight, arXiv:2502.16982).
-      'width' returns sqrt(max(1, fan_out / fan_in)), as in the first implementation of
-      Muon.
+    fan_in: Number of rows of the matrix, the size of its input.
+    fan_out: Number of columns of the matrix, the size of its output.
+    scaling: 'rms' gives updates a root mean square of 0.2. AdamW's updates have about the same,
+      so one learning rate and one weight decay suit both (Moonlight, arXiv:2502.16982). 'width'
+      is sqrt(max(1, fan_out / fan_in)), as in the first implementation of Muon.
 
   >>> shape_factor(16, 64, 'rms'), shape_factor(16, 64, 'width')
   (1.6, 2.0)
@@ -97,9 +97,10 @@ def shape_factor(fan_in: int, fan_out: int, scaling: str) -> float:
 def scale_by_muon(
   momentum: jax.typing.ArrayLike, steps: int, scaling: str
 ) -> optax.GradientTransformation:
-  """Orthogonalizes Nesterov momentum per layer, and scales it by the matrix's shape.
+  """Orthogonalizes Nesterov momentum, one matrix at a time, and scales it by `shape_factor`.
 
-  The tree has only hidden matrices (see `lmhp.params.Param.is_hidden_matrix`).
+  All leaves of the tree are matrices whose input and output are hidden activations (see
+  `lmhp.params.Param.is_hidden_matrix`).
 
   Args:
     momentum: Decay of the sum of past gradients.
@@ -125,16 +126,17 @@ def scale_by_muon(
     del params
     return jax.tree.map(update_matrix, updates)
 
-  # Momentum treats each number by itself, so only the orthogonalization is per layer.
+  # Momentum treats each number by itself, so only the orthogonalization needs `per_layer`,
+  # which splits stacked layers and experts into single matrices.
   return optax.chain(
     optax.trace(momentum, nesterov=True), per_layer(optax.stateless(update))
   )
 
 
 def muon_labels(params: PyTree) -> PyTree:
-  """Returns 'matrix' for each parameter that Muon orthogonalizes, and 'rest' for others.
+  """Returns 'matrix' for each parameter that Muon orthogonalizes, and 'rest' for all others.
 
-  The rest are embeddings, the output layer, biases and scales.
+  The others are embeddings, the output layer, biases and scales.
 
   Args:
     params: Nested dict of arrays or shapes.
@@ -157,7 +159,8 @@ def _muon(cfg: Section, numbers: Numbers) -> optax.GradientTransformation:
     ),
     optax.scale(numbers['muon_lr_multiplier']),
   )
-  # All other parameters have Adam's direction, with the learning rate of the chain.
+  # The chain applies the learning rate and the decoupled decay to all parameters, so this is
+  # AdamW.
   rest = scale_by_adam(cfg, numbers)
   return optax.partition({'matrix': matrix, 'rest': rest}, muon_labels)
 

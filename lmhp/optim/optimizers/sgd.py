@@ -1,6 +1,7 @@
 """Stochastic gradient descent: plain, with momentum, with Nesterov momentum, and by signs.
 
-In the formulas, g is the gradient, m a sum or mean of gradients, and u the direction.
+In the formulas, g is the gradient, m a decaying sum or mean of gradients, and u the direction of
+the update.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ def _signum(cfg: Section, numbers: Numbers) -> optax.GradientTransformation:
   return optax.chain(optax.trace(numbers['momentum']), optax.scale_by_sign())
 
 
+# The second argument of `OptimizerSpec` is the default of `weight_decay_mode`.
 _OPTIMIZERS = {
   # u = g
   'sgd': OptimizerSpec(from_optax(optax.identity), 'l2', 'Robbins and Monro, 1951'),

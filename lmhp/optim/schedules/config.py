@@ -9,7 +9,10 @@ from lmhp.optim.spec import SCHEDULES
 from lmhp.sections import Section, path_of, require, section, wrong
 
 INTERVALS = ('warmup', 'cooldown', 'cycle')
+"""Intervals of training. A key such as `warmup_fraction` gives the length as a fraction."""
+
 INTERVAL_UNITS = ('steps', 'tokens', 'epochs', 'tokens_per_parameter')
+"""Other units of an interval, in keys such as `warmup_tokens`."""
 
 _SCHEDULE_ALIASES = {
   'constant_with_warmup': "'constant'",
@@ -28,15 +31,16 @@ _SCHEDULE_ALIASES = {
   'warmup_stable_decay': "'wsd_linear', 'wsd_sqrt' or 'wsd_cosine'",
   'wsd': "'wsd_linear', 'wsd_sqrt' or 'wsd_cosine'",
 }
+"""{name of a schedule in other libraries: the name in lmhp, as text for messages}."""
 
 
 @section('schedule')
 class ScheduleConfig(Section):
   """Learning rate over training, as a ratio to its peak.
 
-  An interval is a fraction of training. Instead, it may be given as a number of steps, tokens,
-  epochs, or tokens per parameter. `in_fractions` converts it once the length of training
-  is known.
+  An interval (warmup, cooldown or cycle) is given as a fraction of training, or as a number of
+  steps, tokens, epochs, or tokens per parameter. When the length of training is known,
+  `in_fractions` converts it to a fraction.
   """
 
   name: str = traced(
@@ -97,8 +101,9 @@ class ScheduleConfig(Section):
   )
   cycle_fraction: float = traced(
     0.25,
-    'length of one cycle (triangular*, exp_range, cosine_restarts), time between two drops '
-    '(step), time for one factor of decay_factor (exponential), timescale (inverse_sqrt)',
+    'length of one cycle: of a triangle (triangular*, exp_range), until the first restart '
+    '(cosine_restarts), between two drops (step), for one factor of decay_factor '
+    '(exponential), timescale (inverse_sqrt)',
     unit='fraction of training',
     low=0.0,
     open_low=True,
@@ -193,8 +198,8 @@ class ScheduleConfig(Section):
     """Checks that each interval is given once, and that warmup and cooldown do not overlap."""
     for interval in INTERVALS:
       self._check_given_once(interval)
-    # `in_fractions` converts intervals in other units to fractions, in a new section that is
-    # checked again.
+    # If warmup or cooldown is given in steps, tokens or epochs, its fraction is not known yet.
+    # `in_fractions` makes a new section with fractions alone, which is checked here again.
     other_keys = self.interval_keys('warmup') + self.interval_keys('cooldown')
     if not other_keys and 'cooldown_fraction' in SCHEDULES[self.name].keys_read:
       require(
@@ -205,6 +210,7 @@ class ScheduleConfig(Section):
       )
 
   def _check_given_once(self, interval: str) -> None:
+    # A fraction counts as given if it is not the default.
     given = self.interval_keys(interval)
     fraction = f'{interval}_fraction'
     default = type(self).__dataclass_fields__[fraction].default
@@ -215,7 +221,7 @@ class ScheduleConfig(Section):
       raise wrong(self, given[0], f'None, since {other} gives the same interval')
 
   def interval_keys(self, interval: str) -> list[str]:
-    """Returns the names of the keys that give an interval in another unit than a fraction.
+    """Returns the keys that are set and give an interval in another unit than a fraction.
 
     Args:
       interval: One of `INTERVALS`.
@@ -225,7 +231,7 @@ class ScheduleConfig(Section):
 
   def keys_read(self) -> frozenset[str]:
     """Returns the names of the keys that have an effect with this schedule."""
-    # A key that no schedule lists in `keys_read`, such as the warmup, is used by all.
+    # A key that is in the `keys_read` of no schedule, such as warmup_fraction, is used by all.
     read_by_some = frozenset().union(*(spec.keys_read for spec in SCHEDULES.values()))
     unread = read_by_some - SCHEDULES[self.name].keys_read
     for interval in INTERVALS:
@@ -280,10 +286,10 @@ def in_fractions(
     for key in cfg.interval_keys(interval):
       unit = key.removeprefix(f'{interval}_')
       fraction = getattr(cfg, key) * steps_per_unit[unit] / total_steps
-      # The fraction of a whole training may be above 1 by rounding.
+      # For an interval as long as training, the fraction may exceed 1 by a rounding error.
       if fraction > 1 + 1e-9:
-        most = f'{total_steps / steps_per_unit[unit]:g} {declared(cfg)[key].unit}'
-        accepted = f'at most {most}, the length of training ({total_steps} steps)'
+        longest = f'{total_steps / steps_per_unit[unit]:g} {declared(cfg)[key].unit}'
+        accepted = f'at most {longest}, the length of training ({total_steps} steps)'
         raise wrong(cfg, key, accepted)
       values[f'{interval}_fraction'] = min(fraction, 1.0)
       values[key] = None

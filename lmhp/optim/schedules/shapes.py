@@ -1,6 +1,6 @@
 """The shapes of the schedules, and the value of a schedule at a step.
 
-A shape is the learning rate after the warmup, as a ratio to its peak.
+A shape is a function that returns the learning rate after the warmup, as a ratio to its peak.
 
 To add a schedule, append an entry to `_SCHEDULES`, or call `register_schedule`.
 """
@@ -53,7 +53,8 @@ class RexKeys:
 
   rex_beta: float = traced(
     0.5,
-    'shape of rex; 1 is a linear decay, and near 0 the learning rate falls only at the end',
+    'curvature of rex: with 1, the learning rate falls linearly; near 0, it stays high and '
+    'falls only at the end',
     low=0.0,
     open_low=True,
     high=1.0,
@@ -80,7 +81,7 @@ def _exponential(progress: ScheduleProgress, numbers: Numbers) -> jax.Array:
 
 
 def _triangle(progress: ScheduleProgress) -> jax.Array:
-  """Returns a line that rises from 0 to 1 in the first half of a cycle, and falls back."""
+  """Returns a number that rises from 0 to 1 in half a cycle, and falls to 0 in the other half."""
   return 1 - jnp.abs(2 * (progress.cycles - jnp.floor(progress.cycles)) - 1)
 
 
@@ -125,16 +126,17 @@ def _cosine_restarts(progress: ScheduleProgress, numbers: Numbers) -> jax.Array:
 def _fraction_of_restarted_cycle(
   progress: ScheduleProgress, growth: jax.Array
 ) -> jax.Array:
-  """Returns the fraction of the running cycle that has passed.
+  """Returns the fraction of the current cycle that has passed.
 
-  With growth g, cycle n is g^n first cycles long, and starts after (g^n - 1) / (g - 1) first
-  cycles. At g = 1 this start is n, its limit.
+  Times are in units of the first cycle. With growth g, cycle n (counted from 0) has the length
+  g^n, and starts at 1 + g + ... + g^(n - 1) = (g^n - 1) / (g - 1). For g = 1, it starts at n.
   """
+  # For g = 1, the formulas divide by 0. They get 2.0 instead, and their results are not used.
   has_equal_cycles = growth == 1
   g = jnp.where(has_equal_cycles, 2.0, growth)
 
-  # Number of the running cycle. It is computed half a step ahead, so that rounding cannot put
-  # the first step of a cycle into the cycle before.
+  # Number n of the current cycle, from the formula of its start. It is computed for a time half
+  # a step later, so that rounding cannot put the first step of a cycle into the cycle before.
   ahead = progress.cycles + progress.half_step
   grown_n = jnp.log1p(ahead * (g - 1)) / jnp.log(g)
   n = jnp.floor(jnp.where(has_equal_cycles, ahead, grown_n))
@@ -155,7 +157,7 @@ def _polynomial(progress: ScheduleProgress, numbers: Numbers) -> jax.Array:
 
 
 def _inverse_sqrt(progress: ScheduleProgress, numbers: Numbers) -> jax.Array:
-  # As in arXiv:1706.03762, in units of a cycle.
+  # As in arXiv:1706.03762. The timescale is one cycle.
   return jnp.maximum(numbers['final_lr_ratio'], jax.lax.rsqrt(1 + progress.cycles))
 
 
@@ -186,14 +188,15 @@ def _rex(progress: ScheduleProgress, numbers: Numbers) -> jax.Array:
 
 # --- the entries --------------------------------------------------------------------
 
+# Names of the traced numbers that a shape reads (`ScheduleSpec.numbers`).
 _FINAL = ('final_lr_ratio',)
-# `cycle_fraction` is the length of a cycle as a fraction of all steps. No shape reads it
-# directly: `progress.cycles` is computed from it.
+# A shape reads `cycle_fraction` through `progress.cycles`, and `cooldown_fraction` through
+# `progress.cooldown`.
 _CYCLE = ('cycle_fraction', *_FINAL)
 _DECAY_PER_CYCLE = ('decay_factor', *_CYCLE)
 _COOLDOWN = ('cooldown_fraction', *_FINAL)
 
-# Append only: the name of a schedule reaches the program as its position in the registry.
+# New entries come last, because a program identifies a schedule by its position in the registry.
 _SCHEDULES = {
   'constant': ScheduleSpec(_constant),
   'step': ScheduleSpec(_step, _DECAY_PER_CYCLE),
@@ -228,7 +231,8 @@ def unit_schedule(
 
   `lmhp.optim.schedules` has the table of all schedules.
 
-  All arguments may be traced, the name of the schedule too, so that schedules can be vmapped.
+  All arguments may be traced, also the name of the schedule. So `jax.vmap` can map over
+  members of a population that have different schedules.
 
   Args:
     numbers: Traced numbers of the section `schedule`. `name` is the position of the schedule
@@ -265,7 +269,7 @@ def unit_schedule(
     cooldown=jnp.clip((step - (total - cooldown)) / jnp.maximum(cooldown, 1), 0, 1),
   )
 
-  # All shapes are computed, which is cheap, and the traced name selects one.
+  # All shapes are computed, which is cheap. The traced name selects one in the last line.
   specs = list(SCHEDULES.values())
   shapes = [spec.shape(progress, numbers) for spec in specs]
 

@@ -1,10 +1,11 @@
 """Choice between `vmap`, `map` and `loop` for trials that are trained together.
 
 A pack is a group of trials that one compiled program trains together. The trials are its
-members. They have one structure, the part of a config that is compiled into the program. The
-method of a structure is `vmap`, `map` or `loop` (see `lmhp.training.population`), and it runs
-the members of each pack. The methods are measured once, and the choice is stored in
-`autotune.json`. A study that is run again uses the stored choice.
+members. They have one structure, the part of a config that is compiled into the program. A
+pack runs its members by one of the methods `vmap`, `map` and `loop` (see
+`lmhp.training.population`). All packs of a structure use the same method. The methods are
+measured once, and the choice is stored in `autotune.json`. A study that is run again uses the
+stored choice.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from lmhp.sweeping.tasks.task import Job, Task
 
 FILE = 'autotune.json'
 WORTH_MEASURING = 60
-"""Another method is measured if the study lasts at least this many times the compile time."""
+"""Another method is measured only if the study will last at least this many times as long as
+the compilation of the first method."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,8 +52,10 @@ class Measurements:
   """Content of `autotune.json`.
 
   Attributes:
-    methods: {structure: method}.
-    metrics: {"METRIC STRUCTURE": value}, for metrics that are measured once per structure.
+    methods: {structure: method}. If each member reads different batches, the key ends in
+      "-data_per_trial".
+    metrics: {"METRIC STRUCTURE": value}, for metrics that are measured once per structure,
+      such as `latency_seconds`.
   """
 
   methods: Mapping[str, PackMethod] = dataclasses.field(default_factory=dict)
@@ -70,11 +74,12 @@ def choose_method(
 
   Args:
     task: Task of the study.
-    jobs: As in `Autotuner.method_of`.
+    jobs: Jobs (complete configs) of trials of one structure. The first ones are measured.
     data_per_trial: If True, each member reads different batches.
     n_steps: Updates that all trials of the structure will make together.
     requested_method: One of `lmhp.training.population.METHODS`, or "auto".
-    requested_width: Largest requested number of members of a pack, or None.
+    requested_width: Largest number of members of a pack that `sweep.max_pack_width` allows.
+      None: no limit.
   """
   candidates = _candidate_methods()
   reason = 'the fastest that was measured'
@@ -97,7 +102,9 @@ def choose_method(
     )
 
   # Compare the methods by the time that one update of one member takes.
-  seconds = {method: one.member_step_seconds for method, one in measured.items()}
+  seconds = {
+    method: measurement.member_step_seconds for method, measurement in measured.items()
+  }
   fastest = min(seconds, key=seconds.__getitem__)
   return PackMethod(
     method=fastest,
@@ -119,7 +126,7 @@ def _candidate_methods() -> tuple[str, ...]:
 
 def _is_worth_measuring(n_steps: float, measured: Sequence[MethodMeasurement]) -> bool:
   """Returns True if the study is long compared with the compile time of a method."""
-  step_seconds = min(one.member_step_seconds for one in measured)
+  step_seconds = min(measurement.member_step_seconds for measurement in measured)
   return n_steps * step_seconds >= WORTH_MEASURING * measured[0].compile_seconds
 
 
@@ -135,10 +142,11 @@ class Autotuner:
     task: Task of the study.
     workdir: Directory of the study.
     method: Requested method, or "auto".
-    max_pack_width: Largest requested number of members of a pack. None: as many as fit in
-      memory.
-    choose: Runs `choose_method` where the packs run.
-    measure: Runs `Task.measure` where the packs run.
+    max_pack_width: Largest number of members of a pack that the user allows. None: as many as
+      fit in memory.
+    choose: Function with the arguments of `choose_method`. With Ray, it calls `choose_method`
+      on a worker.
+    measure: Function with the arguments of `measure_metric`. With Ray, it measures on a worker.
   """
 
   def __init__(
@@ -169,8 +177,8 @@ class Autotuner:
     """Returns the method of a structure. Measures it if it was not measured before.
 
     Args:
-      jobs: One job for each trial of the structure: everything that is needed to train the
-        trial. The first ones are measured.
+      jobs: One job (complete config) for each trial of the structure. The first ones are
+        measured.
       data_per_trial: If True, each member reads different batches.
       n_steps: Updates that all trials of the structure will make together.
     """
@@ -191,13 +199,13 @@ class Autotuner:
     return dataclasses.replace(stored, max_pack_width=self._allowed_width(stored))
 
   def _allowed_width(self, stored: PackMethod) -> int:
-    """Returns the largest width of a method, reduced to the requested width."""
+    """Returns the largest number of members that a pack may have with a method."""
     largest = stored.max_pack_width
     if self.requested_width is not None:
       largest = min(largest, self.requested_width)
     if stored.method == 'loop':
       return largest
-    # A compiled program has one of a few widths.
+    # Programs are compiled for a few widths only. The smallest has one member per device.
     allowed = allowed_widths(len(devices_for(stored.method)))
     return max((w for w in allowed if w <= largest), default=allowed[0])
 

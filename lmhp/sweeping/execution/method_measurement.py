@@ -23,7 +23,7 @@ from lmhp.training.population import Population
 from lmhp.typing import PyTree
 
 MEASURED_STEPS = 3
-"""Updates of one measurement."""
+"""Number of updates of each member in one measurement."""
 
 MEASURED_SECONDS = 0.5
 """Measurements are repeated for at least this time."""
@@ -45,8 +45,8 @@ class MethodMeasurement:
     max_width: Largest requested width.
 
   Attributes:
-    width: Width that is measured: the largest one that fits in memory, and is not wider than
-      `jobs` need.
+    width: Width that is measured: the largest one that fits in memory, but not more than the
+      jobs need. For example, 3 jobs need width 4 with "vmap".
     max_pack_width: Largest width that fits in memory, for any number of trials.
     member_step_seconds: Time of one member's update, without compiling.
     bytes_per_member: Device memory of a member, without its data, by the analysis of the
@@ -72,7 +72,7 @@ class MethodMeasurement:
     cache = task.programs(self._jobs[0]).program_cache
     compile_seconds_before = cache.compile_seconds
 
-    # The first trials of a study may be fewer than its packs will hold.
+    # The measured pack holds the jobs that exist now. Later packs may be wider.
     self.bytes_per_member = 0.0
     self.width = self._largest_fitting(self._candidate_widths(max_width, len(jobs)))
 
@@ -89,15 +89,22 @@ class MethodMeasurement:
     self.compile_seconds = cache.compile_seconds - compile_seconds_before
 
   def _candidate_widths(self, max_width: int, n_trials: int) -> list[int]:
-    """Returns the allowed widths, up to the first one that is enough for all trials."""
+    """Returns the allowed widths up to `max_width`.
+
+    The list ends at the first width that is enough for `n_trials`.
+    """
     if self._method == 'loop':
       return list(range(1, min(max_width, n_trials) + 1))
     allowed = allowed_widths(self._n_devices)
     enough = next((w for w in allowed if w >= n_trials), allowed[-1])
+    # With several devices, the smallest allowed width may be above `max_width`.
     return [w for w in allowed if w <= min(max_width, enough)] or [allowed[0]]
 
   def _largest_fitting(self, widths: Sequence[int]) -> int:
-    """Returns the largest width whose program fits in memory. No program is run."""
+    """Returns the largest width whose program fits in memory, or the smallest if none fits.
+
+    No program is run.
+    """
     limit_bytes = memory_limit_bytes(self._n_devices)
     width = widths[-1]
     while True:
@@ -105,7 +112,7 @@ class MethodMeasurement:
       population = self._population(width)
       self.bytes_per_member = population.chunk_bytes(self._data(population))
       if self._method != 'loop':
-        # A loop has a program for one member. Others hold all members at once.
+        # The program of a loop holds one member. Other programs hold all members at once.
         self.bytes_per_member /= width
       fitting = [
         w for w in widths if w <= width and w * self.bytes_per_member <= limit_bytes
@@ -118,7 +125,7 @@ class MethodMeasurement:
 
   def _population(self, width: int) -> Population:
     """Returns a population of a width. If there are too few trials, they are repeated."""
-    # The members of a loop share no program, so few of them show its speed.
+    # A loop calls a program of one member for each member, so a few members show its speed.
     n_members = min(width, LOOP_MEMBERS) if self._method == 'loop' else width
     jobs = list(itertools.islice(itertools.cycle(self._jobs), n_members))
     return Population(
@@ -131,8 +138,9 @@ class MethodMeasurement:
     )
 
   def _data(self, population: Population) -> PyTree:
-    """Returns the data of the first chunk."""
-    # A feed of streamed data prepares one chunk ahead, so there are two lengths.
+    """Returns the data of the first chunk (several updates in one call of a program)."""
+    # A feed of streamed data prepares the next chunk before it yields one. So it needs the
+    # lengths of two chunks, although only the first chunk is used.
     _, data = next(
       self._task.feed(
         self._jobs[0],
@@ -145,12 +153,12 @@ class MethodMeasurement:
     return data
 
   def _measure_member_step_seconds(self) -> float:
-    """Returns the shortest of at least two measured times."""
+    """Returns the seconds of one update of one member, the shortest of several measurements."""
     population = self._population(self.width)
     state = population.init()
     data = self._data(population)
     n_steps = self._n_steps
-    # The first measurement may include work that is done only once, so there are at least two.
+    # At least two measurements, because the first may include work that is done only once.
     measured: list[float] = []
     while len(measured) < 2 or sum(measured) < MEASURED_SECONDS:
       start = time.perf_counter()

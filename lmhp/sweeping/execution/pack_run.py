@@ -1,9 +1,10 @@
 """Training of a pack from one rung to the next, and scoring of its members.
 
 A pack is a group of trials that one compiled program trains together. A trial in a pack is
-called a member. A rung is a step at which trials are scored. The `Job` of a trial is its
-complete config in two parts: the structure, which is compiled into the program, and the
-traced numbers, which are arguments of the program (such as the learning rate).
+called a member. A rung is a step at which trials are scored. A chunk is several updates in one
+call of a program. The `Job` of a trial is its complete config in two parts: the structure,
+which is compiled into the program, and the traced numbers, which are arguments of the program
+(such as the learning rate).
 
 The result depends only on the pack, the traced numbers of its trials and the states from
 which they start. A run writes these files in the directory of the study::
@@ -57,7 +58,7 @@ NonfiniteSteps = list[int | None]
 
 
 class PackRun:
-  """One pack in its directory.
+  """The training and the scoring of one pack, with its files.
 
   Args:
     task: Task of the study.
@@ -100,10 +101,11 @@ class PackRun:
       pack.trials,
       tokens_per_step=self.jobs[0].tokens_per_step,
       every_steps=task.log_every_steps,
+      # Steps that have a row even if `every_steps` leaves them out.
       forced_steps=(pack.last_step, self.jobs[0].steps),
       loss=task.loss,
     )
-    # The padding members are treated as diverged at step 0.
+    # The padding members are treated as diverged at step 0, so they are not trained.
     self.nonfinite_steps: NonfiniteSteps = [None] * len(self.jobs) + [0] * n_padding
     self._start_time = 0.0
     self._steps_per_second = 0.0
@@ -112,8 +114,8 @@ class PackRun:
     """Trains and scores the members, or returns the result of an earlier process.
 
     Args:
-      again: If True, trains although there is a result, to compute the final states again.
-        The stored result is kept.
+      again: If True, trains even if there is a result, to compute the final states. The
+        stored result is kept.
 
     Raises:
       Stopped: If `should_stop` returns True. The states are saved then.
@@ -164,7 +166,8 @@ class PackRun:
 
   def compile_ahead(self) -> None:
     """Compiles the programs of `run`. A thread calls this while another pack trains."""
-    # Streamed data take the next length before they yield a chunk.
+    # A feed of streamed data prepares the next chunk before it yields one. So it needs the
+    # lengths of two chunks, although only the first chunk is used.
     _, data = next(self._feed(self.pack.first_step, iter([1, 1])))
     self.population.compile_chunk(data)
 
@@ -184,6 +187,7 @@ class PackRun:
     members, extra = self.restore(checkpoints, latest)
     step = extra['step']
     self.nonfinite_steps = extra['nonfinite_steps']
+    # The time of the earlier process counts too.
     self._start_time -= extra['seconds']
     self.rows.read(self.directory / f'curves-{step}.parquet')
     return self.population.join(members), step
@@ -266,6 +270,7 @@ class PackRun:
       steps,
       is_training=[nonfinite is None for nonfinite in nonfinite_steps],
     )
+    # The program returns metrics of `max_chunk_steps` steps, of which `n_steps` are used.
     n_steps = int(steps.n_steps)
     columns = {
       name: np.asarray(values)[:, :n_steps] for name, values in metrics.items()
@@ -284,7 +289,7 @@ class PackRun:
   def _record(
     self, first_step: int, columns: Mapping[str, npt.NDArray[np.float32]]
   ) -> None:
-    """Adds a chunk to the curves.
+    """Adds a chunk to the curves, and reports its last losses to the display.
 
     The curve of a member ends at its first loss that is not finite.
     """
@@ -304,21 +309,25 @@ class PackRun:
   # --- scoring ------------------------------------------------------------------------
 
   def _score(self, state: PyTree) -> list[dict[str, float]]:
-    """Returns the metrics of each member, scored on its state or on a cooled-down fork."""
+    """Returns the metrics of each member.
+
+    If the pack has a cooldown, a copy of the states (a fork) is trained to the end of the
+    cooldown and scored. Otherwise the states themselves are scored.
+    """
     nonfinite_steps = self.nonfinite_steps
     if self.pack.cooldown_steps:
       state, nonfinite_steps = self._cool_down(self.population.copy(state))
     scores = self._evaluate(state, nonfinite_steps, self.pack.final)
-    # A score replaces a training metric of the same name.
+    # The last training metrics and the scores. A score replaces a metric of the same name.
     return [{**trained, **scored} for trained, scored in zip(self.rows.last(), scores)]
 
   def _evaluate(
     self, state: PyTree, nonfinite_steps: NonfiniteSteps, final: bool
   ) -> list[dict[str, float]]:
-    """Returns the metrics of each member, which are NaN for a diverged member.
+    """Returns the metrics of each member. They are NaN for a diverged member.
 
-    After a divergence, the state depends on how the members are run (`Pack.method`), so
-    metrics of this state would depend on it too.
+    The state of a diverged member depends on the method of the pack ('vmap', 'map' or 'loop'),
+    so its metrics would depend on the method too. `final` is True at the end of training.
     """
     scores = self.task.evaluate(self.population, state, self.jobs[0], final)
     return [
@@ -327,14 +336,14 @@ class PackRun:
     ]
 
   def _cool_down(self, state: PyTree) -> tuple[PyTree, NonfiniteSteps]:
-    """Trains a fork of the states to the end of its cooldown.
+    """Trains a fork to the end of its cooldown.
 
     Returns:
       The states of the fork, and the first nonfinite step of each member.
     """
     step = self.pack.last_step
     end = step + self.pack.cooldown_steps
-    # The fork starts from the states of the rung, and falls to the end of the cooldown.
+    # The learning rate falls from its value at the rung to zero at the end of the cooldown.
     cooldown = Cooldown(step, self.pack.cooldown_steps)
     lengths = chunk_lengths(step, end, self.population.programs.max_chunk_steps)
     nonfinite_steps = self.nonfinite_steps
@@ -357,9 +366,9 @@ def _first_nonfinite_steps(
   """Returns for each member the first step at which its loss was not finite, or None.
 
   Args:
-    before: The same, before the chunk.
-    first_step: Updates that were made before the chunk.
-    losses_RS: (R, S), training losses of R members in the S steps of the chunk.
+    before: The result for the chunks before this one.
+    first_step: Number of updates that were made before the chunk.
+    losses_RS: (R, S) training losses of R members at the S steps of the chunk.
   """
   return [
     first_nonfinite_step(first_step, losses_S) if step is None else step

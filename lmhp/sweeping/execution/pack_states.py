@@ -2,8 +2,8 @@
 
 The members of a pack are trials that one compiled program trains together.
 
-The newest states are in memory. Another state is read from the checkpoint of its pack. If
-there is none, the pack is run again.
+The newest states are in memory. Older states are read from the checkpoint of their pack. If a
+pack has no checkpoint, it is run again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from lmhp.training.population import Population
 from lmhp.typing import PyTree
 
 KEPT_BYTES = 2 << 30
-"""States up to this size in total stay in memory."""
+"""States up to this size in total, 2 GiB, stay in memory."""
 
 
 class PackStateStore:
@@ -60,10 +60,11 @@ class PackStateStore:
     """Writes the description of a pack, so that any process can run it.
 
     Returns:
-      The pack. Its name ends in a digest of all values that determine its result, so that
-      packs with different results have different directories.
+      The pack with a longer name. A digest of all values that determine the result is appended,
+      so that packs with different results have different directories.
     """
-    # The overrides of the trials are in the storage of the study, not in `pack.json`.
+    # The result also depends on the overrides of the trials, which `pack.json` does not
+    # contain.
     overrides = [self.jobs.overrides_in(pack, number) for number in pack.trials]
     content = {'pack': to_json(pack), 'overrides': overrides}
     text = json.dumps(to_jsonable(content), sort_keys=True)
@@ -83,7 +84,14 @@ class PackStateStore:
     return self.run_of(self.pack(name), self.workdir, options)
 
   def run_of(self, pack: Pack, workdir: epath.Path, options: PackRunOptions) -> PackRun:
-    """Returns the run of a pack that writes its files below another directory."""
+    """Returns the run of a pack, ready to start.
+
+    Args:
+      pack: The pack.
+      workdir: Directory below which the run writes its files. With Ray, it is not the
+        directory of the study.
+      options: Options that do not change the result.
+    """
     return PackRun(
       self.jobs.task,
       pack,
@@ -96,8 +104,8 @@ class PackStateStore:
   def trials_needed_by(self, pack: Pack) -> set[int]:
     """Returns the numbers of all trials whose jobs are needed to run a pack.
 
-    These are the trials of the pack, and the trials of all packs that it continues, directly
-    or through other packs. Such a pack is run again if its states are missing.
+    These are the trials of the pack, and the trials of all earlier packs that it continues,
+    directly or through other packs. An earlier pack is run again if its states are missing.
     """
     needed = set(pack.trials)
     for name in {source.pack for source in pack.sources if source is not None}:
@@ -128,7 +136,7 @@ class PackStateStore:
     if states is None:
       return
 
-    # The states that were stored last stay longest.
+    # The oldest entries come first, and are removed first. The newest entry always stays.
     self._in_memory[name] = states
     self._in_memory.move_to_end(name)
     while len(self._in_memory) > 1 and self._n_bytes() > KEPT_BYTES:
@@ -171,8 +179,8 @@ class PackStateStore:
   def clear(self) -> None:
     """Deletes the states in memory, and the checkpoints of all packs that have a result.
 
-    The file of curve rows that belongs to a checkpoint is deleted with it. All of this can be
-    computed again.
+    The file of curve rows that belongs to a checkpoint is deleted with it. All deleted data can
+    be computed again.
     """
     self._in_memory.clear()
     packs = self.workdir / 'packs'

@@ -1,7 +1,8 @@
 """Widths of packs: the numbers of members that compiled programs have.
 
 A pack is a group of trials that one compiled program trains together. The trials are the
-members of the pack. A method is how they run: `vmap`, `map` or `loop`.
+members of the pack. They run by one of the methods `vmap`, `map` and `loop` (see
+`lmhp.training.population`).
 """
 
 from __future__ import annotations
@@ -21,11 +22,11 @@ def devices_for(method: str) -> tuple[jax.Device, ...]:  # pyright: ignore[repor
 
 
 def memory_limit_bytes(n_devices: int = 1, fraction: float = 0.8) -> float:
-  """Returns the bytes that packs may take on several devices together.
+  """Returns the largest memory of a pack in bytes, the sum over its devices.
 
   Args:
-    n_devices: Number of devices.
-    fraction: Fraction of the free memory.
+    n_devices: Number of devices of the pack.
+    fraction: Fraction of the free memory that a pack may take.
   """
   # An accelerator reports its memory.
   device = jax.devices()[0]
@@ -35,7 +36,8 @@ def memory_limit_bytes(n_devices: int = 1, fraction: float = 0.8) -> float:
       free_bytes = stats['bytes_limit'] - stats.get('bytes_in_use', 0)
       return fraction * n_devices * free_bytes
 
-  # Otherwise the free memory of the machine is used, or 4 GiB if it is not known.
+  # Otherwise the limit is the free memory of the machine, which all of its devices share. If
+  # it is not known, 2^20 pages are assumed, which are usually 4 GiB.
   n_pages = 2**20
   if 'SC_AVPHYS_PAGES' in os.sysconf_names:
     n_pages = os.sysconf('SC_AVPHYS_PAGES')
@@ -43,7 +45,10 @@ def memory_limit_bytes(n_devices: int = 1, fraction: float = 0.8) -> float:
 
 
 def allowed_widths(n_devices: int = 1) -> tuple[int, ...]:
-  """Returns the widths that a pack may have: one of `WIDTHS` times the number of devices.
+  """Returns the widths that a pack may have, in increasing order.
+
+  A width is one of `WIDTHS` times the number of devices. It is at most 256, the largest of
+  `WIDTHS`. With more than 256 devices, the only width is the number of devices.
 
   >>> allowed_widths(6)
   (6, 12, 24, 48, 96, 192)
@@ -55,10 +60,11 @@ def allowed_widths(n_devices: int = 1) -> tuple[int, ...]:
 def cut_into_packs(
   n_trials: int, method: str, max_pack_width: int, n_devices: int = 1
 ) -> list[tuple[int, int]]:
-  """Returns the number of trials and the width of each pack.
+  """Returns (number of trials, width) of each pack.
 
-  The first packs are full. The last pack has the smallest allowed width that is at least the
-  number of the remaining trials. The method `loop` allows every width.
+  The first packs are full. The last pack has the smallest allowed width that is enough for the
+  remaining trials, so its width may be above its number of trials. The method `loop` allows
+  every width.
 
   Args:
     n_trials: Number of trials to divide.
@@ -69,13 +75,12 @@ def cut_into_packs(
   >>> cut_into_packs(11, 'vmap', 8)
   [(8, 8), (3, 4)]
   """
-  # As many full packs as there are trials for.
+  # Make as many full packs as possible.
   n_full, n_left = divmod(n_trials, max_pack_width)
   packs = [(max_pack_width, max_pack_width)] * n_full
   if not n_left:
     return packs
 
-  # The last pack takes the smallest width of a compiled program that holds its trials.
   width = n_left
   if method != 'loop':
     fitting = [w for w in allowed_widths(n_devices) if w >= n_left]

@@ -18,6 +18,7 @@ from lmhp.sweeping.store.json_records import read_record, to_json
 from lmhp.sweeping.tasks.task import Job, Overrides, Task
 from lmhp.typing import PyTree
 
+# Files in the directory of a pack: its result, and its description (a `Pack`).
 RESULT = 'result.json'
 SPEC = 'pack.json'
 WORTH_SAVING_SECONDS = 2.0
@@ -37,8 +38,8 @@ class Pack:
     first_step: Number of updates that the members have made before.
     last_step: Step at which the members are scored.
     cooldown_steps: Length of the cooldown. If it is above 0, a copy of the states (a fork)
-      is trained with a falling learning rate and scored, and the states are kept as they
-      are. If it is 0, the states are scored.
+      is trained with a falling learning rate and scored. Later packs continue from the
+      states, not from the fork. If it is 0, the states themselves are scored.
     final: True if `last_step` is the end of the trials.
     method: Method that runs the members, one of `lmhp.training.population.METHODS`: 'vmap',
       'map' or 'loop'.
@@ -46,7 +47,7 @@ class Pack:
       the last trial is repeated, and the results of the copies are not used.
     data_per_trial: If True, each member reads different batches.
     keep_states: If True, a later pack may start from the final states.
-    changes: Values that replace those of a trial, by trial number and dotted path.
+    changes: {number of a trial: {dotted path: value that replaces that of the trial}}.
       Population-based training uses them.
   """
 
@@ -72,10 +73,12 @@ class PackResult:
     metrics: Metrics of each member at the last step.
     nonfinite_steps: For each member, the first step at which its loss was not finite, or
       None.
-    seconds: Time of training and scoring, over all processes.
-    compile_seconds: Part of `seconds` that was spent on compiling.
+    seconds: Time of training and scoring. If several processes ran the pack one after the
+      other, it is the sum of their times.
+    compile_seconds: Part of `seconds` that the last process spent on compiling.
     device: Kind of the device.
-    states: Final states of the members in numpy, if they are in memory.
+    states: Final states of the members, as numpy arrays. None if no later pack continues from
+      them, or if the result was read from its file.
   """
 
   metrics: tuple[Mapping[str, float], ...]
@@ -104,10 +107,11 @@ class PackRunOptions:
 
   Attributes:
     should_stop: Returns True after a signal.
-    show: Called with the step and {metric: values of the members} after each chunk.
-    devices: Devices to run on. Empty is the default device.
-    worth_saving_seconds: The final states of a pack that took less time are not saved. 0 if
-      another process starts from them.
+    show: Called after each chunk (several updates in one call of a program) with the step and
+      {metric: array with a value for each member, or one number}.
+    devices: Devices to run on. If empty, the default device is used.
+    worth_saving_seconds: The final states of a pack that took less time are not saved. 0 saves
+      all final states, for other processes that start from them.
   """
 
   should_stop: Callable[[], bool] = _never
@@ -137,11 +141,14 @@ def read_result(directory: epath.Path) -> PackResult | None:
 
 
 class JobTable:
-  """Builds the job of a trial when it is first needed.
+  """Table {number of a trial: its job}. A job is built when it is first needed.
+
+  A job is the complete config of a trial, divided into its structure and its traced numbers.
 
   Args:
     task: Task of the study.
-    overrides_of: Returns the overrides of a trial by its number.
+    overrides_of: Function from the number of a trial to its overrides (the values that differ
+      from the base config).
   """
 
   def __init__(self, task: Task, overrides_of: Callable[[int], Overrides]):
@@ -156,7 +163,7 @@ class JobTable:
     return self._jobs[number]
 
   def of_pack(self, pack: Pack) -> list[Job]:
-    """Returns the jobs of a pack's members, with the values that the pack changes."""
+    """Returns the jobs of a pack's members, with the values of `pack.changes`."""
     return [
       self.task.job(self.overrides_in(pack, number))
       if number in pack.changes
@@ -165,5 +172,5 @@ class JobTable:
     ]
 
   def overrides_in(self, pack: Pack, number: int) -> Overrides:
-    """Returns the overrides of a member of a pack."""
+    """Returns the overrides of a member of a pack, with the values of `pack.changes`."""
     return {**self.overrides_of(number), **pack.changes.get(number, {})}

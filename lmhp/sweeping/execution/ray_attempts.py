@@ -4,12 +4,13 @@ A pack is a group of trials that one compiled program trains together. Ray runs 
 its worker or node died. The old worker may still run, on a node that was cut off from the
 network. Two workers never write to one place, because each attempt has a directory::
 
-  attempts/PACK.ID/...     the files of a pack, as in the directory of a study
+  attempts/PACK.ID/...     the files of a pack, as in the directory of a study; ID is random
 
-A new attempt renames the directory of the attempt before it, with its checkpoints. If two
-workers try this at the same time, one succeeds. A worker that has lost its directory stops
-before its next chunk. Only the attempt whose result Ray returns is moved into the study. No
-lock is needed, which a dead node could hold forever.
+A new attempt renames the directory of the attempt before it, and so takes over its checkpoints.
+If two workers try this at the same time, one succeeds. A worker that has lost its directory
+stops before its next chunk (several updates in one call of a program). Only the attempt whose
+result Ray returns is moved into the study. No lock is used, because a node could die while it
+holds the lock.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ ATTEMPTS = 'attempts'
 def claim(workdir: epath.Path, pack: str) -> epath.Path:
   """Returns the directory of a new attempt.
 
-  The directory contains the files of the previous attempt, whose directory is renamed.
+  If there are earlier attempts, the directory of the one that has trained the longest is
+  renamed, and the others are deleted. Otherwise, the returned directory is empty.
 
   Args:
     workdir: Directory of the study.
@@ -74,7 +76,7 @@ def publish(workdir: epath.Path, pack: Pack, attempt: str) -> None:
   source = workdir / ATTEMPTS / attempt
   source_directory = directory_of(source, pack.name)
   directory = directory_of(workdir, pack.name)
-  # States first, since a result says that the pack is complete.
+  # The states are moved before the result, because a pack with a result counts as complete.
   if pack.keep_states and (source_directory / 'checkpoints').exists():
     (directory / 'checkpoints').rmtree(missing_ok=True)
     (source_directory / 'checkpoints').rename(directory / 'checkpoints')

@@ -1,4 +1,8 @@
-"""A connection to a Ray cluster. This is the only file that imports Ray."""
+"""A connection to a Ray cluster. This is the only file that imports Ray.
+
+A pack is a group of trials that one compiled program trains together. A function that runs on
+the cluster trains one pack, or measures the speed of packs.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ if TYPE_CHECKING:
   import ray.actor
 
 RETRIES = 5
-"""Number of times that Ray runs a function again after its worker or node died."""
+"""Largest number of times that Ray runs a function again after its worker or node died."""
 
 GRACE_SECONDS = 60.0
 """Time that interrupted functions have to save their states."""
@@ -48,8 +52,8 @@ class RayCluster:
   Args:
     address: Address of the cluster. None: the cluster on this machine, which is started if
       there is none. A process that has joined a cluster cannot join another one.
-    resources: Resources of one function. None is one accelerator, or all processors of the
-      smallest node if no node has an accelerator.
+    resources: Resources of one function. None: one accelerator, or all processors of the
+      smallest node if the cluster has no accelerator.
 
   Attributes:
     resources: Resources of one function.
@@ -71,7 +75,8 @@ class RayCluster:
         self._joined_here = _join(address)
     except ImportError as error:
       raise ConfigError(
-        f'--engine: ray needs the extra ray (pip install "lmhp[ray]"): {error}'
+        '--engine: ray needs the package Ray; install it with pip install "lmhp[ray]" '
+        f'({error})'
       ) from None
 
     # The number of slots is the number of packs that run at the same time.
@@ -128,11 +133,11 @@ class RayCluster:
   def finished(
     self, references: Sequence[Reference], seconds: float
   ) -> list[Reference]:
-    """Returns the references whose functions are done.
+    """Returns a list with one reference whose function is done, or an empty list.
 
     Args:
       references: References, at least one.
-      seconds: Longest time to wait for the first of them.
+      seconds: Longest time to wait until a function is done.
     """
     return self._ray.wait(list(references), timeout=seconds)[0]
 
@@ -144,13 +149,14 @@ class RayCluster:
       name: Name of the work, for messages.
 
     Raises:
-      RuntimeError: If the workers of the function died again and again.
+      RuntimeError: If the worker of the function died in all of the `RETRIES` + 1 attempts.
     """
     exceptions = self._ray.exceptions
     try:
       return self._ray.get(reference)
     except exceptions.RayTaskError as error:
-      # Ray wraps the exception of the function.
+      # Ray wraps the exception of the function. The message of a ConfigError is enough for the
+      # user, so the traceback of Ray is left out.
       cause = error.cause
       raise cause from (None if isinstance(cause, ConfigError) else error)
     except exceptions.RayError as error:
@@ -192,12 +198,18 @@ def pack_resources(nodes: Sequence[Mapping[str, float]]) -> Resources:
 
 
 def _slots_of_node(node: Mapping[str, float], resources: Resources) -> int:
-  """Returns the number of packs that a node can run at once."""
+  """Returns the number of packs that a node can run at once.
+
+  Args:
+    node: Resources of the node, as Ray reports them.
+    resources: Resources of one pack.
+  """
   needs = {
     'CPU': resources.get('num_cpus', 0),
     'GPU': resources.get('num_gpus', 0),
     **resources.get('resources', {}),
   }
+  # If a pack needs no resources, the node runs one pack.
   slots = [node.get(name, 0) // amount for name, amount in needs.items() if amount]
   return int(min(slots, default=1))
 
@@ -232,10 +244,10 @@ def _join(address: str | None) -> bool:
 
 @contextlib.contextmanager
 def _without_side_effects() -> Iterator[None]:
-  """Restores the signal handlers that Ray replaces, and hides warnings of its forks.
+  """Restores the signal handlers that Ray replaces, and hides a warning.
 
-  Python warns of a fork in a process with the threads of jax. The processes that Ray forks
-  only start another program.
+  Python warns if a process with threads is forked, and jax has threads. The warning does not
+  apply here, because the processes that Ray forks only start another program.
   """
   handlers = {
     number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)
@@ -246,6 +258,7 @@ def _without_side_effects() -> Iterator[None]:
       yield
   finally:
     for number, handler in handlers.items():
-      # Signals can only be set in the main thread, and only to handlers of Python.
+      # `signal.signal` raises an error outside the main thread, and for a handler that was not
+      # set from Python (None).
       with contextlib.suppress(ValueError, TypeError):
         signal.signal(number, handler)

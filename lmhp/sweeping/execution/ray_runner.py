@@ -1,10 +1,11 @@
 """A runner that runs packs on a Ray cluster.
 
 A pack is a group of trials that one compiled program trains together. The driver is the
-process that runs the study, and only the driver writes the study. The driver submits each pack
-to Ray as one function call. A worker trains the pack in a new directory and returns the
-scores. The driver then moves the files of the worker to the paths that a local sweep uses. So
-all nodes must see the directory of the study: on a shared file system, or at `gs://`.
+process that runs the study, and only the driver writes the results of the study. The driver
+submits each pack to Ray as one function call. A worker trains the pack in a new directory and
+returns the scores. The driver then moves the files of the worker to the paths that a local
+sweep uses. So all nodes must have access to the directory of the study: on a shared file
+system, or at `gs://`.
 
 Ray runs a function again if its worker or node died. The pack then continues from its newest
 checkpoint (see `ray_attempts`).
@@ -53,10 +54,10 @@ class RayRunner(Runner):
   Args:
     address: Address of the cluster. None: the cluster on this machine, which is started if
       there is none.
-    experiment_file: Experiment file that each worker runs first, because it may register
-      entries. None if there is none.
-    resources: Resources of a pack, as options of a Ray function. None is one accelerator,
-      or all processors of the smallest node if no node has an accelerator.
+    experiment_file: Experiment file that each worker runs first, because it may register new
+      optimizers, schedules and so on. None if there is none.
+    resources: Resources of a pack, as options of a Ray function. None: one accelerator, or all
+      processors of the smallest node if the cluster has no accelerator.
 
   Raises:
     ConfigError: If Ray is not installed, no cluster answers, or no node has the resources.
@@ -82,7 +83,7 @@ class RayRunner(Runner):
   ) -> Autotuner:
     """Returns an autotuner that measures on a worker.
 
-    The driver may have other devices.
+    The driver may have other devices than the workers.
     """
     return Autotuner(
       task,
@@ -104,9 +105,11 @@ class RayRunner(Runner):
   ) -> PackMethod:
     """Runs `choose_method` on a worker.
 
-    A pack is no wider than a node's share of the trials, so that each node has a pack.
+    The trials are divided equally among the packs that can run at the same time
+    (`cluster.slots`). No pack has more trials than its share, so that no node is idle.
     """
     share = math.ceil(len(jobs) / self.cluster.slots)
+    # No pack has more than `WIDTHS[-1]` members, so more jobs are not needed.
     reference = self.submit(
       choose_method,
       task,
@@ -146,7 +149,7 @@ class RayRunner(Runner):
 
   def _remake_states(self, context: RunnerContext, packs: Sequence[Pack]) -> None:
     """Runs packs again if their final states are needed and are not on the disk."""
-    # Packs whose states these packs start from.
+    # Names of the packs from whose final states `packs` start.
     names = {
       source.pack for pack in packs for source in pack.sources if source is not None
     }
@@ -155,7 +158,7 @@ class RayRunner(Runner):
       states.pack(name) for name in sorted(names) if not states.is_on_disk(name)
     ]
     if unsaved:
-      # These packs start from states too.
+      # The packs with missing states may themselves start from missing states.
       self._remake_states(context, unsaved)
       for _ in self._run(context, unsaved):
         pass
@@ -201,7 +204,8 @@ class RayRunner(Runner):
     self, function: Callable[..., object], task: Task, *arguments: object
   ) -> Reference:
     """Starts a function of `ray_worker` on the cluster."""
-    # The recipe is sent once for a task. Keeping the task keeps its id unique.
+    # A recipe is a function with which a worker makes the task. It is sent once. The table also
+    # keeps the task alive, so that no other task can get its id.
     if id(task) not in self._recipes:
       recipe = worker_recipe(task, self._experiment_file)
       self._recipes[id(task)] = (task, self.cluster.put(recipe))

@@ -60,11 +60,12 @@ class Superseded(Exception):
 
 
 def worker_recipe(task: Task, experiment_file: str | None = None) -> TaskRecipe:
-  """Returns a recipe with which a worker makes a task of this process.
+  """Returns a recipe, a function with which a worker makes the same task as the driver.
 
   Args:
     task: Task of the driver.
-    experiment_file: Experiment file, which may register entries, or None.
+    experiment_file: Experiment file that the worker runs, or None. It may register new
+      optimizers, schedules and so on.
   """
   return functools.partial(
     set_up_worker,
@@ -89,9 +90,9 @@ def set_up_worker(
   Args:
     directory: Working directory of the driver, for relative paths in the config.
     jax_options: Values of `JAX_OPTIONS`.
-    plugins: Modules outside lmhp that registered an entry.
+    plugins: Modules outside lmhp that have registered optimizers, schedules and so on.
     experiment_file: As in `worker_recipe`.
-    recipe: Recipe of the task.
+    recipe: Function that makes the task.
 
   Raises:
     ConfigError: If a plugin is missing, or the recipe cannot make the same task on this node.
@@ -100,7 +101,8 @@ def set_up_worker(
     os.chdir(directory)
   for name, value in jax_options.items():
     jax.config.update(name, value)
-  # Entries must be registered before the config of the task is checked.
+  # The plugins must be imported before the config of the task is checked. The text is for the
+  # error message about a missing plugin.
   load_plugin_modules(plugins, f'the sweep, on {socket.gethostname()},')
   if experiment_file is not None:
     experiment.load(experiment_file)
@@ -129,7 +131,8 @@ def run_pack(
     pickled_recipe: The pickled result of `worker_recipe`.
     workdir: Directory of the study.
     pack: The pack.
-    overrides: Overrides of the trials of this pack and of the packs before it, by number.
+    overrides: {number of a trial: its overrides}, for the trials of this pack and of all
+      packs that it continues.
     progress: Actor with a method `report(name of the pack, step, metrics)`.
 
   Returns:
@@ -162,7 +165,7 @@ def run_pack(
     options = PackRunOptions(
       should_stop=should_stop,
       show=functools.partial(progress.report.remote, pack.name),
-      # Each device takes the same number of members.
+      # Each device has the same number of members, so the number of devices divides the width.
       devices=devices[: math.gcd(pack.width, len(devices))],
       # Another worker may start from the final states.
       worth_saving_seconds=0.0,

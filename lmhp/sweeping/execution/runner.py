@@ -55,14 +55,14 @@ class Runner(abc.ABC):
   ) -> Autotuner:
     """Returns the autotuner of a study, which chooses how packs run.
 
-    The autotuner measures on the devices that run the packs. The default measures in this
-    process.
+    The autotuner must measure on the devices that run the packs. By default, these are the
+    devices of this process.
 
     Args:
       task: Task of the study.
       workdir: Directory of the study.
       method: One of `lmhp.training.population.METHODS`, or "auto".
-      max_pack_width: Largest requested number of members, or None.
+      max_pack_width: Largest number of members that the user allows. None: no limit.
     """
     return Autotuner(task, workdir, method, max_pack_width)
 
@@ -125,7 +125,8 @@ def _run(run: PackRun) -> PackResult:
   """Runs a pack.
 
   Raises:
-    ConfigError: If the device has less memory than the analysis of the program needs.
+    ConfigError: If the device runs out of memory. The program then needs more memory than the
+      compiler predicted.
   """
   try:
     return run.run()
@@ -135,7 +136,7 @@ def _run(run: PackRun) -> PackResult:
     # Propose half the width.
     narrower = max(1, run.pack.width // 2)
     raise ConfigError(
-      f'sweep.max_pack_width: a pack of {run.pack.width} does not fit the memory, '
-      f'expected fewer; finished packs are kept, continue with '
+      f'sweep.max_pack_width: a pack of {run.pack.width} trials does not fit in memory, '
+      'expected fewer trials; finished packs are kept, so continue with '
       f'--sweep.max_pack_width={narrower}'
     ) from error

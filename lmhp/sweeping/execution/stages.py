@@ -1,8 +1,9 @@
 """Stages of a study, and the progress of its trials through the stages.
 
-A stage trains some trials up to one step, such as a rung (a step at which trials are scored).
-Its trials are divided into packs. A pack is a group of trials that one compiled program trains
-together, and these trials are the members of the pack.
+A stage trains some trials up to the same fraction of their length, and then scores them. If the
+worst trials may be stopped there, the end of the stage is called a rung. The trials of a stage
+are divided into packs. A pack is a group of trials that one compiled program trains together,
+and these trials are the members of the pack.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ class MemberStart:
   """State and values with which a member starts a stage of population-based training.
 
   Attributes:
-    state: State to start from, or None for the first state.
-    overrides: Values that replace those of the trial, by dotted path.
+    state: State to start from. None for the initial state of the trial.
+    overrides: {dotted path: value that replaces that of the trial}.
   """
 
   state: StateRef | None
@@ -40,22 +41,23 @@ class MemberStart:
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-  """Trials that are trained together up to one fraction of their length, then scored.
+  """Trials that are trained up to the same fraction of their length, and then scored.
 
   Attributes:
-    name: Unique name in the study. The names of its packs begin with it.
-    trials: Numbers of the trials. Those that have diverged are left out.
+    name: Unique name in the study. The names of the packs of the stage begin with this name.
+    trials: Numbers of the trials. The stage does not train those that have diverged.
     fraction: Fraction of each trial's length at which the stage ends. 1 is the end.
     cooldown: If True and `fraction` is below 1, the score is that of a fork: a copy of the
       state that is trained further, with a learning rate that falls to zero.
     data_per_trial: If True, each trial reads different batches.
     keep_states: If True, a later stage may continue from the states.
-    planned_steps: Updates that the rest of the study will make. In a long study, it pays to
-      measure more methods of execution.
+    planned_steps: Number of updates that are planned for the whole search, all trials
+      together. In a long study, it pays to measure more methods of execution ('vmap', 'map'
+      and 'loop').
     starts: {number of a trial: start}, for trials that continue from the state of another
       trial.
-    divergence_ends: True if a trial that diverges has ended. False in population-based
-      training, in which it continues from the state of another trial.
+    divergence_ends: True if a trial ends when it diverges. False in population-based training,
+      in which a diverged trial continues from the state of another trial.
   """
 
   name: str

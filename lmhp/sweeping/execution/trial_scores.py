@@ -1,7 +1,11 @@
 """Scores of trials: objectives, divergence and cost of a trial after a pack.
 
-The members of a pack are trials that one compiled program trains together. A stage
-consists of the packs that train trials up to one step.
+The members of a pack are trials that one compiled program trains together. A stage trains some
+trials, in packs, up to the same fraction of their length. A trial diverges in one of these ways:
+
+- Its training loss or an objective is not finite.
+- Soft divergence: from some step to the end of training, the smoothed training loss is above
+  the initial loss.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ MEASURED_METRICS = ('latency_seconds',)
 """Metrics that are not logged, but measured once for each structure (compiled program)."""
 
 SMOOTHING_STEPS = 20
-"""Half-life, in steps, of the smoothed loss that shows divergence."""
+"""Half-life, in steps, of the average that smooths the loss to detect soft divergence."""
 
 
 class TrialScores:
@@ -59,13 +63,12 @@ class TrialScores:
     index = pack.trials.index(trial.number)
     metrics = result.metrics[index]
 
-    # A trial diverges if its loss is not finite, or if its smoothed loss stays above the
-    # first one until the end.
-    nonfinite_step = result.nonfinite_steps[index]
-    if nonfinite_step is None and pack.final:
-      nonfinite_step = self._step_of_soft_divergence(trial, pack)
+    # Soft divergence is known only at the end of training.
+    divergence_step = result.nonfinite_steps[index]
+    if divergence_step is None and pack.final:
+      divergence_step = self._step_of_soft_divergence(trial, pack)
     values = self.objectives(metrics, job)
-    diverged = nonfinite_step is not None or not all(map(math.isfinite, values))
+    diverged = divergence_step is not None or not all(map(math.isfinite, values))
     if diverged:
       # The samplers of a search need finite values.
       values = tuple(
@@ -74,7 +77,7 @@ class TrialScores:
       )
 
     # Steps after a divergence are not counted.
-    trained_steps = min(pack.last_step, nonfinite_step or pack.last_step)
+    trained_steps = min(pack.last_step, divergence_step or pack.last_step)
     trial = dataclasses.replace(
       trial,
       status='running',
@@ -86,13 +89,13 @@ class TrialScores:
       cost=_cost_after(trial.cost, job, pack, result, trained_steps),
       metrics=metrics,
     )
-    # In a population, a member that diverged is replaced and continues.
+    # In population-based training, a member that diverged continues from the state of another.
     if diverged and stage.divergence_ends:
       return dataclasses.replace(
         trial,
         status='diverged',
         values=values,
-        diverged_at=nonfinite_step or trained_steps,
+        diverged_at=divergence_step or trained_steps,
       )
     if pack.final:
       return dataclasses.replace(trial, status='complete', values=values)
@@ -106,7 +109,7 @@ class TrialScores:
       job: Job of the trial.
     """
     all_metrics = {**job.known_metrics, **metrics}
-    # A time is measured alone on the device, not in a pack.
+    # The metrics in `MEASURED_METRICS` are measured with one trial alone on the device.
     values = [
       self._autotuner.measured(name, job)
       if name in MEASURED_METRICS
@@ -116,7 +119,7 @@ class TrialScores:
     return tuple(map(float, values))
 
   def _step_of_soft_divergence(self, trial: Trial, pack: Pack) -> int | None:
-    """Returns the step from which the smoothed loss stayed above the first, or None."""
+    """Returns the step from which the smoothed loss stayed above the initial loss, or None."""
     steps, losses = self._curves.of_trial(trial.number, (*trial.packs, pack.name))
     if not len(losses):
       return None
@@ -129,7 +132,7 @@ class TrialScores:
 def _cost_after(
   before: TrialCost, job: Job, pack: Pack, result: PackResult, trained_steps: int
 ) -> TrialCost:
-  """Returns the cost of a trial after a pack. Each member has an equal part of its time.
+  """Returns the cost of a trial after a pack. The members share the time of the pack equally.
 
   Args:
     before: Cost of the trial before the pack.

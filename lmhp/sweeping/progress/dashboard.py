@@ -26,9 +26,9 @@ def open_dashboard(
 
   Args:
     workdir: Directory of the study.
-    port: Port of the server. 0 takes a free one.
+    port: Port of the server. 0 stands for any free port.
     storage: URL of the Optuna storage of the study. It is needed if the URL has a password,
-      which a study does not store.
+      because a study stores its URL without the password.
 
   Raises:
     ConfigError: If there is no study, the port is taken, or optuna-dashboard is not installed.
@@ -58,7 +58,8 @@ def dashboard_server(
     import optuna_dashboard
   except ImportError:
     raise ConfigError(
-      'dashboard: needs optuna-dashboard, which comes with: pip install "lmhp[dashboard]"'
+      'dashboard: needs the package optuna-dashboard; install it with: '
+      'pip install "lmhp[dashboard]"'
     ) from None
   try:
     return simple_server.make_server(
@@ -88,20 +89,23 @@ def _storage(workdir: PathLike, storage: str | None) -> BaseStorage | str:
     url = json.loads(header.read_text()).get('storage')
 
   if url is not None:
+    # The study stores *** instead of the password.
     if storage is None and ':***@' in url:
       raise ConfigError(
         f'--storage: got none, expected the URL with its password, since the study is in {url}'
       )
     return storage or url
 
-  # Optuna would create a journal that does not exist.
+  # Optuna would create a missing journal, so its existence is checked here.
   if not journal.exists():
     raise ConfigError(
-      f'{directory}: got no study, expected a directory of lmhp sweep with a {JOURNAL}'
+      f'{directory}: got no study, expected the directory of a study of lmhp sweep, which '
+      f'contains {JOURNAL}'
     )
   if storage is not None:
     raise ConfigError(
-      f'--storage: got one, expected none, since the study in {directory} has a {JOURNAL}'
+      f'--storage: got one, expected none, since the study in {directory} is stored in its '
+      f'file {JOURNAL}, not in a database'
     )
   from optuna.storages import JournalStorage
   from optuna.storages.journal import JournalFileBackend
@@ -110,7 +114,7 @@ def _storage(workdir: PathLike, storage: str | None) -> BaseStorage | str:
 
 
 class _Server(socketserver.ThreadingMixIn, simple_server.WSGIServer):
-  """A server with a thread for each request. A page makes several at once."""
+  """A server with a thread for each request. A page makes several requests at once."""
 
   daemon_threads = True
 

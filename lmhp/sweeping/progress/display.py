@@ -1,8 +1,11 @@
 """Progress of a sweep: a table in a terminal or a notebook, otherwise lines with a timestamp.
 
-A pack is a group of trials that are trained together. An error of the display does not end the
-study. Plain lines are printed from then on. The log
-records of lmhp go through the display, so that lines and table never mix.
+A pack is a group of trials that are trained together. If the display raises an error, the study
+continues, and plain lines are printed instead. The log records of lmhp are printed through the
+display, because other output would break the table.
+
+The names 'title', 'metric', 'best' and 'muted' are text styles of
+`lmhp.training.progress.live`.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ from lmhp.training.progress.formats import timestamped
 from lmhp.training.progress.live import live_view, log_records_to, resolve_mode
 
 MAX_ROWS = 14
-"""Largest number of trials in the table. It fits in a terminal of 24 lines."""
+"""Largest number of trials in the table. The display then fits in a terminal of 24 lines."""
 
 MAX_PACKS = 3
 """Largest number of running packs that have a line."""
@@ -44,7 +47,7 @@ def study_progress(sweep: SweepConfig, name: str, mode: str = 'auto') -> StudyPr
     mode: One of `lmhp.training.progress.live.MODES`.
 
   Raises:
-    ConfigError: If the mode is another word.
+    ConfigError: If the mode is not one of these.
   """
   mode = resolve_mode(mode)
   if mode == 'none':
@@ -55,16 +58,23 @@ def study_progress(sweep: SweepConfig, name: str, mode: str = 'auto') -> StudyPr
 
 
 class Display:
-  """Shows the state of a study. This base class shows nothing."""
+  """Shows the state of a study. This base class shows nothing.
+
+  A display either prints new lines or redraws one table in the same place.
+  """
 
   def open(self) -> None:
-    """Draws the state for the first time, if it is drawn in place."""
+    """Draws the table for the first time, if there is one."""
 
   def close(self) -> None:
-    """Draws the state for the last time, if it is drawn in place."""
+    """Draws the table for the last time, if there is one."""
 
   def update(self, ended: Sequence[Pack]) -> None:
-    """Shows the new state. `ended` are the packs that have ended since the last call."""
+    """Shows the new state.
+
+    Args:
+      ended: Packs that have ended since the last call.
+    """
 
   def message(self, text: str) -> None:
     """Shows one line of text."""
@@ -90,7 +100,7 @@ class PlainDisplay(Display):
 
 
 class LiveDisplay(Display):
-  """A table of the study, drawn in place.
+  """A table of the study, redrawn in the same place.
 
   Args:
     state: State of the study.
@@ -117,7 +127,11 @@ class LiveDisplay(Display):
     self._view.print(text)
 
   def _render(self) -> RenderableType:
-    """Returns the study as text. An error is stored, because a thread would lose it."""
+    """Returns the study as text.
+
+    A thread of the view may call this, and an error in a thread would be lost. So the error is
+    stored, and `update` or `close` raises it.
+    """
     try:
       with self._state.lock:
         return render_study(self._state)
@@ -146,6 +160,7 @@ def render_study(state: StudyState) -> RenderableType:
   shown = trial_table(state, MAX_ROWS)
   table = Table(box=None, pad_edge=False, header_style='bold')
   for i, name in enumerate(shown.columns):
+    # The parameters stand after the trial's number. Four other columns follow them.
     is_parameter = 0 < i < len(shown.columns) - 4
     table.add_column(
       Text(name),
@@ -173,7 +188,7 @@ class DisplayedProgress(StudyProgress):
 
   Args:
     state: State of the study.
-    display: The display. After an error, a `PlainDisplay` takes its place.
+    display: The display. After its first error, it is replaced by a `PlainDisplay`.
   """
 
   def __init__(self, state: StudyState, display: Display) -> None:
@@ -212,14 +227,16 @@ class DisplayedProgress(StudyProgress):
     self._guard(lambda: self._display.update(ended))
 
   def _guard(self, call: Callable[[], T]) -> T | None:
-    """Calls a function, and calls it once more with a `PlainDisplay` after the first error.
+    """Calls a function, and returns its result.
 
-    Later errors are ignored, and None is returned.
+    After the first error, the display is replaced by a `PlainDisplay`, and the function is
+    called once more. So the function must read `self._display` at each call. Later errors are
+    ignored, and None is returned.
     """
     try:
       return call()
     except Exception as error:
-      # The plain display failed too. A sweep goes on without one.
+      # The plain display failed too. The sweep continues without a display.
       if self._has_failed:
         return None
       text = f'the display failed ({type(error).__name__}: {error}); plain lines follow'

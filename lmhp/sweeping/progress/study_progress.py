@@ -23,7 +23,7 @@ class StudyProgress:
     """Ends the display."""
 
   def start(self, plan: SearchPlan, trials: Iterable[Trial]) -> None:
-    """Shows the size of the search, and the trials that exist already."""
+    """Shows the planned size of the search, and the trials that the study has already."""
 
   def start_pack(self, pack: Pack) -> None:
     """Shows that a pack begins."""
@@ -33,9 +33,9 @@ class StudyProgress:
 
     Args:
       pack: The pack.
-      step: Updates made so far.
-      metrics: The training loss, an array with one value for each member, and numbers of the
-        whole pack, such as `tokens_per_second`.
+      step: Number of updates of each member so far.
+      metrics: {name: value}. The training loss is an array with one value for each member. A
+        single number belongs to the whole pack, such as `tokens_per_second`.
     """
 
   def update_trials(self, trials: Iterable[Trial]) -> None:

@@ -33,7 +33,8 @@ class RunningPack:
     compiles: True if its programs are compiled before its first update.
     step: Step of its members.
     step_time: Time at which its members reached that step, in monotonic seconds.
-    is_timed: True if the time after `step_time` is used to measure the speed.
+    is_timed: True if the time after `step_time` is used to measure the speed. False if
+      programs are compiled in this time.
     losses: (members,) training losses at the step, or None before the first update.
     tokens_per_second: Speed of all members together. 0 if the pack does not report it.
   """
@@ -47,7 +48,10 @@ class RunningPack:
   tokens_per_second: float = 0.0
 
   def new_updates(self) -> int:
-    """Returns the updates of all members that their trials do not contain yet."""
+    """Returns the number of updates of all members together since the start of the pack.
+
+    The cost of a trial (`Trial.cost`) does not contain these updates before the pack ends.
+    """
     return (self.step - self.pack.first_step) * len(self.pack.trials)
 
   def describe(self) -> str:
@@ -70,8 +74,9 @@ class Totals:
   Attributes:
     n_ended: Number of trials that have ended.
     n_searching: Number of trials that belong to the search.
-    search_updates: Number of updates of the trials of the search. In a search
-      without rungs, or after its end, an ended trial is counted with its planned updates.
+    search_updates: Number of updates of the trials of the search. In a search without rungs,
+      or after its end, each ended trial counts as the mean planned number of updates.
+      Otherwise, a trial that diverged early would leave updates that are never made.
     confirmation_updates: Updates of the trials of the confirmation.
     tokens_per_update: Mean number of tokens of an update.
     ranked: Numbers of all trials, the best first.
@@ -97,7 +102,7 @@ class StudyState:
   Attributes:
     trials: All trials, by number.
     packs: The packs that run, by name.
-    lock: Lock for a thread that reads the state while the study runs.
+    lock: Lock that a thread must hold while it reads the state.
   """
 
   def __init__(self, sweep: SweepConfig, name: str) -> None:
@@ -124,7 +129,8 @@ class StudyState:
     """Adds a pack."""
     with self.lock:
       first = self.trials.get(pack.trials[0])
-      # The first pack with these programs compiles them, so its speed is measured later.
+      # Packs that agree in these values use the same programs. The first of them compiles the
+      # programs, so its first updates are not timed. `loop` has one program for all widths.
       programs = (
         first.model.structure if first else None,
         pack.method,
@@ -141,6 +147,7 @@ class StudyState:
   def update_pack(self, pack: Pack, step: int, metrics: Mapping[str, object]) -> None:
     """Stores the metrics of a pack at a step."""
     with self.lock:
+      # With Ray, a report may come after the pack has ended and was removed.
       if pack.name not in self.packs:
         self.start_pack(pack)
       running = self.packs[pack.name]
@@ -151,7 +158,7 @@ class StudyState:
       running.tokens_per_second = 0.0
       for name, value in metrics.items():
         values = np.asarray(value, np.float64)
-        # One value per member is the loss. A single number is the speed of the pack.
+        # The only array is the loss, with one value for each member.
         if values.ndim == 1:
           running.losses = values
         elif name == 'tokens_per_second':
@@ -175,14 +182,18 @@ class StudyState:
         del self.packs[name]
         if _has_ended(running.pack, before):
           continue
-        # The first pack of its kind compiles its scoring too, so its fork is not timed.
+        # The time since the last report was spent on the fork and on scoring. A pack that
+        # compiles its programs also compiles in this time, so it is not timed.
         if not running.compiles:
           self._time(running, running.pack.cooldown_steps)
         ended.append(running.pack)
       return ended
 
   def _time(self, running: RunningPack, n_steps: int) -> None:
-    """Adds the time since the last step of a pack to the speed, if it is timed."""
+    """Adds `n_steps` updates of each member, and the time that they took, to the measured speed.
+
+    Nothing is added if the pack is not timed.
+    """
     now = time.monotonic()
     if running.is_timed and n_steps >= 0:
       self._timed_updates += n_steps * len(running.pack.trials)
@@ -192,18 +203,19 @@ class StudyState:
   # --- speed --------------------------------------------------------------------------
 
   def steps_per_second(self) -> float:
-    """Returns the updates per second of all running packs. 0 before the first is timed."""
+    """Returns the updates per second of all running packs. 0 if none was timed yet."""
     if not self._timed_seconds:
       return 0.0
+    # The quotient is the mean speed of one pack. With Ray, several packs run at the same time.
     return self._timed_updates / self._timed_seconds * max(1, len(self.packs))
 
   def tokens_per_second(self) -> float:
-    """Returns the training tokens per second of all trials. 0 if not known."""
+    """Returns the training tokens per second of all running packs. 0 if not known."""
     reported = sum(running.tokens_per_second for running in self.packs.values())
     return reported or self.steps_per_second() * self.totals().tokens_per_update
 
   def steps_left(self) -> float:
-    """Returns the planned updates of the search and the confirmation that are left."""
+    """Returns the number of updates that the search and the confirmation still have to make."""
     if self._plan is None:
       return 0.0
     sweep = self.sweep
@@ -218,7 +230,7 @@ class StudyState:
     )
     search = self._plan.steps - totals.search_updates
 
-    # Subtract the updates that packs have made since.
+    # Subtract the updates of running packs. The costs of their trials do not contain them yet.
     for running in self.packs.values():
       first = self.trials.get(running.pack.trials[0])
       if first is not None and confirms(first):
@@ -257,8 +269,8 @@ class StudyState:
     updates = {t.number: t.cost.steps + t.cost.cooldown_steps for t in trials}
     searching = [trial for trial in trials if not confirms(trial)]
 
-    # The rungs decide how far a trial is trained, so only a search without rungs, or one that
-    # has ended, has a fixed number of updates for each trial.
+    # With rungs, the number of updates of a trial depends on its scores. So each ended trial
+    # counts with a fixed number only if there is one rung (the end), or the search has ended.
     updates_of_ended = None
     n_planned = self._n_planned()
     all_ended = len(searching) >= n_planned and all(t.ended for t in searching)
@@ -284,7 +296,11 @@ class StudyState:
     )
 
   def _rank_key(self, trial: Trial) -> tuple[bool, int, float, int]:
-    """Returns a key that sorts by score. The trials of the confirmation come last."""
+    """Returns a key that sorts trials, the best first.
+
+    The search comes before the confirmation. In each of them, trials with a score come first,
+    then trials without a score, then diverged and failed trials.
+    """
     if has_score(trial):
       sign = -1.0 if self.sweep.directions[0] == 'maximize' else 1.0
       return confirms(trial), 0, sign * scores_of(trial)[0], trial.number
@@ -293,9 +309,9 @@ class StudyState:
   # --- text ---------------------------------------------------------------------------
 
   def summary(self) -> str:
-    """Returns the number of ended trials, the best, the speed and the time left."""
+    """Returns one line: the number of ended trials, the best, the speed and the time left."""
     totals = self.totals()
-    # Trials that exist, and those of the search that are still to come.
+    # All existing trials, and the planned trials of the search that do not exist yet.
     n_expected = max(self._n_planned() - totals.n_searching, 0) + len(self.trials)
     parts = [f'{totals.n_ended:,}/{n_expected:,} trials']
     if totals.best is not None:
@@ -325,7 +341,10 @@ def confirms(trial: Trial) -> bool:
 
 
 def scores_of(trial: Trial) -> tuple[float, ...]:
-  """Returns the final objectives of a trial, or its first objective at the newest rung."""
+  """Returns the final objectives of a trial, or its first objective at the newest rung.
+
+  Empty if the trial has no score yet.
+  """
   if trial.values:
     return trial.values
   return (trial.scores[max(trial.scores)],) if trial.scores else ()
@@ -343,6 +362,6 @@ def has_failed(trial: Trial) -> bool:
 
 
 def _has_ended(pack: Pack, trials: Mapping[int, Trial]) -> bool:
-  """Returns True if all members have the pack's result, or have ended."""
+  """Returns True if each member has ended, or has the result of the pack."""
   members = [trials.get(number) for number in pack.trials]
   return all(t is not None and (t.ended or pack.name in t.packs) for t in members)

@@ -91,11 +91,11 @@ def _row(
   Args:
     state: State of the study.
     trial: The trial.
-    columns: {column: names of its parameters}.
+    columns: {name of a column: names of its parameters}, as in `column_names`.
     running: Running pack of the trial, or None.
     member: Index of the trial in that pack.
   """
-  # A trial has at most one of the parameters of a column.
+  # The parameters of a column have different conditions, so a trial has at most one of them.
   values = []
   for names in columns.values():
     name = next((name for name in names if name in trial.parameters), None)
@@ -126,10 +126,12 @@ def _row(
 
 
 def column_names(parameters: Iterable[str]) -> dict[str, list[str]]:
-  """Returns a short name for each parameter, with the parameters that have it.
+  """Returns {short name: names of the parameters of this column}.
 
-  The short name is the key without its section. It is the path if two paths have the same
-  key. A key `name` has the name of its section.
+  Parameters that set the same path under different conditions share a column. The short name
+  is the key without its section, such as `lr` for `a.lr`. A path that ends in `.name` has the
+  short name of its section. If two paths would have the same short name, the full paths are
+  used.
 
   Args:
     parameters: Names of parameters.
@@ -137,6 +139,7 @@ def column_names(parameters: Iterable[str]) -> dict[str, list[str]]:
   >>> column_names(['train.seed', 'a.lr[a.name=b]', 'a.lr[a.name=c]'])
   {'seed': ['train.seed'], 'lr': ['a.lr[a.name=b]', 'a.lr[a.name=c]']}
   """
+  # The condition of a parameter stands in brackets after its path.
   parameters_of: dict[str, list[str]] = {}
   for name in parameters:
     parameters_of.setdefault(name.partition('[')[0], []).append(name)
@@ -148,13 +151,16 @@ def column_names(parameters: Iterable[str]) -> dict[str, list[str]]:
 
 
 def _short_name(path: str) -> str:
-  """Returns the keys of a path, or of the paths of a Zip, without their sections."""
+  """Returns a path without its section: `lr` for `a.lr`, `lr+seed` for the Zip `a.lr+b.seed`."""
   paths = [part.removesuffix('.name') for part in path.split('+')]
   return '+'.join(part.rpartition('.')[2] for part in paths)
 
 
 def _value_text(trial: Trial, name: str) -> str:
-  """Returns the value of a parameter as text. A Zip has the values of its paths."""
+  """Returns the value of a parameter as text.
+
+  The text of a Zip, a parameter that sets several paths together, has the value of each path.
+  """
   paths = name.partition('[')[0].split('+')
   values = [trial.parameters[name]]
   if len(paths) > 1:

@@ -50,7 +50,7 @@ class BayesianKeys:
   )
   ask_batch_size: int = static(
     8,
-    'number of points that are proposed at a time (search=auto, tpe, gp, cmaes)',
+    'number of points that are proposed at one time (search=auto, tpe, gp, cmaes)',
     low=1,
     aliases=('max_concurrent',),
   )
@@ -59,9 +59,9 @@ class BayesianKeys:
 def propose(name: str, state: SearchState, n_points: int) -> list[Point]:
   """Returns the next points of a sampler.
 
-  The result of a point is the mean over the seeds of its trials. The sampler uses the points
-  that it has already proposed for the batch, so that a batch is spread out. Trials outside the
-  space are left out.
+  The result of a point is the mean over the seeds of its trials. Trials outside the space are
+  left out. TPE and the Gaussian process treat the points that they have already proposed for
+  this batch as running trials, so that the points of a batch differ.
 
   Args:
     name: Name of the search method: 'tpe', 'gp' or 'cmaes'. The random numbers depend on it.
@@ -82,7 +82,7 @@ def propose(name: str, state: SearchState, n_points: int) -> list[Point]:
   results = point_results(state.trials, space, use_scores)
   sampler_state = SamplerState(space, results, state.directions, tuple(seeds))
 
-  # Both packages take long to import, and cmaes is optional.
+  # The packages optuna and cmaes take long to import, and cmaes is optional.
   if name == 'cmaes':
     from lmhp.sweeping.search import cma_es
 
@@ -105,7 +105,8 @@ def point_results(
   with_values = [trial for trial in trials if trial.values is not None]
   results = []
   for group in trials_by_point(with_values).values():
-    # A point with a missing parameter or a value outside its domain is not of this space.
+    # A missing parameter, or a value outside its domain, raises an error. The point then does
+    # not belong to the space.
     with contextlib.suppress(KeyError, ValueError):
       values = space.point_of(group[0].parameters).parameters
       results.append(_mean_result(values, group, use_scores))
@@ -123,7 +124,7 @@ def _mean_result(
   columns = zip(*[trial.values or () for trial in unpruned or trials], strict=True)
   values = tuple(statistics.fmean(column) for column in columns)
 
-  # A sampler can compare pruned points by their scores at rungs that all seeds reached.
+  # A sampler compares pruned points by their scores. Only rungs that all seeds reached count.
   scores = {}
   if use_scores and not unpruned:
     for step in sorted(set.intersection(*[set(trial.scores) for trial in trials])):
@@ -141,7 +142,7 @@ def next_cohort(name: str, state: SearchState) -> CohortPlan:
     name: Name of the method that proposes the batches.
     state: State of the study.
   """
-  # The first cohort is quasi-random. Each batch is a cohort.
+  # The first cohort has all quasi-random points. Then each batch is a cohort.
   n_missing = max(0, state.n_planned - state.first_point)
   settings = keys_of(state.sweep, BayesianKeys)
   n_quasi_random = math.ceil(settings.quasi_random_fraction * state.n_planned)
@@ -167,7 +168,6 @@ TPE = SearchMethod(
   propose=functools.partial(propose, 'tpe'),
   next_cohort=functools.partial(next_cohort, 'tpe'),
   keys=BayesianKeys,
-  # Keys that may change when a study is extended.
   changeable_keys=('ask_batch_size',),
   check_space=check_subsamples,
   depends_on_results=True,

@@ -1,7 +1,7 @@
-"""CMA-ES over the unit cube of a space's parameters.
+"""CMA-ES over the unit cube: each parameter of the space is one number in [0, 1].
 
-Optuna's `CmaEsSampler` is not used. It learns only from trials that it proposed itself, through
-state that it stored in them.
+Optuna's `CmaEsSampler` is not used. It learns only from trials that it proposed itself, because
+it stores the state of the optimizer in them.
 
 Source: Hansen, arXiv:1604.00772.
 """
@@ -16,7 +16,7 @@ from lmhp.sweeping.search.method import SamplerState
 from lmhp.sweeping.space import Point
 
 UNIFORM_STD = 12**-0.5
-"""Standard deviation of a uniform number in [0, 1]. The first generation has it."""
+"""Standard deviation of a uniform number in [0, 1], the initial step size of CMA-ES."""
 
 
 def sample(state: SamplerState) -> list[Point]:
@@ -28,17 +28,17 @@ def sample(state: SamplerState) -> list[Point]:
     state: Results and seeds. The space has no Choice and no conditions.
   """
   names = [parameter.name for parameter in state.space.parameters]
-  # Start in the middle of the cube, as wide as a uniform distribution.
+  # Start in the middle of the cube, with the standard deviation of a uniform distribution.
   optimizer = cmaes.CMA(
     mean=np.full(len(names), 0.5),
     sigma=UNIFORM_STD,
     bounds=np.tile([0.0, 1.0], (len(names), 1)),
   )
   solutions = _solutions(state)
-  generation = optimizer.population_size
-  # Replay the results in whole generations. An incomplete one waits for the next call.
-  for start in range(0, len(solutions) - generation + 1, generation):
-    optimizer.tell(solutions[start : start + generation])
+  size = optimizer.population_size
+  # Replay the results in whole generations. An incomplete generation at the end is left out.
+  for start in range(0, len(solutions) - size + 1, size):
+    optimizer.tell(solutions[start : start + size])
 
   points = []
   for seed in state.seeds:
@@ -50,7 +50,7 @@ def sample(state: SamplerState) -> list[Point]:
 
 
 def _solutions(state: SamplerState) -> list[tuple[npt.NDArray[np.float64], float]]:
-  """Returns (unit values, value to minimize) of each point with a result."""
+  """Returns (unit values of the parameters, value to minimize) for each finished point."""
   sign = -1.0 if state.directions[0] == 'maximize' else 1.0
   solutions = []
   for result in state.results:
@@ -58,6 +58,6 @@ def _solutions(state: SamplerState) -> list[tuple[npt.NDArray[np.float64], float
       parameter.domain.unit_value(result.parameters[parameter.name])
       for parameter in state.space.parameters
     ]
-    assert result.values is not None  # the state has finished points only
+    assert result.values is not None  # `point_results` returns finished points only
     solutions.append((np.array(unit_values), sign * result.values[0]))
   return solutions

@@ -1,10 +1,10 @@
-"""The search of a study: which points it has, cohort after cohort, and which continue.
+"""The search of a study: the points of each cohort, and the points that continue at each rung.
 
 A point is one assignment of values to the parameters of the space. It has one trial for each
 seed. A cohort is the set of points that are chosen at one time: all points of a grid or of a
 random search, or a batch that a Bayesian search proposes after the earlier cohorts have ended.
 A rung is a step at which the points of a cohort are scored. The best continue to the next
-rung. A bracket is a set of points that start together.
+rung. A bracket is a set of points of a cohort that have the same first rung.
 
 The study stores its cohorts, so a study that is run again, or extended, has the same points.
 """
@@ -54,7 +54,7 @@ class CohortSearch:
     engine: Engine that trains trials up to each rung.
     sweep: Config of the sweep.
     space: Space of new points.
-    plan: Size of the search.
+    plan: Number of points and rungs of the search.
   """
 
   def __init__(
@@ -76,7 +76,8 @@ class CohortSearch:
       self._train(cohort)
     while (cohort := self._next_cohort()) is not None:
       self._train(cohort)
-    # Further seeds of complete points, if `seeds_per_point` was raised since.
+    # Train the complete points on more seeds, if `seeds_per_point` was raised after their
+    # cohorts were chosen.
     self._engine.train_cohorts(
       'seeds',
       self._missing_seeds(),
@@ -99,7 +100,8 @@ class CohortSearch:
     if not plan.n_points:
       return None
 
-    # The keys of the method are stored, since they may change when the study is extended.
+    # The values of the method's keys are stored, because they may change when the study is
+    # extended.
     method = SEARCH_METHODS[plan.method]
     keys = () if method.keys is None else dataclasses.fields(method.keys)
     cohort = Cohort(
@@ -113,7 +115,8 @@ class CohortSearch:
       settings={field.name: getattr(self._sweep, field.name) for field in keys},
     )
     if not method.depends_on_results:
-      # Raises ConfigError for a point that cannot be trained, before the cohort is stored.
+      # Check that each point can be trained, before the cohort is stored. `job` raises a
+      # ConfigError. If points depend on results, a bad point becomes a failed trial instead.
       for point in self._points(cohort):
         self._engine.task.job(point.overrides)
     study = self._engine.study
@@ -121,7 +124,7 @@ class CohortSearch:
     return cohort
 
   def _points(self, cohort: Cohort) -> list[Point]:
-    """Returns the points of a cohort, a pure function of the study before the cohort."""
+    """Returns the points of a cohort. They depend only on the study before the cohort."""
     sweep = dataclasses.replace(self._sweep, **cohort.settings)
     earlier = [c for c in self._cohorts() if c.first_point < cohort.first_point]
     state = self._state(earlier, sweep, from_json(cohort.space))
@@ -136,10 +139,13 @@ class CohortSearch:
 
     Args:
       cohorts: The cohorts.
-      sweep: Config of the sweep, with the settings of the next cohort.
+      sweep: Config of the sweep, with the values of the search method's keys that the next
+        cohort uses.
       space: Space of the next cohort.
     """
     first_point = sum(cohort.n_points for cohort in cohorts)
+    # If the space has new parameters, earlier trials were trained with the values of the base
+    # config for them.
     all_parameters = parameters(space)
     base_values = self._engine.task.base_values()
     trials = [
@@ -190,10 +196,10 @@ class CohortSearch:
   def _with_length(
     self, overrides: Mapping[str, object]
   ) -> tuple[dict[str, object], str | None]:
-    """Adds the number of training steps to the values of a point, if it needs another number.
+    """Adds the number of training steps to the values of a point.
 
     With `sweep.match_budget`, all trials have the same budget, so the number of steps depends
-    on the cost of a step.
+    on the cost of a step. Nothing is added if the number is that of the base config.
 
     Returns:
       The values, and an error message if the point cannot be trained, else None.
@@ -225,9 +231,9 @@ class CohortSearch:
     return new
 
   def _reseeded(self, trial: Trial, replicate: int, number: int, cohort: str) -> Trial:
-    """Returns a new trial of the same point, with another seed."""
+    """Returns a new trial of the point of `trial`, with another seed."""
     task = self._engine.task
-    # A seed that the space varies stays.
+    # If the space varies a seed, this seed is a value of the point, and stays.
     seed_paths = set(task.seed_paths) - set(trial.parameters)
     unseeded = {
       path: v for path, v in trial.overrides.items() if path not in seed_paths
@@ -272,11 +278,12 @@ class CohortSearch:
 
     Args:
       cohort: The cohort.
-      number: Number of the stage in the cohort.
-      stage: The stage.
-      plan: Plan of the search.
+      number: Number of the stage in the cohort, from 0.
+      stage: The rung, and the points that are trained to it.
+      plan: Rungs and brackets of the search.
     """
-    # Rungs are steps of the base config. A trial of another length trains the same fraction.
+    # Rungs are steps of the base config. A trial of another length is trained up to the same
+    # fraction of its length.
     last_step = plan.rungs[-1]
     rung = plan.rungs.index(stage.step)
     fraction = stage.step / last_step
@@ -301,7 +308,7 @@ class CohortSearch:
     )
 
   def _prune(self, cohort: Cohort) -> None:
-    """Ends the trials of a cohort that were not promoted."""
+    """Ends the trials of a cohort that were stopped at a rung. Their status is 'pruned'."""
     pruned = []
     for trial in self._engine.trials_of_cohort(cohort.name):
       if not trial.ended:
@@ -314,8 +321,8 @@ class CohortSearch:
   def _halving_plan(self, cohort: Cohort) -> HalvingPlan:
     """Returns the plan for the points of a cohort and of all cohorts before it.
 
-    Each cohort has its own brackets (points that start together). The rank correlations of
-    the rungs are measured on points of the first cohort, and are used for all cohorts.
+    Each cohort has its own brackets (points with the same first rung). The rank correlations
+    of the rungs are measured on points of the first cohort, and are used for all cohorts.
     """
     sweep = self._sweep
     rungs = self._plan.schedule.steps
@@ -340,7 +347,7 @@ class CohortSearch:
       if trial.cohort.startswith('search-') and trial.point < end
     ]
 
-    # A failed trial counts as one that diverged.
+    # A failed trial counts as a diverged trial.
     states = {}
     for point, trials in trials_by_point(searched).items():
       scores = [self._scores(trial) for trial in trials]

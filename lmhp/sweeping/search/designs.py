@@ -1,27 +1,29 @@
 """Random and quasi-random designs. Point i does not depend on the number of points.
 
-A design is the sequence of points of a random search. A point is one assignment of values to the
-parameters of a space. Each parameter has a stream of numbers, a pure function of (study seed,
-parameter name, i). The numbers are in [0, 1), and are called unit values. The domain of the
-parameter maps a unit value to a value. If a parameter of the space is added, removed or
-moved to another place, the values of all other parameters stay unchanged. In a quasi-random
-design, the stream is one dimension of the sequence. A parameter with a condition has a stream
-too, which is read only at points at which the parameter exists.
+A design is the sequence of points of a random or quasi-random search. A point is one assignment
+of values to the parameters of a space. Each parameter has a stream of numbers. Number i of the
+stream is a pure function of (study seed, parameter name, i). The numbers are in [0, 1), and are
+called unit values. The domain of the parameter maps a unit value to a value, such as a learning
+rate. If a parameter is added to the space, removed from it or moved to another place, the values
+of all other parameters stay unchanged. In a quasi-random design, the stream is one dimension of
+a Halton or Sobol sequence. A parameter with a condition has a stream too, which is read only at
+points at which the parameter exists.
 
 ==========  ==========================================================================
 method      stream of a parameter
 ==========  ==========================================================================
-random      Philox. The key is the hash of seed and name.
-halton      van der Corput's sequence in the prime of the dimension. Seed and name permute
-            the digits.
-sobol       The direction numbers of the dimension. Seed and name choose a matrix and a shift
-            of the bits.
+random      Philox random numbers. The key is a hash of the seed and the name.
+halton      Van der Corput sequence. The bases of the dimensions are the prime numbers 2, 3,
+            5 and so on. The seed and the name choose a permutation of the digits.
+sobol       Sobol sequence with the direction numbers of the dimension. The seed and the
+            name choose a random matrix and a digital shift that scramble the bits.
 ==========  ==========================================================================
 
-Wider bounds, another scale or one more choice of a domain change the values, but not the unit
-values. Another seed, method, dimension or name gives another stream. If a second parameter
-sets the same path under another condition, both names state their conditions, so the first
-parameter also gets another stream (see `lmhp.sweeping.space.compiled_space`).
+If a domain gets wider bounds, another scale or one more choice, the values change, but not the
+unit values. Another seed, method, dimension or parameter name gives another stream. The name of
+a parameter contains its condition only if several parameters set the same path. So the first
+parameter gets another name and another stream when a second one is added for its path (see
+`lmhp.sweeping.space.compiled_space`).
 
 A `Subsample` of a space limits the number of its points.
 """
@@ -59,16 +61,17 @@ class Design:
     space: A space or a dict.
     method: 'random', 'halton' or 'sobol'.
     seed: Seed of the study.
-    dimensions: {parameter name: dimension of the sequence, from 0}. A parameter without one
-      gets the next free dimension, in the order of the space. Dimensions of parameters that
-      the space no longer has stay reserved. A random design uses no dimensions.
+    dimensions: {parameter name: dimension of the sequence, from 0}. A parameter that is not in
+      this dict gets the next free dimension, in the order of the space. The dimension of a
+      parameter that the space no longer has stays reserved. A random design uses no dimensions.
 
   Attributes:
-    dimensions: The dimensions of all parameters.
+    dimensions: The given dimensions and those of all parameters of the space. Empty for a
+      random design.
 
   Raises:
     ConfigError: If a dimension is 21,201 or more, if a Subsample is used for only a part of the
-      space, or if `CompiledSpace` refuses the space.
+      space, or if the space is not valid for `CompiledSpace`.
 
   >>> from lmhp.sweeping.space import Float
   >>> space = {'optimizer.learning_rate': Float(1e-4, 1e-1, log=True)}
@@ -134,6 +137,8 @@ class Design:
     Returns:
       (stop - start,) unit values of the parameter's domain, in [0, 1).
     """
+    # `stream_name` replaces new names of keys by their first names, so that renaming a key does
+    # not change the stream.
     key = quasi_random.key_of(self.seed, self.method, stream_name(parameter.name))
     if self.method not in SEQUENCES:
       return quasi_random.random(key, start, stop)
@@ -142,14 +147,15 @@ class Design:
 
 
 def max_points(space: SpaceLike) -> int | None:
-  """Returns the number of points of a Subsample of the whole space, or None without one.
+  """Returns the number of points of a Subsample of the whole space, or None if there is none.
 
   Raises:
-    ConfigError: If a Subsample is used for only a part of the space. Only a grid accepts it.
+    ConfigError: If a Subsample is used for only a part of the space. Only the method 'grid'
+      accepts such a Subsample.
   """
   space = as_space(space)
   limit = None
-  # The smallest of several nested limits counts.
+  # If Subsamples are nested, the smallest limit counts.
   while isinstance(space, Subsample):
     limit = space.n if limit is None else min(space.n, limit)
     space = space.space
@@ -165,7 +171,7 @@ def max_points(space: SpaceLike) -> int | None:
 def extend_dimensions(
   dimensions: Mapping[str, int], parameters: Iterable[Parameter]
 ) -> dict[str, int]:
-  """Returns dimensions of a sequence, with new ones for the parameters that have none.
+  """Returns `dimensions`, extended by a new dimension for each parameter that has none.
 
   Args:
     dimensions: {parameter name: dimension} so far.
@@ -182,8 +188,8 @@ def extend_dimensions(
     if dimension >= quasi_random.MAX_DIMENSIONS:
       raise ConfigError(
         f'{name}: got dimension {dimension}, expected less than '
-        f'{quasi_random.MAX_DIMENSIONS}, the dimensions of a quasi-random sequence; use '
-        'search=random'
+        f'{quasi_random.MAX_DIMENSIONS}, the number of dimensions of a quasi-random sequence, '
+        'or search=random'
       )
   return extended
 
@@ -199,7 +205,8 @@ def propose(method: str, state: SearchState, n_points: int) -> list[Point]:
     state: State of the study.
     n_points: Number of points.
   """
-  # Each cohort keeps the dimensions of the earlier cohorts, and adds those of new parameters.
+  # A cohort is the set of points that are chosen at one time. The dimensions of the earlier
+  # cohorts stay, and new parameters get further dimensions.
   dimensions: dict[str, int] = {}
   for space in state.earlier_spaces:
     dimensions = Design(space, method, state.seed, dimensions).dimensions
@@ -209,6 +216,7 @@ def propose(method: str, state: SearchState, n_points: int) -> list[Point]:
 
 def check_subsamples(space: Space, is_traced: Callable[[str], bool]) -> None:
   """Checks that a Subsample is used only around the whole space."""
+  # Part of the interface (`SearchMethod.check_space`). A design accepts all paths.
   del is_traced
   max_points(space)
 

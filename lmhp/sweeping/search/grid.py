@@ -1,6 +1,7 @@
 """Grid search: all combinations of the levels of the parameters of a space.
 
-The levels of a parameter are the values that the grid uses. A Subsample keeps a part of the grid.
+The levels of a parameter are the values that the grid uses, such as 0.001, 0.01 and 0.1. A
+Subsample (`lmhp.sweeping.space`) keeps some of the points of a grid.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class GridKeys:
 
   grid_levels: int = static(
     5,
-    'number of values of each Float, and of each Int with more values (search=grid)',
+    'number of values of each Float, and of each Int that has more than this (search=grid)',
     low=2,
   )
 
@@ -45,26 +46,28 @@ Values = Mapping[str, Value]
 """{parameter name: value} of one point."""
 
 Part = tuple[tuple[str, Value], ...]
-"""`(parameter name, value)` pairs: the part of a point that lies within a Subsample."""
+"""`(parameter name, value)` pairs: the values of a point for the parameters of a Subsample."""
 
 
 def grid(space: SpaceLike, n_levels: int) -> list[Point]:
   """Returns all combinations of the levels of the parameters of a space.
 
   The parameters have the order of `lmhp.sweeping.space.parameters`, and the last one varies
-  fastest. The points of the spaces of a Chain follow each other. If the whole space is a
-  Subsample, its points have the order in which they were chosen, so that a smaller Subsample
-  is the beginning of a larger one. Inside another space, they keep the order of the grid.
+  fastest. For a Chain, the points of its first space come first, then those of the second, and
+  so on. If the whole space is a Subsample, its points have the order in which they were chosen.
+  So a smaller Subsample is the beginning of a larger one. The points of a Subsample inside
+  another space have the order of the grid.
 
   Args:
     space: A space or a dict.
-    n_levels: Number of levels of each Float, and of each Int that has more values, at least
-      1. They are evenly spaced between both ends, on a logarithmic scale if the domain has
-      one. A single level is the middle. A Choice always has all of its values.
+    n_levels: Number of levels of each Float, and of each Int that has more than `n_levels`
+      values, at least 1. The levels are evenly spaced between both ends, on a logarithmic
+      scale if the domain has one. A single level is the middle. A Choice always has all of
+      its values.
 
   Raises:
-    ConfigError: If the grid has more than 500,000 points without Subsamples, or for the
-      reasons of `CompiledSpace`.
+    ConfigError: If the grid has more than 500,000 points before Subsamples remove points, or
+      for the reasons of `CompiledSpace`.
 
   >>> from lmhp.sweeping.space import Choice, Float
   >>> space = {
@@ -84,8 +87,11 @@ def grid(space: SpaceLike, n_levels: int) -> list[Point]:
 def _extended(
   points: Sequence[Values], parameter: Parameter, levels: Sequence[Value]
 ) -> list[Values]:
-  """Returns points with each level of one more parameter. Points without it stay unchanged."""
-  # The size of the grid is checked before it is made.
+  """Returns each point once for each level of one more parameter.
+
+  A point at which the condition of the parameter does not hold stays unchanged.
+  """
+  # The size is checked first, because a larger grid may not fit in memory.
   exists = [condition_holds(parameter.condition or (), point) for point in points]
   n_points = len(points) + sum(exists) * (len(levels) - 1)
   if n_points > MAX_GRID_POINTS:
@@ -107,22 +113,23 @@ def _extended(
 def _thinned(points: list[Values], compiled: CompiledSpace) -> list[Values]:
   """Returns the points that all Subsamples keep.
 
-  The inner Subsamples choose first. A Subsample also keeps the points at which none of its
-  parameters exists.
+  A Subsample also keeps the points at which none of its parameters exists.
   """
   names = _names_within(compiled)
-  # The innermost Subsample first, because those around it choose from what it keeps.
+  # The innermost Subsample chooses first. The Subsamples around it choose from its points.
   for subsample in sorted(names, key=lambda one: one.depth, reverse=True):
-    # The part of each point that lies within the Subsample.
+    # The part of each point: its values for the parameters of the Subsample.
     parts = [_part(point, names[subsample]) for point in points]
     different = list(dict.fromkeys(part for part in parts if part))
     chosen = choose_evenly(different, subsample.n, subsample.seed)
 
-    # Keep the points whose part was chosen or is empty.
+    # Keep the points whose part was chosen. A point without any parameter of the Subsample has
+    # the empty part, and is kept too.
     rank = {(): -1, **{part: i for i, part in enumerate(chosen)}}
     pairs = zip(parts, points, strict=True)
     kept = [(rank[part], point) for part, point in pairs if part in rank]
-    # The order of the choice is kept, so that fewer points are a prefix of more.
+    # If the whole space is this Subsample, its points get the order of the choice. So a smaller
+    # Subsample is the beginning of a larger one.
     if subsample.is_outermost:
       kept.sort(key=lambda pair: pair[0])
     points = [point for _, point in kept]
@@ -141,20 +148,21 @@ def _names_within(compiled: CompiledSpace) -> dict[PlacedSubsample, list[str]]:
 
 
 def _part(point: Values, names: Iterable[str]) -> Part:
-  """Returns the names and values of the parameters of a point that are among `names`."""
+  """Returns the parameters of a point that are among `names`, with their values."""
   return tuple((name, point[name]) for name in names if name in point)
 
 
 def choose_evenly(points: Sequence[Part], n: int, seed: int) -> list[Part]:
-  """Chooses points so that each value occurs as often as its share of the list allows.
+  """Chooses points so that each value is about as frequent among them as in the list.
 
-  The next point is the one whose values, all parameters together, have occurred least often
-  in relation to their shares. Ties are broken by a random order, which depends on the seed and
-  on the names of the parameters.
+  The share of a value is the fraction of all points that have the value. For each value of a
+  point, divide the number of chosen points that have this value by its share. The next point is
+  the one for which the sum of these quotients is smallest. Ties are broken by a random order,
+  which depends on the seed and on the names of the parameters.
 
   Args:
-    points: `((name, value), ...)` of each point, all different.
-    n: Number of points to choose. All are chosen if there are no more.
+    points: Different points, each as `((name, value), ...)`.
+    n: Number of points to choose. If there are fewer points, all are chosen.
     seed: Seed of the order that breaks ties.
 
   Returns:
@@ -167,12 +175,14 @@ def choose_evenly(points: Sequence[Part], n: int, seed: int) -> list[Part]:
   order = np.argsort(random_words(key, 0, len(points)), kind='stable')
   points = [points[i] for i in order]
 
-  # A value's weight is one divided by its share of the points.
+  # For each parameter: the code of its value at each point, and the weight of each code. The
+  # weight is 1 divided by the share of the value.
   columns = [
     (codes, len(points) / np.bincount(codes)) for codes in _value_codes(points, names)
   ]
 
-  # The weight used by a point is the sum over its values of weight times occurrences.
+  # For each point: the sum over its values of the weight times the number of chosen points
+  # that have the value.
   weight_used = np.zeros(len(points))
   chosen = []
   for _ in range(min(n, len(points))):
@@ -187,9 +197,10 @@ def choose_evenly(points: Sequence[Part], n: int, seed: int) -> list[Part]:
 def _value_codes(
   points: Sequence[Part], names: Iterable[str]
 ) -> list[npt.NDArray[np.int64]]:
-  """Returns for each name the number of the value at each point, (points,).
+  """Returns for each name an array (points,) with a code of the value at each point.
 
-  A value that a point does not have is one more value.
+  The codes are 0, 1, 2, ... A parameter that does not exist at a point has a code there, too: it
+  counts as the value `...`, because None may be a real value.
   """
   values_of_point = [dict(point) for point in points]
   columns = []
@@ -205,6 +216,8 @@ def _value_codes(
 
 def _new_points(state: SearchState) -> list[Point]:
   """Returns the points of the grid that no earlier cohort has."""
+  # The cohorts of the search are search-0, search-1, ... The other cohorts (confirm-0, ...) train
+  # points of the search again.
   earlier = {
     repr(sorted(trial.parameters.items()))
     for trial in state.trials

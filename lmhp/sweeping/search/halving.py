@@ -1,14 +1,14 @@
 """Successive halving and Hyperband, synchronous: which points are trained to which rung.
 
 A point is one assignment of values to the parameters of a space. A rung is a step at which
-points are scored. The members of a bracket are points that start together. At each rung,
-all points of a bracket are scored, and one in `eta` points is promoted: it is trained to the
-next rung. `halving_state` is a pure function of the scores so far. It is called after each
-stage, also in a study that was killed and continues.
+points are scored. A bracket is a set of points, its members, that start together. At each rung,
+all points of a bracket are scored, and the best one in `eta` points is promoted: it is trained
+to the next rung. `halving_state` is a pure function of the scores so far. It is called after
+each stage, also in a study that was killed and continues.
 
-A rung prunes only if its scores predict the final scores. To measure this, some points of one
-bracket, spread over the ranks at its first rung, are trained in full. If their ranks at a rung
-and at the end do not agree, this rung promotes all points.
+A rung prunes (stops) points only if its scores predict the final scores. To measure this, some
+points of one bracket are trained in full. They are spread over the ranks at the first rung of
+the bracket. If their ranks at a rung and at the end do not agree, this rung promotes all points.
 
 Source: Jamieson and Talwalkar, arXiv:1502.07943. Li et al., arXiv:1603.06560.
 """
@@ -35,14 +35,14 @@ class HalvingPlan:
   """A search with halving, as planned before the first score.
 
   Attributes:
-    rungs: Steps at which points are scored, increasing. The last one is the end.
+    rungs: Steps at which points are scored, increasing. The last one is the end of training.
     eta: One in `eta` points is promoted.
     brackets: Brackets in order. The first bracket has the points with the lowest numbers, the
-      second one has the next points, and so on. More brackets may be appended.
+      second one has the next points, and so on. Each new cohort of a search appends brackets.
     n_calibration_points: Number of points that are trained in full, to measure how well the
       scores at a rung predict the final scores.
-    min_rank_correlation: Smallest rank correlation between the scores at a rung and the final
-      scores, -1 to 1. A rung with a smaller one prunes no points. None: every rung prunes.
+    min_rank_correlation: Threshold, -1 to 1. A rung prunes points only if the rank correlation
+      of its scores with the final scores is at least this. None: every rung prunes.
   """
 
   rungs: tuple[int, ...]
@@ -57,9 +57,9 @@ class PointState:
   """Scores of one point so far.
 
   Attributes:
-    scores: {step: score}. Scores before a divergence stay.
-    diverged: True if the point diverged. It is not trained further, and its score is infinity
-      at each rung that it did not reach.
+    scores: {step: score}. If the point diverges, its earlier scores are kept.
+    diverged: True if the point diverged. A diverged point is not trained further. Its score is
+      infinity at each rung that it did not reach.
   """
 
   scores: Mapping[int, Score] = dataclasses.field(default_factory=dict)
@@ -69,24 +69,27 @@ class PointState:
   def of_seeds(
     cls, scores: Sequence[Mapping[int, Score]], diverged: Sequence[bool]
   ) -> PointState:
-    """Returns the state of a point with several seeds, from the mean scores over seeds.
+    """Returns the state of a point that has one trial for each of several seeds.
 
-    The mean exists at a step if each seed has a score there or has diverged. If a seed
-    diverged before the step, the mean is infinity. A point has diverged if at least one of its
-    seeds has diverged.
+    The score of the point at a step is the mean over the seeds. The point has a score there only
+    if each seed has a score there or has diverged. If a seed diverged before the step, the mean
+    is infinity. A point has diverged if at least one of its seeds has diverged.
 
     Args:
       scores: {step: score} of each seed.
-      diverged: True for each seed that diverged.
+      diverged: For each seed, True if it has diverged.
     """
-    # With two objectives, a score is a pair, and the mean is taken for each of them.
+    # With two objectives, a score is a pair, and so is the mean.
     means: dict[int, Score] = {}
     for step in sorted(set().union(*scores)):
       if all(step in one for one in scores):
         mean = np.mean([one[step] for one in scores], axis=0).tolist()
         means[step] = tuple(mean) if isinstance(mean, list) else mean
-      elif all(step in one or d for one, d in zip(scores, diverged, strict=True)):
-        # Only seeds that diverged lack the score, so the mean is infinite.
+      elif all(
+        step in one or has_diverged
+        for one, has_diverged in zip(scores, diverged, strict=True)
+      ):
+        # Only seeds that diverged have no score at the step, so the mean is infinite.
         means[step] = math.inf
     return cls(means, any(diverged))
 
@@ -96,7 +99,7 @@ class HalvingStage:
   """One stage of a search. Points are trained up to a step, and scored there.
 
   Attributes:
-    step: Step of the rung.
+    step: Step of the rung up to which the points are trained.
     points: Numbers of the points.
     reason: Reason for the choice of these points, for the log.
   """
@@ -112,10 +115,11 @@ class HalvingState:
 
   Attributes:
     stage: Next stage. None if the search is complete.
-    calibration: Points that are trained in full. Empty until they are chosen.
-    correlations: {step: rank correlation with the final scores}. Empty until they are
-      measured.
-    pruned: Points that were not promoted.
+    calibration: Points that are trained in full, to measure the rank correlations. Empty until
+      they are chosen.
+    correlations: {step of a rung: rank correlation of its scores with the final scores}. Empty
+      until they are measured.
+    pruned: Points that a rung stopped: neither promoted nor calibration points.
   """
 
   stage: HalvingStage | None = None
@@ -132,13 +136,13 @@ def halving_state(points: Mapping[int, PointState], plan: HalvingPlan) -> Halvin
     plan: Plan of the search.
 
   Raises:
-    ValueError: If the plan has another number of points.
+    ValueError: If the number of points is not that of the plan.
   """
   n_planned = sum(bracket.n_points for bracket in plan.brackets)
   if len(points) != n_planned:
     raise ValueError(f'got {len(points)} points, expected {n_planned}: {plan.brackets}')
   state = HalvingState()
-  # Go through the stages until one has points without a score.
+  # Go through the stages, up to the first one in which a point has no score yet.
   for stage in _stages(points, plan, state):
     unfinished = [
       p
@@ -196,20 +200,20 @@ def _promotions(
 ) -> Iterator[HalvingStage]:
   """Yields the stages of a bracket after its first rung and its calibration.
 
-  One in `eta` members is promoted. The calibration points are ranked together with the
-  members, but the number of promoted points depends on the number of members alone. A
-  calibration point that was not promoted at one rung may be promoted at a later one.
+  The members that reached a rung are ranked together with the calibration points. The number of
+  promoted points is the number of members divided by `eta`, rounded up. A calibration point
+  that was not promoted at one rung may be promoted at a later one.
 
   Args:
     points: States of all points.
     plan: Plan of the search.
     state: State of the search. The pruned points are added to it.
     members: Points of the bracket.
-    calibrating: Calibration points of the bracket.
-    steps: Rungs of the bracket.
+    calibrating: Calibration points of the bracket. Empty in all brackets but one.
+    steps: Steps of the rungs of the bracket, increasing.
   """
-  # At each rung, the best points continue. If the ranks at the rung do not predict the final
-  # ranks, all points continue. A correlation that is not known, NaN, fails the comparison.
+  # At each rung, the best points continue. All points continue if the correlation is below the
+  # threshold, or was not measured: it is NaN then, and `NaN >= threshold` is False.
   threshold = plan.min_rank_correlation
   for step, next_step in zip(steps, steps[1:], strict=False):
     correlation = state.correlations.get(step, math.nan)
@@ -229,8 +233,8 @@ def _promotions(
 def _scores_at(
   points: Mapping[int, PointState], members: Iterable[int], step: int
 ) -> dict[int, Score]:
-  """Returns the scores of points at a step, which all of them reached or diverged before.
+  """Returns {point: score at a step}. The score is infinity for a point without one.
 
-  The score of a point that diverged before the step is infinity.
+  Each point has reached the step, or has diverged before it.
   """
   return {point: points[point].scores.get(step, math.inf) for point in members}

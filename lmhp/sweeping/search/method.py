@@ -33,9 +33,10 @@ class SearchState:
     directions: 'minimize' or 'maximize' for each objective.
     n_planned: Number of points that the budget allows in total.
     first_point: Number of the next point. Points with lower numbers are in earlier cohorts.
-    trials: Trials of earlier points. If the space was extended since, the new parameters
-      have the values of the base config.
-    earlier_spaces: Spaces of the earlier cohorts that the same method proposed, in order.
+    trials: Trials of earlier points. Parameters that were added to the space after a trial
+      have the values of the base config in it.
+    earlier_spaces: Spaces of the earlier cohorts of the method that chooses the points now, in
+      order. Cohorts of another method (such as 'halton' before 'tpe') are left out.
   """
 
   sweep: Section
@@ -67,8 +68,9 @@ class PointResult:
 
   Attributes:
     parameters: {parameter name: value}.
-    values: Objectives. A diverged point has finite penalty values. None while it is running.
-    scores: {step: first objective}, if the point was pruned.
+    values: Objectives at the end of training, or at the last rung of a pruned point. None while
+      the point is running. A diverged point has penalty values instead, which are finite.
+    scores: {step of a rung: first objective there} of a pruned point. Empty for other points.
   """
 
   parameters: Mapping[str, Value]
@@ -132,7 +134,7 @@ class Exchange:
 
 @dataclasses.dataclass(frozen=True)
 class PopulationRules:
-  """Rules of a method whose members train together and exchange states and values.
+  """Rules of a method in which the trials of a population exchange states and values.
 
   Attributes:
     interval_fraction: Function from the config of the sweep to the interval between two
@@ -149,21 +151,21 @@ class SearchMethod:
   """One way to choose the points of a study.
 
   Attributes:
-    propose: `propose(state, n_points)` returns new points. After a kill, it is called again
-      and must return the same points.
+    propose: `propose(state, n_points)` returns new points. If the process is killed, the next
+      process calls it again, and it must return the same points.
     next_cohort: Function that plans the next cohort. None if this method proposes all points
       in one cohort.
     keys: Keys that the method adds to the section `sweep`, a class made by
       `lmhp.sections.keys`. None if it has none.
-    changeable_keys: Names in `keys` that may change when a study is extended.
+    changeable_keys: Names of the keys whose values may change when a study is extended.
     n_points: Function from the config of the sweep and the space to the number of points.
       None if the budget of the sweep sets the number.
     check_space: `check_space(space, is_traced)` raises a ConfigError if the method cannot
       search a space. `is_traced` returns True for a path that may change while a trial runs.
-    max_objectives: Largest number of objectives.
-    depends_on_results: If True, the points depend on results of earlier trials. A point
-      that cannot be trained then becomes a failed trial. If False, such a point is an error
-      before the first trial.
+    max_objectives: Largest number of objectives that the method can optimize together.
+    depends_on_results: If True, the points depend on results of earlier trials, and a point
+      that cannot be trained becomes a failed trial. If False, all points are known at the
+      start, and a point that cannot be trained is an error before the first trial.
     population: Rules of a method whose members train together. None for independent trials.
     packages: {name of a package that the method needs: command that installs it}.
   """
@@ -181,11 +183,11 @@ class SearchMethod:
 
 
 SEARCH_METHODS: Registry[SearchMethod] = Registry('search method')
-"""All search methods by name, the value of the key `sweep.search`."""
+"""All search methods by name. The name is a value of the key `sweep.search`."""
 
 
 def changeable_keys() -> set[str]:
-  """Returns the keys of all methods that may change when a study is extended."""
+  """Returns the keys, of all methods, whose values may change when a study is extended."""
   return set().union(*[method.changeable_keys for method in SEARCH_METHODS.values()])
 
 
@@ -207,18 +209,18 @@ def with_base_values(
   all_parameters: Iterable[Parameter],
   base_values: Mapping[str, object],
 ) -> Trial:
-  """Returns a trial with values for all parameters of the space.
+  """Returns a trial that also has values for parameters that were added to the space later.
 
-  If the space of the trial did not have a parameter yet, the trial has used the value of the
-  base config.
+  An added parameter gets the base config's value, with which the trial was trained. A parameter
+  stays missing if it has a condition, sets several paths (Zip) or none (Chain), or if the value
+  of the base config is not in its domain.
 
   Args:
     trial: The trial.
     all_parameters: Parameters of the space.
-    base_values: Values of the base config, by dotted path.
+    base_values: {dotted path: value} of the base config.
   """
   missing: dict[str, object] = {}
-  # A trial of a smaller space had the base config's value of a new parameter.
   for parameter in all_parameters:
     is_simple = parameter.condition is None and len(parameter.paths) == 1
     if parameter.name not in trial.parameters and is_simple:
@@ -253,8 +255,8 @@ def check_search(name: str, space: Space, is_traced: Callable[[str], bool]) -> N
 def preview_points(name: str, state: SearchState, n_points: int) -> list[Point]:
   """Returns points for an estimate of the cost of a search.
 
-  The points are those of the first cohort. If a method needs results to choose points, points
-  of a Halton sequence are used instead.
+  The points are those of the first cohort. If the method needs results to choose points, points
+  of a Halton sequence are returned instead.
 
   Args:
     name: Name of the search method.

@@ -1,4 +1,4 @@
-"""Samplers of Optuna: TPE and a Gaussian process, over the results of a study.
+"""Samplers of Optuna (TPE and a Gaussian process) that propose points from earlier results.
 
 Optuna does not store the state of a sampler. So each call builds a study in memory from the
 results so far, and each new point has a new sampler with its own seed.
@@ -40,17 +40,17 @@ def sample(name: str, state: SamplerState) -> list[Point]:
 
   Args:
     name: Name of the search method, 'tpe' or 'gp'.
-    state: Results and seeds.
+    state: Space, results so far, and the seeds.
   """
   parameter_of = {parameter.name: parameter for parameter in state.space.parameters}
-  directions = [StudyDirection[name.upper()] for name in state.directions]
+  directions = [StudyDirection[direction.upper()] for direction in state.directions]
   with quiet_optuna():
     study = optuna.create_study(
       directions=directions, storage=optuna.storages.InMemoryStorage()
     )
     study.add_trials([_optuna_trial(r, parameter_of) for r in state.results])
 
-    # Each point is drawn by a new sampler, which gets the points before it as running trials.
+    # Each point is drawn by a new sampler. The points drawn before it are running trials.
     points = []
     for seed in state.seeds:
       study.sampler = _sampler(name, seed, state.space)
@@ -58,7 +58,9 @@ def sample(name: str, state: SamplerState) -> list[Point]:
       point = state.space.draw_point(functools.partial(_suggest, trial))
       points.append(point)
 
-      # Replace the trial by a running one like those that are made from results.
+      # Replace Optuna's trial by one from `_optuna_trial`. So a running point looks the same to
+      # the next sampler, whether it was drawn in this call or in an earlier one. The samplers
+      # ignore the failed trial.
       study.tell(trial, state=TrialState.FAIL)
       study.add_trial(_optuna_trial(PointResult(point.parameters), parameter_of))
   return points
@@ -78,6 +80,7 @@ def _optuna_trial(
   params = {}
   distributions = {}
   for name, value in result.parameters.items():
+    # `stream_name` is the old name of a renamed key, so that draws stay the same.
     key = stream_name(name)
     domain = parameter_of[name].domain
     # Optuna accepts only simple values in a choice. So a `Choice` is passed to Optuna as the
@@ -98,7 +101,7 @@ def _optuna_trial(
 
 
 def _suggest(trial: optuna.Trial, parameter: Parameter) -> Value:
-  """Draws a value. Optuna draws the index of the value of a `Choice`."""
+  """Draws a value. For a `Choice`, Optuna draws the index of the value."""
   name = stream_name(parameter.name)
   domain = parameter.domain
   if isinstance(domain, Choice):

@@ -1,9 +1,10 @@
 """Population-based training: the worst members copy the best, and change what they copied.
 
-A population is a group of trials, its members, that train together. A slot is the place of a
-member in the population. Each random number has the key (seed, exchange, slot, name). An
-exchange that is repeated after a kill thus gives the same result, and a new parameter leaves
-the random numbers of the others unchanged.
+A population is a group of trials, its members, that train together. At an exchange, the worst
+members are replaced by changed copies of the best. Exchanges are numbered from 0. A slot is the
+index of a member in the population. Each random number depends only on (seed, exchange, slot,
+name of the parameter). So an exchange that is repeated after a kill gives the same result, and
+a parameter that is added leaves the random numbers of the others unchanged.
 
 Source: Jaderberg et al. 2017, arXiv:1711.09846: truncation selection, and perturb or resample
 (section 4, appendix A).
@@ -37,10 +38,10 @@ from lmhp.sweeping.space import (
 )
 
 PERTURBATION_FACTORS = (0.8, 1.25)
-"""Factors that change a value. Both are equally likely."""
+"""Factors by one of which a copied value is multiplied. Both are equally likely."""
 
 RESAMPLE_PROBABILITY = 0.25
-"""Probability that a value is drawn from its domain instead of perturbed."""
+"""Probability that a new value is drawn from the domain instead of multiplying the copied one."""
 
 
 @keys
@@ -57,6 +58,7 @@ class PopulationKeys:
     low=0.0,
     open_low=True,
     high=1.0,
+    # {key of Ray Tune: formula that an error message shows to the user}.
     converted_aliases={'perturbation_interval': 'perturbation_interval / train.steps'},
   )
   pbt_replaced_fraction: float = static(
@@ -74,17 +76,18 @@ class PopulationKeys:
 def exploit(
   scores: Sequence[float], fraction: float, seed: int, exchange: int
 ) -> tuple[int, ...]:
-  """Chooses for each slot the slot from whose state it continues.
+  """Chooses, for each member, the member from whose state it continues.
 
-  The worst `fraction` of the slots, at least one and at most half of all, copy slots among the
-  best `fraction`. A slot whose score is not finite has diverged. A diverged slot is always
-  replaced, unless all slots have diverged. Of equal scores, the lower slot number is better.
+  The worst members copy random ones of the best. Their number is `fraction` of all members, but
+  at least one and at most half. There are as many best members, or fewer if fewer have a finite
+  score. A member whose score is not finite has diverged. Diverged members are always replaced,
+  unless all have diverged. Of members with equal scores, the one in the lower slot is better.
 
   Args:
     scores: Score of each slot. Lower is better.
-    fraction: Fraction of the slots to replace, above 0 and at most 1/2.
+    fraction: Fraction of the members to replace, above 0 and at most 1/2.
     seed: Seed of the search.
-    exchange: Number of the exchange.
+    exchange: Number of the exchange, from 0.
 
   Returns:
     For each slot its own number, or the number of the slot that it copies.
@@ -103,6 +106,7 @@ def exploit(
   ranked = sorted(range(n_slots), key=rank)
   # At least one, and at most half of the slots.
   n_replaced = min(max(1, math.floor(fraction * n_slots + 0.5)), n_slots // 2)
+  # Only slots with a finite score are copied. Without one, no slot is replaced below.
   best = ranked[: max(1, min(n_replaced, sum(finite)))]
   replaced: set[int] = set()
   if any(finite):
@@ -127,38 +131,41 @@ def explore(
 ) -> dict[str, Value]:
   """Returns the values with which a replaced member continues.
 
-  With a probability of 1/4, a new value is drawn from the domain. Otherwise, a Float is
-  multiplied by 0.8 or 1.25 (both on a linear and a logarithmic scale) and clipped to its
-  domain. An Int is changed in the same way, by at least 1. A Choice of numbers takes the next
-  greater or smaller number. A Choice of words stays. A Float of 0 changes only if a new value
-  is drawn.
+  With a probability of 1/4, a new value is drawn from the domain. Otherwise, the copied value
+  changes as follows:
+
+  - A Float is multiplied by 0.8 or 1.25, also on a linear scale, and clipped to its domain. So
+    a Float of 0 stays 0.
+  - An Int is multiplied in the same way and rounded. It changes by at least 1.
+  - A Choice of numbers takes the next greater or smaller number of the list.
+  - A Choice of words does not change.
 
   Args:
     values: {parameter name: value} of the member that was copied.
-    parameters: Parameters of the space. None has a condition.
+    parameters: Parameters of the space. They have no conditions.
     seed: Seed of the search.
-    exchange: Number of the exchange.
+    exchange: Number of the exchange, from 0.
     slot: Slot of the replaced member.
-    resample_probability: Probability that a value is drawn from its domain.
+    resample_probability: Probability that a new value is drawn from the domain.
   """
   new = {}
   for parameter in parameters:
     name = parameter.name
     domain = parameter.domain
-    resample, unit_value, factor = _uniform_numbers(
+    # `stream_name` is the old name of a renamed key, so that its random numbers stay the same.
+    uniform, unit_value, factor_uniform = _uniform_numbers(
       seed, 'pbt', exchange, slot, stream_name(name)
     )
-    if resample < resample_probability:
+    if uniform < resample_probability:
       new[name] = domain.value_at(unit_value)
     else:
-      # Otherwise the copied value times one of the factors.
-      index = int(factor * len(PERTURBATION_FACTORS))
+      index = int(factor_uniform * len(PERTURBATION_FACTORS))
       new[name] = domain.perturbed(values[name], PERTURBATION_FACTORS[index])
   return new
 
 
 def _uniform_numbers(seed: int, *names: object) -> list[float]:
-  """Returns three numbers in [0, 1) for a seed and names."""
+  """Returns three random numbers in [0, 1), the same for the same seed and names."""
   return random(key_of(seed, *map(str, names)), 0, 3).tolist()
 
 
@@ -168,7 +175,7 @@ def _uniform_numbers(seed: int, *names: object) -> list[float]:
 def _exchange(state: PopulationState) -> Exchange:
   fraction = keys_of(state.sweep, PopulationKeys).pbt_replaced_fraction
   parents = exploit(state.scores, fraction, state.seed, state.exchange)
-  # A slot that copies another one changes the values that it copied.
+  # A member that copies another one changes the values that it copied.
   values = [
     state.values[slot]
     if parent == slot
@@ -189,14 +196,14 @@ def _check_space(space: Space, is_traced: Callable[[str], bool]) -> None:
   for path in sorted(paths_of(space)):
     if not is_traced(path):
       raise ConfigError(
-        f'{path}: got a structural key in the space of population-based training, expected '
-        'numbers that can change during training'
+        f'{path}: got a key that cannot change during training, expected only keys that can '
+        'change in the space of population-based training'
       )
   for parameter in parameters(space):
     if len(parameter.paths) != 1 or parameter.condition is not None:
       raise ConfigError(
         f'sweep.space: got {parameter.name} with a condition or in a Zip or Chain, expected '
-        'single paths with search=pbt'
+        'paths without conditions, each with its domain, for search=pbt'
       )
 
 

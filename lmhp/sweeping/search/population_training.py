@@ -1,11 +1,11 @@
 """Population-based training: members train, are scored, copy the best, and continue.
 
 A population is a group of trials, its members, that train together. At an exchange, bad
-members copy the states and values of good members. This is the only search in which trials
-depend on each other. A slot is the place of a member in the population. The lineage of a
-member lists the values with which it trained and the members that it copied. Each exchange is
-a pure function of the scores before it, so a study that was killed makes the same exchanges
-again.
+members copy the states and values of good members. This is the only search in which one trial
+continues from the state of another. A slot is the index of a member in the population. The
+lineage of a member lists the values with which it trained and the members that it copied. Each
+exchange is a pure function of the scores before it, so a study that was killed makes the same
+exchanges again.
 
 Source: Jaderberg et al., arXiv:1711.09846.
 """
@@ -39,8 +39,8 @@ class PopulationTraining:
   Args:
     engine: Engine that trains trials up to each exchange.
     sweep: Config of the sweep.
-    space: Space of the values that members may change during training.
-    rules: Rules of the search method.
+    space: Space of the study. The values of its parameters may change at each exchange.
+    rules: Interval between exchanges, and the function that decides an exchange.
   """
 
   def __init__(
@@ -56,12 +56,12 @@ class PopulationTraining:
     points = self._first_points()
     members = self._members(points)
     numbers = [trial.number for trial in members]
-    # Exchanges are at multiples of the interval. The last part ends the training.
+    # The training has parts of `interval` steps. `ends` are the last steps of the parts.
     n_steps = self._engine.jobs[numbers[0]].steps
     interval = max(1, round(self._rules.interval_fraction(self._sweep) * n_steps))
     ends = [*range(interval, n_steps, interval), n_steps]
 
-    # Values that all members share. Each point has them, but they are not parameters.
+    # {path: value} of the fixed values of the space, which all members share.
     drawn = {parameter.paths[0] for parameter in self._compiled.parameters}
     fixed = {path: v for path, v in points[0].overrides.items() if path not in drawn}
 
@@ -73,7 +73,7 @@ class PopulationTraining:
       ),
     )
     lineages: list[list[LineageStep]] = [[] for _ in numbers]
-    # Train part by part. An exchange follows each part but the last.
+    # Train part by part. An exchange follows each part except the last one.
     for part, end in enumerate(ends):
       for slot, parent in enumerate(exchange.parents):
         lineages[slot].append(LineageStep(end, numbers[parent], exchange.values[slot]))
@@ -96,7 +96,7 @@ class PopulationTraining:
     return method.propose(state, method.n_points(self._sweep, self._compiled.space))
 
   def _members(self, points: Sequence[Point]) -> list[Trial]:
-    """Returns the trials of the population. They are added to the study if they are new."""
+    """Returns the trials of the population. Adds them to a study that does not have them yet."""
     if not self._engine.trials_of_cohort(COHORT):
       trials = []
       for number, point in enumerate(points):
@@ -118,7 +118,10 @@ class PopulationTraining:
   def _store_lineages(
     self, numbers: Sequence[int], lineages: Sequence[Sequence[LineageStep]]
   ) -> None:
-    """Stores the lineage of each member, before its trial ends."""
+    """Stores the lineage of each member, if it is not stored yet.
+
+    It must be called before the last part, because a trial that has ended cannot change.
+    """
     changed = []
     for number, lineage in zip(numbers, lineages, strict=True):
       trial = self._engine.trials[number]
@@ -137,10 +140,10 @@ class PopulationTraining:
     """Returns the stage up to the next exchange, or to the end.
 
     Args:
-      numbers: Number of the trial in each slot (place in the population).
+      numbers: Number of the trial in each slot.
       exchange: Parents and values of the slots.
       fixed: {dotted path: value} that all members share.
-      part: Number of this part of the training.
+      part: Index of this part of the training, from 0.
       fraction: Fraction of training at which this part ends.
     """
     starts = {}
@@ -150,7 +153,7 @@ class PopulationTraining:
       values = exchange.values[slot]
       drawn = {p.paths[0]: values[p.name] for p in self._compiled.parameters}
       starts[number] = MemberStart(state, {**fixed, **drawn})
-      # A member that diverged has been replaced.
+      # A diverged member now continues from the state of another one.
       self._engine.progress_of[number].diverged = False
     is_last = fraction == 1
     return Stage(
@@ -161,14 +164,15 @@ class PopulationTraining:
       keep_states=not is_last,
       planned_steps=len(numbers) * self._engine.jobs[numbers[0]].steps,
       starts=starts,
+      # A member that diverges before the last part is replaced at the next exchange.
       divergence_ends=is_last,
     )
 
   def _exchange(
     self, numbers: Sequence[int], step: int, part: int, before: Exchange
   ) -> Exchange:
-    """Returns the parents and the values with which the members continue after a step."""
-    # Lower is better, and a diverged member is the worst.
+    """Returns the parents and the values with which the members continue after `step`."""
+    # Lower is better, so the sign is -1 for an objective that is maximized.
     sign = self._sweep.signs[0]
     scores = []
     for number in numbers:

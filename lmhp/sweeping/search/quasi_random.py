@@ -1,8 +1,8 @@
 """Random streams and quasi-random sequences: numbers in [0, 1) by seed and name.
 
-A stream is a pure function of (seed, name, index). It does not depend on other streams, or on
-what was drawn before. Only raw bits of NumPy's generators are used, which are the same in all
-versions of NumPy.
+A random stream is a sequence of random numbers with a seed and a name. A number depends only on
+the seed, the name and the index of the number, and not on what was drawn before. Only raw bits
+of NumPy's generators are used, which are the same in all versions of NumPy.
 """
 
 from __future__ import annotations
@@ -16,28 +16,29 @@ import numpy as np
 import numpy.typing as npt
 
 MAX_POINTS = 2**32
-"""Length of a quasi-random sequence."""
+"""Largest number of points of a quasi-random sequence."""
 
 MAX_DIMENSIONS = 21_201
-"""Number of dimensions for which Joe and Kuo give direction numbers."""
+"""Number of dimensions for which Joe and Kuo give direction numbers of a Sobol sequence."""
 
 LARGEST_PRIME = 239_737
-"""Prime of the last dimension of a Halton sequence."""
+"""The 21,201st prime, the base of the last dimension of a Halton sequence."""
 
 BITS = 53
-"""Bits of a float64 below 1."""
+"""Bits of each random number. A float64 in [0, 1) holds a multiple of 2^-53 without rounding."""
 
 
 def key_of(seed: int, *names: str) -> int:
-  """Returns a 128-bit key for a seed and names. It is the same on every machine."""
+  """Returns the 128-bit key of a seed and names. It is the same on every machine."""
   digest = hashlib.sha256(json.dumps([int(seed), *names]).encode()).digest()
   return int.from_bytes(digest[:16], 'little')
 
 
 def random_words(key: int, start: int, stop: int) -> npt.NDArray[np.uint64]:
-  """Returns the words `start` to `stop` of the random stream of a key.
+  """Returns random 64-bit words of the stream of a key.
 
-  Block n of the stream is a cipher of the number n, so no word depends on the words before it.
+  A block of the stream is four words. Block n is the number n, encrypted with the key. So no
+  block depends on the blocks before it.
 
   Args:
     key: Key of the stream.
@@ -45,11 +46,10 @@ def random_words(key: int, start: int, stop: int) -> npt.NDArray[np.uint64]:
     stop: Last index plus one.
 
   Returns:
-    (stop - start,) random words.
+    (stop - start,) random 64-bit words.
 
   Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3" (Philox4x64-10).
   """
-  # A block has four words.
   n_skipped = start % 4
   generator = np.random.Philox(key=key, counter=start // 4)
   return generator.random_raw(stop - start + n_skipped)[n_skipped:]
@@ -76,13 +76,14 @@ def random(key: int, start: int, stop: int) -> npt.NDArray[np.float64]:
 def halton(key: int, dimension: int, start: int, stop: int) -> npt.NDArray[np.float64]:
   """Returns points of one dimension of the scrambled Halton sequence.
 
-  Number i of the sequence is the radical inverse of i. If i has the digits ... d2 d1 d0 in the
-  dimension's prime base, this is the fraction 0.d0 d1 d2 ... in that base. Each place has a
-  random permutation of the digits, which is applied first, also to leading zeros.
+  Each dimension has a prime base. If an index has the digits ... d2 d1 d0 in this base, its
+  radical inverse is the fraction 0.d0 d1 d2 ... Before this, the digits are permuted, leading
+  zeros included. Each place (ones, base, base^2, ...) has its own random permutation of the
+  digits 0 to base - 1.
 
   Args:
     key: Key of the permutations.
-    dimension: Number of the dimension. 0 has base 2, 1 has base 3, 2 has base 5, and so on.
+    dimension: Index of the dimension. 0 has base 2, 1 has base 3, 2 has base 5, and so on.
     start: First index.
     stop: Last index plus one.
 
@@ -101,7 +102,7 @@ def _radical_inverse(
   """Returns the radical inverses of indices whose digits are permuted.
 
   Args:
-    permutations: (places, base) permutation of the digits of each place, the lowest first.
+    permutations: (places, base) permutation of the digits of each place, the ones first.
     start: First index.
     stop: Last index plus one.
   """
@@ -115,13 +116,15 @@ def _radical_inverse(
 
 
 def n_places(base: int) -> int:
-  """Returns the number of digits in a base that a float64 below 1 holds without rounding."""
-  # The quotient is a whole number only for base 2, so rounding cannot change the result.
+  """Returns the number of digits, in a base, that a float64 below 1 holds without rounding."""
+  # For primes, the quotient is a whole number only for base 2, where it is exact. So a rounding
+  # error cannot change the result.
   return int(BITS / math.log2(base))
 
 
 @functools.lru_cache(maxsize=1024)
 def _permutations(key: int, base: int) -> npt.NDArray[np.int64]:
+  """Returns a random permutation of the digits of each place, (places, base)."""
   words = random_words(key, 0, n_places(base) * base)
   return np.argsort(words.reshape(-1, base), axis=1, kind='stable')
 
@@ -142,17 +145,19 @@ def primes() -> npt.NDArray[np.int64]:
 def sobol(key: int, dimension: int, start: int, stop: int) -> npt.NDArray[np.float64]:
   """Returns points of one dimension of the scrambled Sobol sequence.
 
-  The bits of a number are multiplied by a random matrix, modulo 2, and then a random number is
-  added to them without carries. The matrix is lower triangular with a unit diagonal. So two
-  numbers share k leading bits after the scrambling if they shared k before it. The points
-  stay as evenly spread as before: one dimension is still a (0, 1)-sequence, and several
-  dimensions are a (t, s)-sequence with the same t (a smaller t is more even).
+  Scrambling multiplies the vector of the bits of a number by a random matrix, modulo 2. Then it
+  takes the exclusive or with a random number, the shift. The matrix is lower triangular with a
+  unit diagonal. So two numbers that share their first k bits share the first k bits of their
+  results, too. The points stay as evenly spread as before: one dimension is still a
+  (0, 1)-sequence, and s dimensions are a (t, s)-sequence with the same t (a smaller t is more
+  even).
 
   Args:
     key: Key of the matrix and the shift.
-    dimension: Number of the dimension, from 0.
+    dimension: Index of the dimension, from 0.
     start: First index.
-    stop: Last index plus one. The time grows with it: seconds at a billion.
+    stop: Last index plus one. A call takes longer for a larger `stop`, even if `start` is close
+      to it: seconds at a billion.
 
   Returns:
     (stop - start,) numbers in [0, 1).
@@ -161,10 +166,12 @@ def sobol(key: int, dimension: int, start: int, stop: int) -> npt.NDArray[np.flo
   1998, "On the L2-discrepancy for anchored boxes", for the linear matrix scramble. Owen 1995
   for the digital shift.
   """
+  # At least 16 bits, so that all calls up to index 65,535 use one cached result.
   n_bits = max(16, (stop - 1).bit_length())
   directions, shift = _scrambled_directions(key, dimension, n_bits)
   index = np.arange(start, stop, dtype=np.uint64)
   gray_code = index ^ (index >> np.uint64(1))
+  # Point i is the exclusive or of the shift and the directions at the 1 bits of its Gray code.
   points = np.full(len(index), shift)
   for bit, direction in enumerate(directions):
     points ^= direction * ((gray_code >> np.uint64(bit)) & np.uint64(1))
@@ -175,20 +182,21 @@ def sobol(key: int, dimension: int, start: int, stop: int) -> npt.NDArray[np.flo
 def _scrambled_directions(
   key: int, dimension: int, n_bits: int
 ) -> tuple[npt.NDArray[np.uint64], np.uint64]:
-  """Returns the direction numbers times the random matrix, and the random shift.
+  """Returns the direction numbers times the random matrix, (n_bits,), and the random shift.
 
-  The direction numbers are (n_bits,), of 53 bits each.
+  All of them have 53 bits.
   """
   words = random_words(key, 0, BITS + 1) >> np.uint64(64 - BITS)
 
-  # SciPy computes the first n dimensions together. With n rounded up to a power of two, more
-  # dimensions use one cached result.
+  # SciPy computes the first n dimensions together. n is rounded up to a power of two, so that
+  # several dimensions use one cached result.
   n_dimensions = min(2 ** dimension.bit_length(), MAX_DIMENSIONS)
   directions = _directions(n_dimensions, n_bits)[:, dimension]
 
   # Multiply by the matrix, one row for each bit. Row 0 gives the leading bit.
   scrambled = np.zeros(n_bits, np.uint64)
   for row in range(BITS):
+    # A row has random bits before the diagonal, 1 on it, and 0 after it.
     place = BITS - 1 - row
     random_bits = int(words[row]) >> (place + 1) << (place + 1)
     mask = np.uint64(random_bits | (1 << place))
@@ -214,6 +222,6 @@ def _directions(n_dimensions: int, n_bits: int) -> npt.NDArray[np.uint64]:
     engine.fast_forward(2**k - position)
     points.append(engine.random(1)[0])
     position = 2**k + 1
-  # An accumulated exclusive or undoes that of neighbouring numbers.
+  # Point 2^k is d_k xor d_(k-1), so the xor of the points 2^0 to 2^k is d_k.
   words = (np.array(points) * 2.0**BITS).astype(np.uint64)
   return np.bitwise_xor.accumulate(words, axis=0)

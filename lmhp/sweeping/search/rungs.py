@@ -38,10 +38,11 @@ def rungs(
   """Returns the steps at which points are scored. Their ratios are nearly equal.
 
   Args:
-    total_steps: Steps of a trial, the last rung.
-    eta: Ratio of two rungs that follow each other, if `n_rungs` is None.
+    total_steps: Steps of a trial. This is the last rung.
+    eta: Approximate ratio of a rung to the rung before it. Used only if `n_rungs` is None.
     first_fraction: First rung as a fraction of training, above 0 and at most 1.
-    n_rungs: Number of rungs. There are fewer if training has too few steps.
+    n_rungs: Number of rungs, or None to derive it from `eta`. The result has fewer rungs if
+      several of them fall on one step.
 
   >>> rungs(2700, 3, 1 / 27), rungs(100, 4, 0.1), rungs(100, 3, 0.01, n_rungs=3)
   ((100, 300, 900, 2700), (10, 32, 100), (1, 10, 100))
@@ -53,37 +54,38 @@ def rungs(
   # A set, because rungs of a short run may fall on the same step.
   steps = {total_steps}
   for k in range(1, n_rungs):
-    # Rounded twice, so that the last digit of a logarithm cannot move a rung.
+    # Rounded to 6 decimals first, so that a rounding error of the power cannot move a rung.
     exact = round(total_steps * first_fraction ** (k / (n_rungs - 1)), 6)
     steps.add(max(1, math.floor(exact + 0.5)))
   return tuple(sorted(steps))
 
 
 def brackets(n_points: int, eta: int, n_rungs: int, kind: str) -> tuple[Bracket, ...]:
-  """Distributes points over brackets. Empty brackets are left out.
+  """Distributes points over brackets. Brackets without points are left out.
 
-  Hyperband's bracket s = n_rungs - 1, ..., 0 starts s rungs below the end, with
-  ceil(n_rungs eta^s / (s + 1)) points. Webster's method distributes `n_points` in these
-  proportions, so that one more point never makes a bracket smaller.
+  Hyperband has the brackets s = n_rungs - 1, ..., 0. Bracket s starts s rungs before the last
+  one, with ceil(n_rungs eta^s / (s + 1)) points. Webster's method distributes `n_points` in
+  these proportions, so that one more point never makes a bracket smaller.
 
   Args:
     n_points: Number of points.
-    eta: Ratio of two rungs that follow each other.
+    eta: Ratio of a rung to the rung before it.
     n_rungs: Number of rungs.
-    kind: 'successive' (one bracket) or 'hyperband'.
+    kind: 'successive' (one bracket) or 'hyperband' (at each rung, one bracket starts).
 
   >>> brackets(49, 3, 4, 'hyperband')[:2]
   (Bracket(first_rung=0, n_points=27), Bracket(first_rung=1, n_points=12))
   """
   if kind == 'successive':
     return (Bracket(0, n_points),)
-  # ceil(n_rungs eta^s / (s + 1)) points in bracket s. Minus before // rounds up.
+  # ceil(n_rungs eta^s / (s + 1)) points in bracket s. -(-a // b) is a / b, rounded up.
   weights = [-(-n_rungs * eta**s // (s + 1)) for s in reversed(range(n_rungs))]
 
-  # Webster's method gives each bracket at least this many points.
+  # To save time, start with the rounded shares of n_points - n_rungs points. Webster's method
+  # gives each bracket at least this many.
   total_weight = sum(weights)
-  n_sure = max(n_points - n_rungs, 0)
-  sizes = [(2 * w * n_sure + total_weight) // (2 * total_weight) for w in weights]
+  n_start = max(n_points - n_rungs, 0)
+  sizes = [(2 * w * n_start + total_weight) // (2 * total_weight) for w in weights]
 
   # Webster's method: the next point goes to the largest weight / (2 size + 1).
   def quotient(i: int) -> Fraction:
@@ -95,7 +97,7 @@ def brackets(n_points: int, eta: int, n_rungs: int, kind: str) -> tuple[Bracket,
 
 
 def n_promoted(n: int, eta: int) -> int:
-  """Returns the number of n points that are promoted: n / eta, rounded up.
+  """Returns the number of promoted points among n points: n / eta, rounded up.
 
   The classical rule rounds down. With fewer than eta points, it then promotes none, and no
   trial is trained in full.
@@ -107,7 +109,10 @@ def n_promoted(n: int, eta: int) -> int:
 
 
 def evenly_spaced_ranks(n: int, m: int) -> list[int]:
-  """Returns the first rank of each of m equal parts of n ranks."""
+  """Divides the ranks 0 to n - 1 into m equal parts, and returns the first rank of each part.
+
+  If m is larger than n, there are n parts.
+  """
   return [i * n // min(m, n) for i in range(min(m, n))]
 
 
@@ -123,8 +128,9 @@ class HalvingCost:
     eta: One in `eta` points is promoted.
     n_calibration_points: Number of points that are trained in full.
     rung_cooldown_fraction: Length of the fork that is scored at a rung, as a fraction of the
-      rung. 0 if there are no forks. The last rung has no fork.
-    kind: 'successive' or 'hyperband'.
+      steps up to the rung. A fork is a copy of the training whose learning rate decays to zero.
+      0 if the training itself is scored. The last rung has no fork.
+    kind: 'successive' or 'hyperband', as for `brackets`.
   """
 
   rungs: tuple[int, ...]
@@ -134,27 +140,26 @@ class HalvingCost:
   kind: str
 
   def steps(self, n_points: int) -> int:
-    """Returns the largest number of steps that a search of n points trains, forks included.
+    """Returns the number of steps of a search of n points, at most, forks included.
 
-    A fork is a copy of a state that is cooled down and scored at a rung. The number assumes
-    that each rung prunes and that a point has one seed. It is an upper bound, because it is
-    unknown if the calibration points are promoted. If the rungs do not prune, a search trains
-    up to `n_points * rungs[-1]` steps and the forks.
+    It is assumed that each rung prunes and that each point has one seed. The search may take
+    fewer steps, because a calibration point that is also promoted is counted twice. If no rung
+    prunes, a search trains up to `n_points * rungs[-1]` steps and the forks.
 
     >>> HalvingCost((1, 3, 9, 27), 3, 0, 0.0, 'successive').steps(27), 27 * 27
     (81, 729)
     """
-    # The first bracket with enough points has the calibration points.
-    # Each rung adds the steps from the one before it, and the fork for its score.
     total = 0
-    n_uncalibrated = self.n_calibration_points
+    # The first bracket with enough points gets all calibration points. Then none are left.
+    n_calibration_left = self.n_calibration_points
     for first_rung, n in brackets(n_points, self.eta, len(self.rungs), self.kind):
       steps = self.rungs[first_rung:]
       n_calibrating = 0
-      if len(steps) > 1 and n >= min(n_uncalibrated, MIN_CORRELATION_POINTS):
-        n_calibrating = n_uncalibrated
-      n_uncalibrated -= n_calibrating
+      if len(steps) > 1 and n >= min(n_calibration_left, MIN_CORRELATION_POINTS):
+        n_calibrating = n_calibration_left
+      n_calibration_left -= n_calibrating
       counts = _points_at_rungs(n, len(steps), self.eta, n_calibrating)
+      # Each point that reaches a rung trains the steps since the rung before, and a fork.
       for n_here, before, step in zip(counts, (0, *steps), steps, strict=False):
         total += n_here * (step - before + self._fork_steps(step))
     return total
@@ -171,6 +176,7 @@ class HalvingCost:
     >>> HalvingCost((1, 3, 9, 27), 3, 0, 0.0, 'successive').points_for(81)
     27
     """
+    # A point costs at least the steps of the first rung. More points cost more steps.
     candidates = range(1, int(budget_steps // self.rungs[0]) + 1)
     return bisect.bisect_right(candidates, budget_steps, key=self.steps)
 
@@ -184,7 +190,8 @@ def _points_at_rungs(
   counts = [n]
   for k in range(1, n_rungs):
     n_best = n_promoted(n_best, eta)
-    # Calibration points that are not among the best. At later rungs their ranks are unknown.
+    # Calibration points that are not among the best of rung k - 1. Their ranks are known in
+    # advance only at rung 0. So for later rungs, all of them are counted.
     n_extra = len(calibration_ranks)
     if k == 1:
       n_extra = sum(rank >= n_best for rank in calibration_ranks)

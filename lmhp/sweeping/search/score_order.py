@@ -20,11 +20,15 @@ from lmhp.statistics.ranks import spearman
 from lmhp.sweeping.search.rungs import MIN_CORRELATION_POINTS, evenly_spaced_ranks
 
 Score: TypeAlias = float | tuple[float, float]
-"""Objective of a point, or both objectives."""
+"""Objective of a point, or the pair of both objectives."""
 
 
 def pareto_order(values: Sequence[tuple[float, float]]) -> list[int]:
-  """Ranks pairs by the number of fronts before their own front, then by their first number.
+  """Ranks pairs by their Pareto front, then by their first number.
+
+  A pair dominates another one if it is not worse in both numbers and better in one. Front 0 is
+  the pairs that no pair dominates. Front 1 is the pairs that only pairs of front 0 dominate, and
+  so on.
 
   Args:
     values: Finite pairs. Lower is better.
@@ -39,7 +43,6 @@ def pareto_order(values: Sequence[tuple[float, float]]) -> list[int]:
   """
   if not values:
     return []
-  # The front of a pair: 0 is not dominated, 1 is dominated only by front 0, and so on.
   front_of = dict(zip(values, front_numbers(values).tolist(), strict=True))
   ordered = sorted(front_of, key=lambda pair: (front_of[pair], pair[0]))
   rank_of = {pair: rank for rank, pair in enumerate(ordered)}
@@ -49,11 +52,10 @@ def pareto_order(values: Sequence[tuple[float, float]]) -> list[int]:
 def ranking_values(scores: Mapping[int, Score]) -> dict[int, float]:
   """Returns {point: number by which the points are ranked}. Lower is better.
 
-  The number is infinity for a score that is not finite.
+  The number is the score itself for one objective, and the rank of the pair for two. It is
+  infinity if the score is not finite.
   """
   finite = {point: score for point, score in scores.items() if np.isfinite(score).all()}
-  # One objective gives numbers, two give pairs. Pairs have no natural order, so the rank of
-  # `pareto_order` is used.
   numbers = {p: score for p, score in finite.items() if not isinstance(score, tuple)}
   pairs = {p: score for p, score in finite.items() if isinstance(score, tuple)}
   numbers.update(zip(pairs, pareto_order(list(pairs.values())), strict=True))
@@ -61,10 +63,10 @@ def ranking_values(scores: Mapping[int, Score]) -> dict[int, float]:
 
 
 def promote(scores: Mapping[int, Score], n: int) -> tuple[int, ...]:
-  """Returns the best n points, in increasing number.
+  """Returns the numbers of the best n points, in increasing order.
 
-  Of points with equal scores, the lower numbers are promoted. Points without a finite score
-  are promoted last.
+  Of points with equal scores, those with lower numbers are better. Points without a finite
+  score are the worst.
 
   >>> promote({0: 2.0, 1: float('nan'), 2: 1.0, 3: 2.0}, 2)
   (0, 2)
@@ -83,7 +85,6 @@ def calibration_points(scores: Mapping[int, Score], n: int) -> tuple[int, ...]:
   >>> calibration_points({0: 3.0, 1: 1.0, 2: 4.0, 3: 2.0, 4: float('inf')}, 2)
   (0, 1)
   """
-  # Ranks of the points with a finite score.
   value_of = ranking_values(scores)
   finite = [point for point in scores if value_of[point] < math.inf]
   ranked = sorted(finite, key=lambda point: (value_of[point], point))
@@ -97,15 +98,14 @@ def rank_correlations(
   """Returns the rank correlation of the scores at each rung with the final scores.
 
   Args:
-    scores: {step: {point: score}} for each rung, increasing. The last one is the end. All
-      have the same points, in the same order.
+    scores: {step of a rung: {point: score}}, steps increasing. The last step is the end of
+      training. All rungs have the same points, in the same order.
 
   Returns:
-    {step: Spearman's correlation, -1 to 1} for all rungs but the last. NaN if there are fewer
-    than three points, or all scores are equal.
+    {step: Spearman's correlation, -1 to 1} for all rungs except the last one. NaN if there are
+    fewer than three points, or if all scores at the rung, or all final scores, are equal.
   """
   *rungs, end = scores
-  # Three points are the fewest that give a correlation.
   if len(scores[end]) < MIN_CORRELATION_POINTS:
     return dict.fromkeys(rungs, math.nan)
   at_end = list(ranking_values(scores[end]).values())

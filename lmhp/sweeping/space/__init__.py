@@ -1,6 +1,6 @@
 """Search spaces: the hyperparameters that a sweep varies, by dotted path.
 
-A space is a set of points. A point has a value for each hyperparameter.
+A space is a set of points. A point has a value for each hyperparameter that exists there.
 
   space = {
     'optimizer.learning_rate': Float(1e-4, 1e-1, log=True),
@@ -13,12 +13,15 @@ A space is a set of points. A point has a value for each hyperparameter.
 
 =========================  ==========================================================
 Float, Int, Choice, Fixed  the values of one path; a plain value means Fixed
-Product(a, b)              all combinations of its parts; a dict is the product of its items
-Zip({path: values, ...})   paths that vary together, as one parameter
+Product(a, b)              all combinations of a and b; a dict is the product of its items
+Zip({path: values, ...})   paths that vary together: row i has value i of each path
 Chain(a, b)                the points of a, then the points of b
-When(path, values, x)      x, which exists only if another path has one of these values
-Subsample(space, n)        n points of a grid, spread evenly
+When(path, values, x)      x, which exists only if the path has one of these values
+Subsample(space, n)        n points of the grid of the space, spread evenly
 =========================  ==========================================================
+
+The role of a hyperparameter is 'scientific' (the subject of the study), 'nuisance' (tuned for a
+fair comparison) or 'fixed'. See `domains`.
 
 Import from this package. Its modules build on each other in this order: `domains`,
 `intervals`, `entries`, `combinators`, `conditions`, `compiled_space`, `validation`. None of

@@ -1,8 +1,9 @@
 """Combinators: classes that make a space from domains and from other spaces.
 
-A domain is the set of values that one hyperparameter may take. All combinators are frozen and
-hashable. `lmhp.sweeping.space.space_json` writes them as JSON.
-`lmhp.sweeping.space.compiled_space` works out the names, the conditions and the points.
+A domain is the set of values that one hyperparameter may take. An entry is a domain at one
+place of a space (see `lmhp.sweeping.space.entries`). All combinators are frozen and hashable.
+`lmhp.sweeping.space.space_json` writes them as JSON. `lmhp.sweeping.space.compiled_space` works
+out the names, the conditions and the points.
 """
 
 from __future__ import annotations
@@ -43,7 +44,11 @@ class Space(abc.ABC):
 
   @abc.abstractmethod
   def entries_within(self, around: Surroundings) -> Iterator[SpaceEntry]:
-    """Lists the entries of the space, given the conditions and Subsamples around it."""
+    """Lists the entries of the space.
+
+    Args:
+      around: Conditions and Subsamples of the combinators that contain this space.
+    """
 
 
 SpaceLike: TypeAlias = Space | Mapping[str, object]
@@ -55,7 +60,8 @@ class Product(Space):
   """All combinations of its parts. A dict is the product of its items.
 
   Attributes:
-    parts: `(dotted path, Domain or When)` pairs and spaces. Inner products are taken apart.
+    parts: `(dotted path, Domain or When)` pairs and spaces. A Product among the arguments is
+      replaced by its parts.
 
   >>> Product({'optimizer.b2': 0.95}, {'optimizer.b1': 0.9})
   Product({'optimizer.b2': Fixed(0.95), 'optimizer.b1': Fixed(0.9)})
@@ -75,7 +81,7 @@ class Product(Space):
     assign(self, parts=tuple(parts))
 
   def __repr__(self) -> str:
-    # Consecutive paths form one dict. A path that the dict already has begins a new dict.
+    # Consecutive paths form one dict. If the dict already has the path, a new dict begins.
     groups: list[dict[str, Domain | When] | Space] = []
     for part in self.parts:
       if isinstance(part, Space):
@@ -101,7 +107,7 @@ class Product(Space):
 def _entry_of_path(
   path: str, content: Domain | Space, around: Surroundings
 ) -> SpaceEntry:
-  """Returns the entry of a path whose content is a domain, or conditions around a domain."""
+  """Returns the entry of a path whose content is a domain, or a `When` around a domain."""
   while isinstance(content, When):
     around = around.inside(content.condition)
     content = content.content
@@ -118,10 +124,13 @@ def _entry_of_path(
 
 @dataclasses.dataclass(frozen=True, repr=False, init=False)
 class Zip(Space):
-  """Paths that vary together, as one parameter. Its value is a row number, from 0.
+  """Paths that vary together, as one parameter.
+
+  Row i has value i of each path. The value of the parameter is the index of a row, from 0.
 
   Attributes:
-    columns: `(dotted path, values)` pairs. The argument may be a dict.
+    columns: `(dotted path, values)` pairs, all with equally many values. The argument may be
+      a dict.
     role: 'scientific' or 'nuisance'.
 
   >>> Zip({'train.batch_size': (8, 16), 'optimizer.learning_rate': (1e-3, 2e-3)})
@@ -152,7 +161,7 @@ class Zip(Space):
     yield SpaceEntry(
       label='+'.join(paths),
       paths=paths,
-      # One choice of a row sets all paths.
+      # The chosen row sets all paths.
       domain=Choice(*range(len(rows)), role=self.role),
       rows=rows,
       conditions=around.conditions,
@@ -178,7 +187,8 @@ class Zip(Space):
 class Chain(Space):
   """The points of one space, then those of the next.
 
-  The choice between the spaces is one more parameter. Its value is a number, from 0.
+  The choice between the spaces is one more parameter. Its value is the index of the chosen
+  space, from 0.
 
   Attributes:
     spaces: The spaces, in order.
@@ -205,7 +215,7 @@ class Chain(Space):
     if not self.spaces:
       raise ConfigError('chain: got no spaces, expected at least one')
     number = next(around.chain_numbers)
-    # One choice selects the space. Each space is under the condition that it is chosen.
+    # The entry of the choice comes first. The entries of a space exist if this space is chosen.
     entry = SpaceEntry(
       label='chain' if number == 1 else f'chain{number}',
       paths=(),
@@ -223,11 +233,13 @@ class Chain(Space):
 class When(Space):
   """A part of a space that exists only if another path, the parent, has a given value.
 
+  There are two uses. In `{'some.path': When(path, values, x)}`, x is a domain, a plain value or
+  another `When` around one of them. Otherwise, x is a dict or a space.
+
   Attributes:
     path: Dotted path of the parent.
-    values: Values of the parent that meet the condition. The argument may be a single value.
-    content: Part of the space. If the `When` is the value of a path in a dict, it is a domain,
-      a plain value, or another `When` with one of these. Otherwise, it is a dict or a space.
+    values: Values of the parent with which the part exists. The argument may be a single value.
+    content: The part of the space, x above.
 
   >>> When('schedule.name', 'wsd_linear', 0.2)
   When('schedule.name', 'wsd_linear', Fixed(0.2))
@@ -262,10 +274,12 @@ class When(Space):
 
 @dataclasses.dataclass(frozen=True, repr=False, init=False)
 class Subsample(Space):
-  """At most `n` points of a grid. They are chosen so that all values occur about equally often.
+  """At most `n` points of the grid of a space.
 
-  In a search other than a grid, a Subsample must be the whole space. It limits the number of
-  points.
+  They are chosen so that each value is about as frequent among them as in the grid.
+
+  In a search other than a grid search, a Subsample must be the whole space, and it limits the
+  number of points.
 
   Attributes:
     space: Space from whose grid the points are chosen.
@@ -281,6 +295,7 @@ class Subsample(Space):
   seed: int
 
   def __init__(self, space: SpaceLike, n: int, seed: int = 0):
+    # `to_tuples` converts a NumPy integer to an int.
     assign(self, space=as_space(space), n=to_tuples(n), seed=seed)
 
   def __repr__(self) -> str:
@@ -333,7 +348,7 @@ def _checked_path(path: object) -> str:
 
 
 def _checked_item(path: str, value: object) -> Domain | When:
-  """Returns the value of a dict's item as a domain, or as conditions around one."""
+  """Returns the value of a dict's item as a domain, or as a `When` around a domain."""
   content = _as_content(value)
   if isinstance(_innermost(content), Domain) and isinstance(content, (Domain, When)):
     return content
@@ -344,6 +359,7 @@ def _checked_item(path: str, value: object) -> Domain | When:
 
 
 def _as_content(value: object) -> Domain | Space:
+  """Returns a domain or a space: a dict becomes a Product, and a plain value a Fixed."""
   if isinstance(value, (Domain, Space)):
     return value
   if isinstance(value, Mapping):
@@ -352,7 +368,7 @@ def _as_content(value: object) -> Domain | Space:
 
 
 def _innermost(content: Domain | Space) -> Domain | Space:
-  """Returns the domain or the space inside all conditions of a part."""
+  """Returns the domain or the space inside a `When`, or inside several nested ones."""
   while isinstance(content, When):
     content = content.content
   return content

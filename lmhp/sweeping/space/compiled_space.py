@@ -1,14 +1,17 @@
 """Compiled spaces: named parameters, each parent before its children, and points.
 
-The names of the parameters are stable, because the random streams, the quasi-random dimensions
-and the history of a study are stored by name.
+A condition tests the values of other parameters, its parents. A parameter with a condition is a
+child of these parents.
+
+The names of the parameters must be stable. The random stream of a parameter, its quasi-random
+dimension and its values in a stored study are found by its name.
 
 - A parameter has the name of its path.
 - A Zip has the names of its paths, joined by '+'.
-- A Chain is called `chain`, the next one `chain2`, and so on.
+- The first Chain is called `chain`, the next one `chain2`, and so on.
 - If several parameters set one path, under conditions that exclude each other, each name
-  states its condition: `optimizer.learning_rate[optimizer.name=lion]`. A second parameter of a
-  path thus renames the first, whose values are then drawn from another random stream.
+  states its condition: `optimizer.learning_rate[optimizer.name=lion]`. So if a second parameter
+  of a path is added, the first one gets a new name, and with it another random stream.
 """
 
 from __future__ import annotations
@@ -53,8 +56,9 @@ class CompiledSpace:
 
   Attributes:
     space: The space.
-    entries: Resolved entries, each parent before its children.
-    parameters: Parameters that a search draws, in the same order.
+    entries: All domains of the space with their parents, each parent before its children.
+    parameters: Parameters that a search draws, in the order of `entries`. Fixed entries have
+      no parameter.
 
   Raises:
     ConfigError: If a condition cannot be met, two parameters set one path at the same time, a
@@ -77,7 +81,7 @@ class CompiledSpace:
     self.space = as_space(space)
     self.entries = resolve_conditions(list(self.space.entries()))
     _check_no_overlap(self.entries)
-    # Each drawn entry gets its parameter.
+    # Each entry that is not fixed gets a parameter.
     drawn = [r for r in self.entries if not isinstance(r.entry.domain, Fixed)]
     n_of_label = collections.Counter(resolved.entry.label for resolved in drawn)
     for resolved in drawn:
@@ -110,11 +114,11 @@ class CompiledSpace:
     return Point(drawn, overrides)
 
   def point_at(self, unit_values: Mapping[str, float]) -> Point:
-    """Returns the point with given unit values.
+    """Returns the point with given unit values (places in the domains, from 0 to 1).
 
     Args:
-      unit_values: {parameter name: unit value, from 0 to 1}. Parameters that do not exist at
-        the point are ignored.
+      unit_values: {parameter name: unit value}. Parameters that do not exist at the point are
+        ignored.
     """
     return self.draw_point(lambda p: p.domain.value_at(unit_values[p.name]))
 
@@ -129,7 +133,7 @@ class CompiledSpace:
       KeyError: If the value of a parameter is missing.
       ValueError: If a value is outside its domain.
     """
-    # `draw_point` checks that the value is in its domain, which contains nothing but `Value`.
+    # The cast is safe: `draw_point` checks that the value is in its domain.
     return self.draw_point(lambda parameter: cast(Value, values[parameter.name]))
 
 
@@ -139,7 +143,7 @@ def _check_no_overlap(entries: list[ResolvedEntry]) -> None:
   for resolved in entries:
     for path in resolved.entry.paths:
       for other in setters[path]:
-        # Two entries can exist together if their requirements can hold together.
+        # Two entries can exist together if the conditions of both can hold together.
         both = (*resolved.ancestors.items(), *other.ancestors.items())
         if ancestors_of(both) is not None:
           raise ConfigError(
@@ -169,10 +173,11 @@ def condition_holds(condition: Condition, values: Mapping[str, Value]) -> bool:
 
 
 def _named_condition(parents: ResolvedCondition) -> Condition:
-  """Returns a condition on parameter names."""
+  """Returns a condition with the parameter names of the parents in place of their entries."""
   condition = []
   for parent, values in parents:
-    assert parent.parameter is not None  # a fixed parent is replaced by its own parents
+    # `resolve_conditions` replaces a fixed parent by the parents of that parent.
+    assert parent.parameter is not None
     condition.append((parent.parameter.name, values))
   return tuple(condition)
 
@@ -182,15 +187,15 @@ def _parameter(resolved: ResolvedEntry, is_shared: bool) -> Parameter:
 
   Args:
     resolved: The entry.
-    is_shared: True if other parameters have the same label.
+    is_shared: True if other drawn entries have the same label. Then the name of the parameter
+      states its condition.
   """
   entry = resolved.entry
   domain = entry.domain
-  # A search draws from no other domains.
+  # The only other domain is Fixed, which is not drawn.
   assert isinstance(domain, (Float, Int, Choice))
   condition = _named_condition(resolved.parents)
   name = entry.label
-  # The condition distinguishes the parameters of one path.
   if is_shared:
     parts = [f'{parent}={"|".join(map(str, values))}' for parent, values in condition]
     name = f'{entry.label}[{",".join(parts)}]'
@@ -200,7 +205,7 @@ def _parameter(resolved: ResolvedEntry, is_shared: bool) -> Parameter:
 def parameters(space: SpaceLike) -> tuple[Parameter, ...]:
   """Returns the parameters that a search draws, each parent before its children.
 
-  Otherwise, they have the order in which they are written. Fixed values are no parameters.
+  Apart from this, they have the order in which they are written. Fixed values are no parameters.
 
   Args:
     space: A space or a dict.

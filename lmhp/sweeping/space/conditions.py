@@ -18,7 +18,7 @@ from lmhp.sweeping.space.entries import SpaceEntry, WrittenCondition
 from lmhp.sweeping.space.intervals import Float, Int
 
 Condition: TypeAlias = tuple[tuple[str, tuple[Value, ...]], ...]
-"""`(parameter name, accepted values)` pairs. All of them must hold."""
+"""`(parameter name, accepted values)` pairs. Each parameter must have one of its values."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +28,9 @@ class Parameter:
   Attributes:
     name: Name, unique in the space.
     paths: Dotted paths that the parameter sets: several for a Zip, none for a Chain.
-    domain: Domain of the parameter. For a Zip or a Chain, it is the Choice of a number, from 0.
+    domain: Domain of the parameter. For a Zip, it is a Choice of the index of a row. For a
+      Chain, which chooses one of several spaces, it is a Choice of the index of a space.
+      Indices start at 0.
     role: 'scientific' or 'nuisance'.
     condition: Condition under which the parameter exists. None if it always exists.
   """
@@ -46,7 +48,7 @@ class ResolvedEntry:
 
   Attributes:
     entry: The entry.
-    parents: `(parent, accepted values)` pairs. All of them must hold.
+    parents: `(parent, accepted values)` pairs. Each parent must have one of its values.
     ancestors: {ancestor: accepted values}, for the parents, their parents, and so on.
     parameter: The parameter that the entry becomes. None if its value is fixed.
   """
@@ -58,19 +60,21 @@ class ResolvedEntry:
 
 
 ResolvedCondition: TypeAlias = tuple[tuple[ResolvedEntry, tuple[Value, ...]], ...]
-"""`(parent, accepted values)` pairs. All of them must hold."""
+"""`(parent, accepted values)` pairs. Each parent must have one of its values."""
 
 
 def ancestors_of(
   condition: ResolvedCondition,
 ) -> dict[ResolvedEntry, tuple[Value, ...]] | None:
-  """Returns the values of each ancestor with which a condition can hold.
+  """Returns, for each ancestor, the values with which a condition can hold.
+
+  The ancestors are the parents in the condition, the parents of these parents, and so on.
 
   Returns:
     {ancestor: accepted values}, or None if the condition can never hold.
   """
   required: dict[ResolvedEntry, tuple[Value, ...]] = {}
-  # A parent that several ancestors require must meet all of their requirements.
+  # If an ancestor is required several times, only values that are accepted each time remain.
   for parent, values in condition:
     for ancestor, accepted in ((parent, values), *parent.ancestors.items()):
       if ancestor in required:
@@ -82,14 +86,15 @@ def ancestors_of(
 def resolve_conditions(entries: Sequence[SpaceEntry]) -> list[ResolvedEntry]:
   """Returns the entries with their parents, each parent before its children.
 
-  Otherwise, the order is that of `entries`.
+  Apart from this, the order is that of `entries`.
 
   Args:
     entries: All entries of a space.
 
   Raises:
-    ConfigError: If the path of a condition is not set by the space, if a value of a condition
-      is never taken by its path, if conditions form a cycle, or if they exclude each other.
+    ConfigError: If the space does not set the path of a condition, if the path never has a
+      value of the condition, or if the conditions of an entry form a cycle or exclude each
+      other.
   """
   resolver = _ConditionResolver(entries)
   for entry in entries:
@@ -116,7 +121,7 @@ class _ConditionResolver:
     if entry in self._resolved_of:
       return self._resolved_of[entry]
 
-    # Resolve the parents of each condition. A product gives all sets of parents.
+    # Each condition can be met by several parents. The product gives all sets of parents.
     self._in_progress.append(entry)
     alternatives = [self._alternatives(entry, c) for c in entry.conditions]
     self._in_progress.pop()
@@ -141,18 +146,19 @@ class _ConditionResolver:
       labels = [one.label for one in (*self._in_progress[start:], entry)]
       raise ConfigError(
         f'{entry.label}: got conditions that form a cycle ({" -> ".join(labels)}), expected '
-        'a first one without a condition'
+        'at least one of these entries to have no condition on the others'
       )
 
   def _alternatives(
     self, entry: SpaceEntry, condition: WrittenCondition
   ) -> list[ResolvedCondition]:
-    """Returns the ways to meet one written condition."""
+    """Returns the ways to meet one written condition, one for each possible parent."""
+    # The parent of an entry in a Chain is the entry of the Chain, and not a path.
     if not isinstance(condition.parent, str):
       return [
         ((parent, condition.values),) for parent in self.resolve(condition.parent)
       ]
-    # Several entries may set the path. Each value must be possible in one of them.
+    # Several entries may set the path. Each value must be possible in at least one of them.
     path = condition.parent
     candidates = self._candidates(entry, path)
     for value in condition.values:
@@ -161,19 +167,20 @@ class _ConditionResolver:
 
     alternatives = []
     for candidate in candidates:
+      # Values of the candidate's domain (row indices for a Zip) that meet the condition.
       accepted = candidate.values_that_set(path, condition.values)
       if not accepted:
         continue
       for parent in self.resolve(candidate):
         if isinstance(candidate.domain, Fixed):
-          # The parent always has this value, so only the conditions of the parent count.
+          # A fixed parent has the value whenever it exists, so only its own parents count.
           alternatives.append(parent.parents)
         else:
           alternatives.append(((parent, accepted),))
     return alternatives
 
   def _candidates(self, entry: SpaceEntry, path: str) -> list[SpaceEntry]:
-    """Returns the entries that set a path and can exist together with an entry."""
+    """Returns the entries that set `path` and can exist at the same point as `entry`."""
     candidates = [
       one
       for one in self._entries

@@ -4,7 +4,10 @@ A domain is one value (`Fixed`), a list (`Choice`), or an interval (`Float` and 
 `lmhp.sweeping.space.intervals`). A space (`lmhp.sweeping.space`) has a domain for each dotted
 path.
 
-The role of a domain is one of the three of the tuning playbook. A *scientific*
+The unit value of a value is its place in the domain, from 0 to 1. A Choice and an Int divide
+the interval from 0 to 1 into bins, one for each value.
+
+The role of a domain is one of the three roles of the tuning playbook. A *scientific*
 hyperparameter is the subject of the study. A *nuisance* hyperparameter is tuned so that the
 comparison is fair. A *fixed* one has the same value in all points.
 
@@ -31,9 +34,10 @@ Value: TypeAlias = 'None | bool | int | float | str | tuple[Value, ...]'
 
 ROLES = ('scientific', 'nuisance', 'fixed')
 MAX_NUMBER = sys.float_info.max
-"""Largest number that a bound may be."""
+"""Largest absolute value of the bound of an interval."""
 
 _SIGNIFICANT_DIGITS = 12
+"""Digits of rounded values. Machines differ only in later digits of a logarithm."""
 
 
 def to_tuples(value: object) -> object:
@@ -62,7 +66,7 @@ def round_to_significant(number: float) -> float:
 
 
 def keyword_role(role: str) -> str:
-  """Returns the part of a repr that states a role, empty for the default."""
+  """Returns the role as an argument in a repr, such as ", role='nuisance'", or ''."""
   return '' if role == 'scientific' else f', role={role!r}'
 
 
@@ -86,7 +90,7 @@ class Domain(abc.ABC):
   def __contains__(self, value: object) -> bool: ...
 
   def accepted(self, values: Sequence[Value]) -> tuple[Value, ...]:
-    """Returns the values of the domain that a condition on `values` selects."""
+    """Returns the values of the domain with which a condition on `values` holds."""
     return tuple(value for value in values if value in self)
 
   @abc.abstractmethod
@@ -98,9 +102,9 @@ class Domain(abc.ABC):
     return self.values_or_range()
 
   def check(self, path: str) -> None:
-    """Raises a ConfigError if the arguments of the domain are wrong for any path.
+    """Checks what does not depend on the key, such as `low < high`. Raises a ConfigError.
 
-    A domain whose arguments cannot be wrong inherits this method.
+    A domain that has nothing to check inherits this method.
 
     Args:
       path: Dotted path, for the error message.
@@ -171,9 +175,9 @@ class Choice(Domain):
     return self.values
 
   def perturbed(self, value: Value, factor: float) -> Value:
-    """Returns the next greater (factor above 1) or smaller number of the list.
+    """Returns the next greater (factor above 1) or smaller number of the list, if there is one.
 
-    Words have no order and stay unchanged.
+    The value is unchanged if the list has items that are not numbers.
     """
     numbers = [item for item in self.values if is_number(item)]
     if len(numbers) < len(self.values) or not is_number(value):

@@ -20,9 +20,9 @@ class WrittenCondition:
   """A condition as the space states it.
 
   Attributes:
-    parent: Dotted path whose value is tested, or the entry whose value is the number of the
-      chosen space of a Chain.
-    values: Values of the parent that meet the condition.
+    parent: Dotted path whose value is tested, or the entry of a Chain, whose value is the index
+      of the chosen space.
+    values: Values of the parent with which the condition holds.
   """
 
   parent: str | SpaceEntry
@@ -57,12 +57,12 @@ class SpaceEntry:
   equal.
 
   Attributes:
-    label: Name of the parameter. If several entries have one label, the names of their
-      parameters are the label and the condition, such as `a[b=1]`.
+    label: Name of the parameter. If several entries have one label, the condition is added to
+      the names of their parameters, such as `a[b=1]`.
     paths: Dotted paths that the entry sets: several for a Zip, none for a Chain.
-    domain: Domain of the entry. For a Zip, it is the Choice of a row number. For a Chain, it is
-      the Choice of the number of a space.
-    rows: Values that each row of a Zip sets, in the order of `paths`. None otherwise.
+    domain: Domain of the entry. For a Zip, it is a Choice of the index of a row. For a Chain, it
+      is a Choice of the index of a space.
+    rows: For a Zip, the values of each row, in the order of `paths`. None for other entries.
     conditions: Conditions around the entry, the outermost first.
     subsamples: Subsamples around the entry, the outermost first.
   """
@@ -75,10 +75,10 @@ class SpaceEntry:
   subsamples: tuple[PlacedSubsample, ...]
 
   def settings(self, value: Value) -> dict[str, Value]:
-    """Returns {dotted path: value that it takes}, for one value of the domain."""
+    """Returns {dotted path: value that it gets}, for one value of the domain."""
     if self.rows is None:
       return dict.fromkeys(self.paths, value)
-    assert isinstance(value, int)  # the domain of a Zip has row numbers
+    assert isinstance(value, int)  # the index of a row of a Zip
     return dict(zip(self.paths, self.rows[value], strict=True))
 
   def column(self, path: str) -> tuple[Value, ...]:
@@ -87,15 +87,15 @@ class SpaceEntry:
     return tuple(row[index] for row in self.rows or ())
 
   def values_of(self, path: str) -> tuple[Value, ...]:
-    """Returns the values that a path takes. For an interval, they are a `Range`."""
+    """Returns the values that a path takes: all of them, or a `Range` if they are too many."""
     if self.rows is not None:
       return self.column(path)
     return self.domain.values_or_range()
 
   def values_that_set(self, path: str, values: tuple[Value, ...]) -> tuple[Value, ...]:
-    """Returns the values of the domain that set a path to one of `values`.
+    """Returns the values of the domain with which the entry sets `path` to one of `values`.
 
-    For a Zip, these are row numbers.
+    For a Zip, the values of the domain are indices of rows.
     """
     if self.rows is None:
       return self.domain.accepted(values)
@@ -104,14 +104,16 @@ class SpaceEntry:
 
 @dataclasses.dataclass(frozen=True)
 class Surroundings:
-  """Conditions and Subsamples around a part of a space, while its entries are listed.
+  """The conditions and Subsamples that contain a part of a space.
+
+  `Space.entries_within` passes them from each combinator to its parts.
 
   Attributes:
     conditions: Conditions around the part, the outermost first.
     subsamples: Subsamples around the part, the outermost first.
     is_whole: True if the part is the whole space.
-    chain_numbers: Iterator over the numbers of the next Chains of the space, from 1. All parts
-      of a space share it.
+    chain_numbers: Iterator from which each Chain takes its number, from 1. All parts of a space
+      share it.
   """
 
   conditions: tuple[WrittenCondition, ...] = ()

@@ -25,7 +25,7 @@ from lmhp.sweeping.space.domains import (
 from lmhp.typing import Number
 
 MAX_LISTED = 10_000
-"""An `Int` with more values than this is described by a `Range`, and not by a list."""
+"""Largest number of values of an `Int` that are listed. More are described by a `Range`."""
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -56,18 +56,18 @@ class _Interval(Domain):
     return value
 
   def _levels(self, n_levels: int) -> list[float]:
-    """Returns evenly spaced levels from the low end to the high end."""
+    """Returns evenly spaced levels from `low` to `high`, for a grid."""
     low = self.low
     high = self.high
     # A single level is in the middle of the interval.
     is_single = n_levels == 1
     fractions = [0.5] if is_single else [k / (n_levels - 1) for k in range(n_levels)]
     if self.log:
-      # Even steps in the logarithm, rounded so that 0.001 is not 0.00099999.
+      # Even steps in the logarithm, rounded so that 0.001 does not become 0.00099999.
       log_ratio = math.log(high / low)
       levels = [round_to_significant(low * math.exp(f * log_ratio)) for f in fractions]
     else:
-      # Twelve digits of the width of the interval.
+      # Round to 12 significant digits of the width of the interval.
       digits = 12 - math.ceil(math.log10(high - low))
       levels = [round(low + f * (high - low), digits) for f in fractions]
     # Rounding may have moved the ends.
@@ -81,8 +81,8 @@ class _Interval(Domain):
 
     Args:
       path: Dotted path, for the error message.
-      number_type: Type that a valid bound has.
-      word: Name of the numbers of this type, for the error message.
+      number_type: Type of a valid bound, float or int.
+      word: Kind of a valid number for the error message, 'finite' or 'whole'.
     """
     for bound in (self.low, self.high):
       is_valid = is_number(bound) and abs(bound) <= MAX_NUMBER
@@ -116,6 +116,7 @@ class Float(_Interval):
   """
 
   def __post_init__(self) -> None:
+    # An invalid bound stays as it is. `check` reports it.
     for name in ('low', 'high'):
       bound = to_tuples(getattr(self, name))
       if is_number(bound) and abs(bound) <= MAX_NUMBER:
@@ -126,7 +127,7 @@ class Float(_Interval):
     return is_number(value) and self.low <= value <= self.high
 
   def accepted(self, values: Sequence[Value]) -> tuple[Value, ...]:
-    """Returns no value. A condition cannot select single values of an interval."""
+    """Returns an empty tuple, because a condition cannot test a Float for single values."""
     return ()
 
   def values_or_range(self) -> tuple[Value, ...]:
@@ -146,16 +147,16 @@ class Float(_Interval):
     """
     number = self._number_of(value)
     if self.log:
-      # (log x - log low) / (log high - log low), which rounding may lift above 1.
+      # (log x - log low) / (log high - log low). A rounding error may make it larger than 1.
       start = math.log(self.low)
       return min((math.log(number) - start) / (math.log(self.high) - start), 1.0)
     return (number - self.low) / (self.high - self.low)
 
   def value_at(self, unit_value: float) -> float:
-    """Returns the number with a unit value, the inverse of `unit_value`.
+    """Returns the number with a given unit value. It is the inverse of `unit_value`.
 
-    On a logarithmic scale, it is rounded to 12 digits. Machines whose logarithms differ in
-    the last bit then agree.
+    On a logarithmic scale, the number is rounded to 12 digits. So machines whose logarithms
+    differ in the last bit return the same number.
 
     >>> Float(1e-4, 1e-2, log=True).value_at(0.5)
     0.001
@@ -169,7 +170,7 @@ class Float(_Interval):
     return min(max(value, self.low), self.high)
 
   def grid_values(self, n_levels: int) -> tuple[Value, ...]:
-    """Returns the levels of a grid: both ends, and values that are evenly spaced between.
+    """Returns the levels of a grid: both ends, and evenly spaced values between them.
 
     On a logarithmic scale, the levels have equal ratios. They are rounded to 12 digits, so
     that the middle of 1e-4 and 1e-2 is 1e-3. A single level is the middle.
@@ -195,8 +196,8 @@ class Int(_Interval):
   Attributes:
     low: Smallest value, in the unit of the path.
     high: Largest value.
-    log: If True, a number k is as likely as log((k + 1) / k), and `low` must be above 0. If
-      False, all numbers are equally likely.
+    log: If True, the probability of a number k is proportional to log((k + 1) / k), and `low`
+      must be above 0. If False, all numbers are equally likely.
     role: 'scientific' or 'nuisance'.
 
   >>> 3.5 in Int(2, 8)
@@ -242,7 +243,7 @@ class Int(_Interval):
     """
     number = self._number_of(value)
     if self.log:
-      # The middle of the bin, in units of log((high + 1) / low).
+      # The middle of the bin, between 0 for log(low) and 1 for log(high + 1).
       middle = 0.5 * (math.log(number) + math.log(number + 1))
       return (middle - math.log(self.low)) / math.log((self.high + 1) / self.low)
     return (number - self.low + 0.5) / (self.high - self.low + 1)
@@ -262,7 +263,7 @@ class Int(_Interval):
     return min(max(number, self.low), self.high)
 
   def grid_values(self, n_levels: int) -> tuple[Value, ...]:
-    """Returns the levels of a grid: all numbers, or `n_levels` rounded ones if there are more.
+    """Returns the levels of a grid: all numbers, or at most `n_levels` evenly spaced ones.
 
     >>> Int(2, 4).grid_values(5), Int(0, 100).grid_values(3)
     ((2, 3, 4), (0, 50, 100))
@@ -272,7 +273,7 @@ class Int(_Interval):
     return tuple(dict.fromkeys(round(level) for level in self._levels(n_levels)))
 
   def perturbed(self, value: Value, factor: float) -> int:
-    """Returns a number times a factor, rounded and clipped. It moves by at least 1."""
+    """Returns a number times a factor, rounded, changed by at least 1, and then clipped."""
     moved = math.floor(round_to_significant(self._number_of(value) * factor) + 0.5)
     if moved == value:
       moved += 1 if factor > 1 else -1

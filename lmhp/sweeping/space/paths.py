@@ -34,17 +34,16 @@ def values_of(
   Args:
     space: A space or a dict.
     path: A dotted path.
-    default: Value of the base config. It is added to the values if the path is set only
-      under conditions, even if the conditions together cover all points. `...` ignores the
-      base config, since None is a value.
+    default: Value of the path in the base config. It is added to the values if every entry of
+      the path has a condition, even if the conditions together cover all points. `...` means
+      that there is no default, because None can be a value.
 
   Returns:
-    - For listed values only: each value once, in the order in which they are written.
-    - For an interval, or more than 10,000 integers: a `Range` from the lowest to the highest
-      number.
-    - For an interval and values that are not numbers: these values, then the lowest and the
-      highest number.
-    - For a path that is never set: an empty tuple.
+    - If all values can be listed: each value once, in the order in which they are written.
+    - If some entry of the path is a Float, or an Int with more than 10,000 values: a `Range`
+      from the lowest to the highest number of all entries. If other entries have values that
+      are not numbers: a tuple of these values, followed by the lowest and the highest number.
+    - If the path is never set and there is no default: an empty tuple.
 
   >>> from lmhp.sweeping.space import Float, Int, When
   >>> values_of({'train.z_loss': Float(0, 0.3)}, 'train.z_loss')
@@ -60,18 +59,18 @@ def values_of(
   range_ends: list[Value] = []
   entries = [entry for entry in as_space(space).entries() if path in entry.paths]
   for entry in entries:
-    found = entry.values_of(path)
-    if isinstance(found, Range):
-      range_ends += found
+    entry_values = entry.values_of(path)
+    if isinstance(entry_values, Range):
+      range_ends += entry_values
     else:
-      values += found
-  # Points without an entry for the path keep the default.
+      values += entry_values
+  # Points at which no condition of the path holds have the default.
   if default is not ... and all(entry.conditions for entry in entries):
     values.append(default)
   if not range_ends:
     return tuple(dict.fromkeys(values))
 
-  # Numbers extend the range. Other values stand beside it.
+  # The range covers all numbers. Other values, such as None, are listed before it.
   numbers = [value for value in range_ends + values if is_number(value)]
   others = [value for value in values if not is_number(value)]
   span = Range(min(numbers), max(numbers))

@@ -68,7 +68,7 @@ def _encode(value: object) -> JSON:
     return {'float': str(value)}
   if value is None or isinstance(value, (bool, int, float, str)):
     return value
-  raise TypeError(f'{value!r} is no value that JSON can hold')
+  raise TypeError(f'{value!r} cannot be written as JSON')
 
 
 def _decode(value: object) -> object:
@@ -77,9 +77,9 @@ def _decode(value: object) -> object:
   if not isinstance(value, Mapping):
     return value
   if 'float' in value:
-    return float(value['float'])
+    return float(value['float'])  # 'inf', '-inf' or 'nan'
 
-  # The constructors take other arguments than the fields, so the fields are set directly.
+  # Some constructors do not take the fields as their arguments, so the fields are set directly.
   cls = _CLASS_OF_NAME[value['type']]
   decoded = object.__new__(cls)
   assign(decoded, **{f.name: _decode(value[f.name]) for f in dataclasses.fields(cls)})

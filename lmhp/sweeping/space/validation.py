@@ -1,6 +1,7 @@
 """Checks of a space against the declarations of the keys that it sets.
 
-The checks find each mistake before a program runs.
+A declaration holds the bounds and the choices of a key, among other facts. The checks find
+mistakes before a program is compiled.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ _TYPE_WORDS = {
   float: 'numbers',
   str: 'words',
 }
+"""{type of the value in the base config: accepted values, for error messages}."""
 
 
 def check_space(
@@ -31,20 +33,25 @@ def check_space(
 ) -> None:
   """Checks that a space fits the config.
 
-  A value must have the type of the value in the base config. If one of the two is None, the
-  type is not checked here, but by the config of each trial.
+  A value must have the type of the value in the base config. If one of these two values is None,
+  the type is not checked here. The config of each trial checks it.
 
   Args:
     space: A space or a dict.
     declarations: {dotted path: declaration of the key}, for all keys.
     defaults: {dotted path: value in the base config}.
     suggest_key: Function that returns the suggestion for an unknown path, as
-      `lmhp.config_keys.suggest_key` does. None suggests the nearest path.
+      `lmhp.config_keys.suggest_key` does. If None, the nearest path is suggested.
 
   Raises:
-    ConfigError: If a path is unknown, the bounds of an interval are reversed, equal, infinite,
-      or not above 0 on a logarithmic scale, a value does not fit its key, a list is empty or
-      repeats a value, a role does not exist, or for the reasons of `CompiledSpace`.
+    ConfigError: In one of these cases, or for the reasons of `CompiledSpace`:
+      - A path is unknown.
+      - A value does not fit its key.
+      - The bounds of an interval are reversed, equal or infinite, or the lower bound is not
+        above 0 on a logarithmic scale.
+      - A Choice is empty or repeats a value, or a Zip repeats a row.
+      - A role does not exist.
+      - The number of points of a Subsample is not a whole number of at least 1.
 
   >>> check_space(
   ...   {'optimizer.b2': Float(0.99, 0.9)},
@@ -97,12 +104,15 @@ def _check_subsamples(entry: SpaceEntry) -> None:
 def _domain_of_path(entry: SpaceEntry) -> dict[str, Domain]:
   """Returns the domain of each path of an entry.
 
-  For a Zip, it is the Choice of the path's values. The rows may repeat one of them.
+  For a Zip, it is a Choice of the values of the path. Different rows may have the same value of
+  one path, but no two rows may be equal.
   """
   if entry.rows is None:
     return dict.fromkeys(entry.paths, entry.domain)
   if len(set(entry.rows)) < len(entry.rows):
-    raise ConfigError(f'{entry.label}: got {entry.rows!r}, expected different rows')
+    raise ConfigError(
+      f'{entry.label}: got a Zip with the rows {entry.rows!r}, expected different rows'
+    )
   return {path: Choice(*dict.fromkeys(entry.column(path))) for path in entry.paths}
 
 
@@ -120,7 +130,7 @@ def _check_path(
     declaration: Declaration of the key.
     base: Value of the key in the base config.
   """
-  # The kind of the domain.
+  # Check the class of the domain.
   is_base_int = isinstance(base, int) and not isinstance(base, bool)
   if isinstance(domain, Float) and is_base_int:
     raise ConfigError(
@@ -130,7 +140,8 @@ def _check_path(
     choices = ', '.join(str(choice) for choice in declaration.choices)
     raise ConfigError(f'{path}: got {domain!r}, expected a Choice of {choices}')
 
-  # Its values, or both of its ends. A tuple is compared with the first item of the base value.
+  # Check the values of a Choice, or both ends of an interval. If the base value is a tuple, each
+  # item of a value is compared with the first item of the base value.
   base_item = next(iter(base), None) if isinstance(base, tuple) else base
   for value in domain.values_to_check():
     if isinstance(value, tuple) and base is not None and not isinstance(base, tuple):
@@ -157,7 +168,7 @@ def _check_item(
     value: The number or word.
     domain: Domain that contains it, for the error message.
     declaration: Declaration of the key.
-    base: Number or word of the base config, or None if it is not known.
+    base: Number or word of the base config, or None if it has none.
   """
   got = f'{path}: got {_in_domain(value, domain)}, expected '
   if value is None:
@@ -176,7 +187,7 @@ def _check_item(
 def _has_type_of(value: Value, base: object) -> bool:
   """Returns True if the config accepts a value in place of `base`.
 
-  A float without a fraction is accepted for an int, and an int for a float.
+  The config accepts 2.0 for an int, and 2 for a float.
   """
   if isinstance(base, (bool, str)):
     return isinstance(value, type(base))

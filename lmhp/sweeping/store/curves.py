@@ -1,7 +1,7 @@
 """Curves of the members of a pack as a parquet file: one row per member and logged step.
 
 The members of a pack are trials that are trained together. A curve is the training
-metrics of a member over its steps.
+metrics of a member over its steps. A chunk is several steps in one call of the program.
 
 Dimension key: R members, S steps of a chunk, P rows of a pack.
 """
@@ -32,8 +32,9 @@ class CurveRows:
     trials: Numbers of the members.
     tokens_per_step: Tokens of one update.
     every_steps: Steps between two rows.
-    forced_steps: Further steps that have a row. The first step always has one.
-    loss: Metric. The rows of a member end at the first step at which it is not finite.
+    forced_steps: Further steps that have a row. Step 1 always has one.
+    loss: Name of the training loss. The rows of a member end at the first step at which its
+      loss is not finite.
   """
 
   def __init__(
@@ -61,9 +62,11 @@ class CurveRows:
     """Adds the rows of a chunk.
 
     Args:
-      first_step: Updates that were made before the chunk.
+      first_step: Number of updates before the chunk. The steps of the chunk are
+        `first_step + 1`, `first_step + 2`, ...
       columns: Training metrics {name: (R, S)}.
-      nonfinite_steps: For each member, the step of its last row, or None for no limit.
+      nonfinite_steps: For each member, the first step at which its loss is not finite, or None.
+        This step has the last row of the member.
     """
     # All members log the same steps.
     steps_S = first_step + 1 + np.arange(columns[self.loss].shape[1])
@@ -87,8 +90,8 @@ class CurveRows:
 
     Args:
       step: Step of the evaluation.
-      scores: Metrics of each member.
-      nonfinite_steps: Step at which each member diverged, or None.
+      scores: {metric: value} of each member.
+      nonfinite_steps: For each member, the step at which it diverged, or None.
     """
     for trial, metrics, end in zip(self.trials, scores, nonfinite_steps):
       if end is None:
@@ -106,13 +109,12 @@ class CurveRows:
       self._parts.append(pa.table({**dict(zip(KEYS, keys)), **columns}))
 
   def last(self) -> list[dict[str, float]]:
-    """Returns the last training metrics of each member, as {metric: value}.
+    """Returns {metric: value} of each member, from its last row with a training loss.
 
-    They are from the member's last row whose training loss is not NaN. Without such a row,
-    the dict is empty.
+    A row whose training loss is NaN does not count. Without a row, the dict is empty.
     """
     table = self.table()
-    # Rows of evaluations have no training loss, which is NaN here.
+    # Rows of evaluations have no training loss. NumPy has NaN for it.
     rows = np.flatnonzero(~np.isnan(table[self.loss].to_numpy()))
     # The rows of a trial are in the order of their steps, so later rows replace earlier ones.
     trials = np.asarray(table['trial'])[rows]
@@ -126,7 +128,7 @@ class CurveRows:
     ]
 
   def table(self) -> pa.Table:
-    """Returns all rows. A metric that a row does not have is null."""
+    """Returns all rows. A metric that a row does not have is null there."""
     if not self._parts:
       columns = {name: pa.array([], pa.int64()) for name in KEYS}
       return pa.table({**columns, self.loss: pa.array([], pa.float32())})
@@ -137,7 +139,7 @@ class CurveRows:
     write(path, self.table())
 
   def read(self, path: PathLike) -> None:
-    """Replaces all rows by those of a file."""
+    """Replaces all rows by the rows of a file that `write` wrote."""
     self._parts = [read(path)]
 
 
@@ -151,7 +153,7 @@ def _metrics_of_row(table: pa.Table, row: int) -> dict[str, float]:
 
 
 class LossCurves:
-  """Reads the training losses of trials from the curves of packs that are done.
+  """Reads the training losses of trials from the files of packs that have ended.
 
   Args:
     workdir: Directory of the study.
@@ -161,7 +163,8 @@ class LossCurves:
   def __init__(self, workdir: epath.Path, loss: str):
     self._workdir = workdir
     self._loss = loss
-    # One file has the curves of all members of a pack, so its table is kept in memory.
+    # A table has the curves of all members of a pack, so several calls need it. The 16 tables
+    # that were used most recently are kept in memory.
     self._table_of_pack = functools.lru_cache(maxsize=16)(self._read)
 
   def of_trial(
@@ -178,7 +181,7 @@ class LossCurves:
     for pack in dict.fromkeys(packs):
       table = self._table_of_pack(pack)
       losses_P = table[self._loss].to_numpy(zero_copy_only=False)
-      # Rows of evaluations have no training loss.
+      # Rows of evaluations have no training loss. NumPy has NaN for it.
       is_logged_P = (np.asarray(table['trial']) == number) & ~np.isnan(losses_P)
       steps.append(np.asarray(table['step'])[is_logged_P])
       losses.append(losses_P[is_logged_P])

@@ -4,10 +4,11 @@
 `optuna-dashboard study.journal` and `optuna.load_study` read it, also while a sweep writes
 it. `Journal` differs from Optuna's backend in three ways:
 
-- If a kill has cut a record short (a torn record), it is removed when the journal is opened.
-  Optuna's backend can never again read a journal in which a record follows a torn one.
-- The appends within `with journal.transaction()` reach the disk in one write and one
-  fsync. Reads within the transaction already return them.
+- A torn record is the beginning of a record, left by a process that was killed while it wrote.
+  Torn records are removed when the journal is opened. Optuna's backend could not read a journal
+  in which a record follows a torn one.
+- The records that are appended within `with journal.transaction()` reach the disk in one write
+  and one fsync. Reads within the transaction already return them.
 - Each record has a checksum (see `journal_records`).
 """
 
@@ -28,7 +29,7 @@ from lmhp.sweeping.store.journal_records import RecordReader, complete_records, 
 from lmhp.typing import JSON, PathLike
 
 FOREIGN_LOCK_SECONDS = 30.0
-"""Age after which the lock of another program is removed. Source: Optuna's own default."""
+"""Waiting time after which the lock of another program is removed. Source: Optuna's default."""
 
 _log = logging.getLogger(__name__)
 
@@ -36,9 +37,10 @@ _log = logging.getLogger(__name__)
 class JournalLock:
   """Optuna's lock on a journal. A lock that a killed lmhp process left is removed at once.
 
-  The lock is a symbolic link in the directory of the journal. The link of lmhp points to a
-  file that the only writing process of a study has locked with `flock`. So if this process
-  has locked the file, a link to the file was left by a process that died.
+  The lock is a symbolic link in the directory of the journal. The link of lmhp points to the
+  writer file. The lmhp process that writes a study holds a `flock` on the writer file until it
+  ends, and only this process uses this class. So if it finds a link to the writer file, an
+  earlier lmhp process was killed and has left the link.
 
   Args:
     journal: Path of the journal.
@@ -50,7 +52,7 @@ class JournalLock:
     self._target = writer_file.name
 
   def __enter__(self) -> None:
-    """Takes the lock. Waits for other programs."""
+    """Takes the lock. Waits for another program that holds it, but at most 30 seconds."""
     deadline = time.monotonic() + FOREIGN_LOCK_SECONDS
     pause_seconds = 0.001
     while True:
@@ -85,7 +87,7 @@ class JournalLock:
     try:
       return os.readlink(self._link) == self._target
     except OSError:
-      # Another program has released its lock, or its lock is not a link.
+      # The lock was released in the meantime, or it is a file and not a link.
       return False
 
 
@@ -105,6 +107,7 @@ class Journal(BaseJournalBackend):
     self._lock = JournalLock(self.path, pathlib.Path(writer_file))
     with self._lock:
       cut_torn_records(self.path)
+    # Lines of the open transaction, or None if there is none.
     self._batch: list[bytes] | None = None
     self._failed = False
     self._rewind()
@@ -112,17 +115,18 @@ class Journal(BaseJournalBackend):
   def _rewind(self) -> None:
     """Starts to read from the beginning of the file."""
     self._reader = RecordReader(self.path)
-    self._offset = 0
+    self._offset = 0  # bytes of the file that have been read
     self._n_lines = 0
-    self._n_returned = 0
+    self._n_returned = 0  # records that `read_logs` has returned
+    # Records of the file and of the transaction that `read_logs` has not returned yet.
     self._unread: collections.deque[dict[str, JSON]] = collections.deque()
 
   def read_logs(self, log_number_from: int) -> Iterator[dict[str, JSON]]:
-    """Yields the records from a number on: those of the file, then those of the batch."""
+    """Yields the records from a number on, those of the open transaction last."""
     if log_number_from < self._n_returned:
       if self._batch is not None:
         raise ValueError('a transaction cannot read records a second time')
-      # These records were returned before, so the file is read again.
+      # Some of these records were returned before, so the file is read again.
       self._rewind()
     if self._batch is None:
       self._unread.extend(self._new_records_of_file())
@@ -133,7 +137,7 @@ class Journal(BaseJournalBackend):
         yield record
 
   def _new_records_of_file(self) -> Iterator[dict[str, JSON]]:
-    """Yields the records of the file that were not read before."""
+    """Yields the records that were added to the file since it was last read."""
     if not self.path.exists():
       return
     with open(self.path, 'rb') as file:
@@ -148,16 +152,17 @@ class Journal(BaseJournalBackend):
           yield record
 
   def _check(self, line: bytes) -> dict[str, JSON] | None:
+    """Returns the record of the next line, or None if it must be ignored."""
     self._n_lines += 1
     return self._reader.read(self._n_lines, line.rstrip(b'\n'))
 
   def append_logs(self, logs: list[dict[str, JSON]]) -> None:
-    """Adds records. They are on the disk at the end of this call or of the transaction."""
+    """Adds records. They are on the disk at the end of this call, or of an open transaction."""
     with self.transaction() as batch:
       for log in logs:
         line = encode(log, self._reader.previous)
         batch.append(line)
-        # Optuna applies a record when it reads it, also one that it has appended.
+        # Optuna applies a record only when it reads the record back, so add it to the unread.
         record = self._check(line)
         if record is not None:
           self._unread.append(record)
@@ -166,14 +171,15 @@ class Journal(BaseJournalBackend):
   def transaction(self) -> Iterator[list[bytes]]:
     """Joins all appends in the `with` block to one write. An exception discards them.
 
-    Other programs cannot append during the block.
+    Other programs cannot append during the block. Inside another transaction, the outer one
+    makes the write.
 
     Yields:
       The lines of the transaction.
 
     Raises:
-      ValueError: If an earlier write failed. The study must be opened again, because the
-        storage then holds records that are not in the file.
+      ValueError: If an earlier transaction failed. Optuna's storage then holds records in memory
+        that are not in the file, so the study must be opened again.
     """
     if self._batch is not None:
       yield self._batch
@@ -185,7 +191,6 @@ class Journal(BaseJournalBackend):
       self._unread.extend(self._new_records_of_file())
       self._batch = []
       try:
-        # One write and one fsync for all records.
         yield self._batch
         self._write(b''.join(self._batch))
       except BaseException:
@@ -199,7 +204,7 @@ class Journal(BaseJournalBackend):
     if not text:
       return
     with open(self.path, 'ab') as file:
-      # Another program may have been killed while it wrote the last line.
+      # Cut off an incomplete last line, left by a program that was killed.
       file.truncate(self._offset)
       file.write(text)
       file.flush()
@@ -232,12 +237,12 @@ class JournalSnapshot(BaseJournalBackend):
     return iter(self._records[log_number_from:])
 
   def append_logs(self, logs: list[dict[str, JSON]]) -> None:
-    """Raises an error, because a snapshot cannot be changed."""
+    """Raises a ValueError, because a snapshot cannot be changed."""
     raise ValueError('this study is open for reading')
 
 
 def cut_torn_records(path: pathlib.Path) -> None:
-  """Removes torn records from a journal. The caller has the lock of the journal.
+  """Removes torn records from a journal. The caller must hold the lock of the journal.
 
   Raises:
     DamagedJournal: If a line is no record and was not torn by a kill.
@@ -246,9 +251,9 @@ def cut_torn_records(path: pathlib.Path) -> None:
   kept = b''.join(line + b'\n' for _, line in complete_records(text, path))
   if kept == text:
     return
-  _log.info('%s: cut off %d bytes of torn records', path, len(text) - len(kept))
+  _log.info('%s: removed %d bytes of torn records', path, len(text) - len(kept))
   if text.startswith(kept):
-    # Only the end of the file is torn.
+    # Only the last line is torn, so no other line has to be written again.
     with open(path, 'r+b') as file:
       file.truncate(len(kept))
       os.fsync(file.fileno())

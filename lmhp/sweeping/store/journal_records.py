@@ -5,10 +5,10 @@ field, which Optuna ignores::
 
   {"op_code":8,"worker_id":"...",...,"checksum":"0f1e2d3c4b5a6978"}
 
-The checksum covers the record and the checksum before it, so a record that was changed,
-removed or moved is noticed. A record without a checksum was written by another program,
+The checksum covers the record and the checksum of the lmhp record before it. So lmhp notices if
+one was changed, removed or moved. A record without a checksum was written by another program,
 such as optuna-dashboard. Another program may add studies, trials and notes, but may not change
-the records of lmhp.
+the studies, trials and attributes of lmhp.
 """
 
 from __future__ import annotations
@@ -26,11 +26,12 @@ from lmhp.typing import JSON
 ATTRIBUTE_PREFIX = 'lmhp'
 """The names of the study attributes that lmhp writes begin with this."""
 
-# Operations of Optuna's journal.
+# Values of "op_code" in Optuna's journal.
 CREATE_STUDY = 0
 DELETE_STUDY = 1
 SET_STUDY_USER_ATTRIBUTE = 2
 CREATE_TRIAL = 4
+# Records that set a parameter, the state, an intermediate value, a user or a system attribute.
 CHANGES_OF_A_TRIAL = (5, 6, 7, 8, 9)
 
 _RECORD_START = b'{"op_code":'
@@ -47,7 +48,7 @@ def encode(record: Mapping[str, JSON], previous: str) -> bytes:
 
   Args:
     record: The record, without a checksum.
-    previous: Checksum of the record of lmhp before it, or an empty string.
+    previous: Checksum of the record of lmhp before it, or '' for the first record.
   """
   text = json.dumps(record, separators=(',', ':')).encode()
   return text[:-1] + b',"checksum":"%s"}\n' % _digest(text, previous).encode()
@@ -64,7 +65,7 @@ class RecordReader:
     path: Path of the journal, for messages.
 
   Attributes:
-    previous: Checksum of the newest record of lmhp, or an empty string.
+    previous: Checksum of the last record of lmhp that was read, or '' before the first one.
   """
 
   def __init__(self, path: pathlib.Path):
@@ -74,7 +75,10 @@ class RecordReader:
     self._reported = False
 
   def read(self, number: int, line: bytes) -> dict[str, JSON] | None:
-    """Returns a record, or None if another program changed something of lmhp with it.
+    """Returns the record of a line.
+
+    Returns None if another program wrote the record, and it changes a study, a trial or an
+    attribute of lmhp. The record must then be ignored.
 
     Args:
       number: Number of the line, 1 and up.
@@ -87,23 +91,24 @@ class RecordReader:
     if record is None:
       raise _damaged(self.path, number, 'is no record')
 
-    # The checksum covers the text before it, and the checksum of the previous record.
+    # The checksum covers the text before it, and the checksum of the lmhp record before this one.
     match = _CHECKSUM.search(line)
     if match is not None:
       text = line[: match.start()] + b'}'
       checksum = match[1].decode()
       if _digest(text, self.previous) != checksum:
-        reason = 'does not fit its checksum: it, or a record before it, was changed'
+        reason = 'does not fit its checksum: this record or one before it was changed'
         raise _damaged(self.path, number, reason)
       self.previous = checksum
 
+    # Only lmhp writes checksums.
     if self._guard.accepts(record, by_lmhp=match is not None):
       return record
     if not self._reported:
       self._reported = True
       _log.warning(
-        '%s line %d: ignored, because another program changed a trial or an attribute '
-        'of this sweep; later changes of this kind are ignored without a message',
+        '%s line %d: ignored this record of another program, because it changes a trial or an '
+        'attribute of this sweep; more of them are ignored without a message',
         self.path,
         number,
       )
@@ -111,7 +116,7 @@ class RecordReader:
 
 
 def _parse(line: bytes) -> dict[str, JSON] | None:
-  """Returns a line as a record, or None if it is none."""
+  """Returns the record of a line, or None if the line is not a record."""
   try:
     record = json.loads(line)
   except ValueError:
@@ -127,10 +132,10 @@ def _damaged(path: pathlib.Path, number: int, reason: str) -> DamagedJournal:
 
 
 class _Guard:
-  """Tracks the studies and trials of lmhp, and refuses changes of them by others.
+  """Tracks the studies and trials of lmhp, and refuses changes of them by other programs.
 
-  Optuna numbers studies and trials in the order of the records that create them. The
-  methods here repeat its rules.
+  Optuna numbers studies and trials in the order of the records that create them. This class
+  counts them in the same way.
   """
 
   def __init__(self):
@@ -152,7 +157,7 @@ class _Guard:
     if isinstance(study, int) and by_lmhp:
       self._lmhp_studies.add(study)
 
-    # Follow which studies and trials lmhp has made, to know what others may not change.
+    # Collect the studies and trials of lmhp, which other programs may not change.
     if operation == CREATE_STUDY:
       # Optuna ignores a second study of the same name.
       name = str(record.get('study_name'))
@@ -187,16 +192,18 @@ def _sets_lmhp_attribute(record: Mapping[str, JSON]) -> bool:
 def complete_records(text: bytes, path: pathlib.Path) -> Iterator[tuple[int, bytes]]:
   """Yields the line number and the text of each complete record.
 
-  A process that is killed while it writes leaves a torn record. It is the last line of the
-  file, or the start of a line that continues with the next record. Torn records are left out.
+  A process that is killed while it writes leaves a torn record, the beginning of a record. It
+  is the end of the file, or the start of a line that continues with the next record. Torn
+  records are left out.
 
   Args:
     text: Content of a journal.
-    path: Its path, for messages.
+    path: Path of the journal, for messages.
 
   Raises:
-    DamagedJournal: If another line is no record.
+    DamagedJournal: If a line other than the last one does not end with a complete record.
   """
+  # Text after the last newline is torn.
   *lines, _ = text.split(b'\n')
   for number, line in enumerate(lines, start=1):
     looks_complete = (
@@ -217,7 +224,7 @@ def complete_records(text: bytes, path: pathlib.Path) -> Iterator[tuple[int, byt
 
 
 def _complete_record(line: bytes) -> bytes | None:
-  """Returns a line, or the complete record that follows a torn one in it, or None."""
+  """Returns the complete record at the end of a line, after a torn one if any, or None."""
   starts = [match.start() for match in re.finditer(re.escape(_RECORD_START), line)]
   for start in (0, *starts):
     record = line[start:]

@@ -2,9 +2,8 @@
 
 `from_json` is the inverse of `to_json` for dataclasses whose fields are numbers, strings,
 bools, None, tuples, mappings and other dataclasses. NaN and infinity are stored as strings,
-as in `lmhp.files`. A field that equals its default is left out, so a record is short. A
-field that the dataclass does not have is an error. A newer version of lmhp wrote it, and
-ignoring it could change a result.
+as in `lmhp.files`. A field that equals its default is left out, so a record is short. An unknown
+field is an error: a newer version of lmhp wrote it, and without it a result could change.
 """
 
 from __future__ import annotations
@@ -44,13 +43,13 @@ def to_json(record: object) -> dict[str, JSON]:
 
 
 def as_stored(record: T, path: str) -> T:
-  """Returns a dataclass as `from_json` returns it, with tuples and Python's numbers.
+  """Returns a dataclass as `from_json` returns it: with tuples for lists, and Python numbers.
 
-  Without the conversion, equal records may compare as different.
+  A record is converted before it is compared with one that was read.
 
   Args:
     record: A dataclass.
-    path: Place of the object, for error messages.
+    path: Dotted place of the object in the stored data, for error messages.
   """
   return from_json(type(record), to_json(record), path)
 
@@ -61,7 +60,8 @@ def from_json(cls: type[T], value: JSON, path: str) -> T:
   Args:
     cls: A dataclass.
     value: Parsed JSON.
-    path: Place of the object, for error messages, such as "manifest.cohorts".
+    path: Dotted place of the object in the stored data, for error messages, such as
+      "manifest.cohorts".
 
   Raises:
     ConfigError: If the object has a field that `cls` does not have, lacks a required
@@ -92,7 +92,7 @@ def read_record(cls: type[T], path: pathlib.Path | epath.Path) -> T:
   """Returns the dataclass whose JSON object is in a file.
 
   Raises:
-    ConfigError: As `from_json`.
+    ConfigError: For the reasons of `from_json`.
     ValueError: If the file is not JSON.
   """
   return from_json(cls, json.loads(path.read_text()), str(path))
@@ -103,7 +103,10 @@ def read_record(cls: type[T], path: pathlib.Path | epath.Path) -> T:
 
 @functools.cache
 def _fields(cls: type) -> dict[str, tuple[object, object]]:
-  """Returns the default of each field, or MISSING, and its type, or None for raw JSON."""
+  """Returns {name: (default, type)} of the fields of a dataclass.
+
+  The default is `MISSING` if the field has none. The type is None if the field holds raw JSON.
+  """
   hints = typing.get_type_hints(cls)
   fields: dict[str, tuple[object, object]] = {}
   for field in dataclasses.fields(cls):
@@ -129,10 +132,11 @@ def _encode(value: object) -> JSON:
 
 
 def _decode(hint: object, value: JSON, path: str) -> object:
-  """Returns a JSON value as an instance of a type hint."""
+  """Returns a JSON value as an instance of a type hint, or unchanged if the hint is None."""
   if hint is None:
     return value
   if hint is object:
+    # Any value of a config key.
     return to_tuples(from_jsonable(value))
   origin = typing.get_origin(hint)
   if origin in (types.UnionType, typing.Union):
@@ -142,7 +146,7 @@ def _decode(hint: object, value: JSON, path: str) -> object:
   if origin is tuple:
     if not isinstance(value, list):
       raise _wrong_type(path, value, 'a list')
-    item_hint, *_ = typing.get_args(hint)
+    item_hint, *_ = typing.get_args(hint)  # the hint is tuple[item_hint, ...]
     return tuple(_decode(item_hint, item, path) for item in value)
   if isinstance(origin, type) and issubclass(origin, Mapping):
     return _decode_mapping(hint, value, path)

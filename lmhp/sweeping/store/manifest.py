@@ -1,4 +1,4 @@
-"""The manifest of a study: the facts that all of its trials share.
+"""The manifest of a study: the facts that all of its trials share, and its cohorts.
 
 A point is one assignment of values to the parameters of a space. A cohort is a set of points
 that a search chose at one time. A rung is a step at which trials are scored and may be stopped.
@@ -17,10 +17,11 @@ from lmhp.sweeping.store.json_records import as_stored, raw_json
 class TaskDescription:
   """The facts that distinguish one task from another.
 
-  A study that is run again must have an equal description.
+  A task is what the trials train: a language model, or functions of the user. If a study is run
+  again, the description must be equal to the stored one.
 
   Attributes:
-    kind: Kind of the task, such as "language_model".
+    kind: Kind of the task, "language_model" or "function".
     base_values: Values of the base config, by dotted path.
     identity: Further facts, such as a digest of the functions that are trained.
     data_sha256: Digest of the training data, or None for a task without data.
@@ -37,10 +38,11 @@ class RungSchedule:
   """The rungs of a study.
 
   Attributes:
-    steps: Steps of the base config at which trials are scored and may be stopped.
-      The last step is the end.
-    cooldown: True if a rung scores a fork: a copy of the training whose learning rate decays
-      to zero.
+    steps: Steps at which trials are scored and may be stopped, for a trial with the length of
+      the base config. A trial of another length is scored at the same fractions of its
+      training. The last step is the end of training.
+    cooldown: If True, a rung scores a fork: a copy of the training whose learning rate decays
+      to zero. If False, it scores the training itself.
   """
 
   steps: tuple[int, ...]
@@ -57,9 +59,10 @@ class Cohort:
     n_points: Number of points.
     method: Name of the search method that chose the points.
     seeds_per_point: Number of trials of each point.
-    data_per_trial: True if each trial reads different batches.
+    data_per_trial: If True, each trial reads different batches. If False, all trials read the
+      same batches.
     space: Space of the points, as JSON.
-    settings: {key of the search method: value} when the cohort was chosen.
+    settings: {key of the search method: value} with which the points were chosen.
   """
 
   name: str
@@ -74,13 +77,14 @@ class Cohort:
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-  """The code, machine and command that a study was run with last.
+  """The code, machine and command of the last run of a study.
 
   Attributes:
     versions: Version of each package, or None if it is not installed as a package.
-    git: Commit of the checkout, and True under "dirty" if tracked files differ from it.
+    git: {"commit": hash, "dirty": True if tracked files differ from the commit}, or None
+      without git.
     device: Kind and number of the devices.
-    command: Words of the command.
+    command: The command, split into its words.
   """
 
   versions: Mapping[str, object] = dataclasses.field(default_factory=dict)
@@ -97,12 +101,14 @@ class StudyManifest:
     task: Description of the task.
     sweep: {key of the sweep: value}, without the space.
     space: Space of the newest cohort, as JSON.
-    origin: Code, machine and command of the newest process.
-    plugins: Import names of the modules outside lmhp that registered an entry.
-    changes: Changes of the code, the machine or the space since the study began.
+    origin: Code, machine and command of the last run.
+    plugins: Import names of the modules outside lmhp that registered something with it, such as
+      a search method.
+    changes: Messages about changes of the code, the machine, the sweep or the space since the
+      study began.
     rungs: Rungs of the study, or None before the search is planned.
     cohorts: Cohorts of the search, in order.
-    seconds: Wall time of all processes.
+    seconds: Wall time of all runs of the study together.
   """
 
   task: TaskDescription
@@ -144,17 +150,17 @@ def extended_manifest(
     stored: Manifest of the study.
     new: Manifest of the sweep.
     workdir: Directory of the study, for messages.
-    method_keys: Keys of search methods that may change, too.
+    method_keys: Keys of search methods that may change, in addition to `EXTENDABLE`.
 
   Raises:
     ConfigError: If the new trials would not be comparable with those of the study.
   """
-  # Both manifests are compared as the storage returns them.
+  # The stored manifest was read from JSON, so the new one is converted before the comparison.
   new = as_stored(new, 'manifest')
   _check_sweep_keys(stored, new, workdir, method_keys)
   _check_task(stored, new, workdir)
 
-  # Another version of the code or the machine is allowed, and reported.
+  # The versions and the machine may change. The changes are reported.
   changes = []
   for name in ('git', 'versions', 'device'):
     old_value = getattr(stored.origin, name)
@@ -183,26 +189,27 @@ def _check_sweep_keys(
 ) -> None:
   for key, value in new.sweep.items():
     old_value = stored.sweep.get(key)
-    # Before this key existed, all trials had the length and the cost of the base config.
+    # Without `match_budget`, all trials have the length and the cost of the base config. So the
+    # key may be added to a study that does not have it.
     is_new_key = key == 'match_budget' and old_value is None
     if old_value != value and not is_new_key and key not in (*EXTENDABLE, *method_keys):
       raise ConfigError(
         f'sweep.{key}: got {value!r}, but the study in {workdir} has {old_value!r}; use '
-        'its sweep, or another workdir'
+        'that value, or another workdir'
       )
 
 
 def _check_task(stored: StudyManifest, new: StudyManifest, workdir: object) -> None:
   old_task = stored.task
   new_task = new.task
-  # The data are compared below, with another message.
+  # The data have their own message below, so they are left out of this comparison.
   if dataclasses.replace(old_task, data_sha256=new_task.data_sha256) != new_task:
     difference = first_difference(
       {**old_task.base_values, **old_task.identity, 'task': old_task.kind},
       {**new_task.base_values, **new_task.identity, 'task': new_task.kind},
     )
     raise ConfigError(
-      f'{difference}, but the study in {workdir} has another base config; use that, or '
+      f'{difference} as in the study in {workdir}; use the base config of the study, or '
       'another workdir'
     )
   if old_task.data_sha256 != new_task.data_sha256:

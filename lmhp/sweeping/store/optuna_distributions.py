@@ -26,7 +26,7 @@ OptunaValue: TypeAlias = 'None | bool | int | float | str'
 
 @contextlib.contextmanager
 def quiet_optuna() -> Iterator[None]:
-  """Silences Optuna's messages about studies that it creates."""
+  """Silences Optuna's messages, for example about studies that it creates."""
   verbosity = optuna.logging.get_verbosity()
   optuna.logging.set_verbosity(optuna.logging.ERROR)
   try:

@@ -10,11 +10,12 @@ Optuna stores for each trial::
                        fields that change; `parameters` if they differ from params;
                        `diverged`
 
-lmhp reads the state of a trial from the attribute `record`, which is written in one operation.
-So after a kill, a trial has its old state or its new state. The other fields that change are
-copies for Optuna. If a kill came before these were written, they are corrected when the study
-is opened. Trials that are added together are first listed in the study's attribute
-`lmhp_adding`, so after a kill either all of them exist or none.
+lmhp reads the fields of a trial that change from the attribute `record`, which is written in one
+operation. So after a kill, a trial has all of its old values or all of its new ones. The
+intermediate values, the state, the values and `diverged` are copies for Optuna. If a kill came
+before they were written, they are corrected when the study is opened. Trials that are added
+together are first listed in the study's attribute `lmhp_adding`. So after a kill either all of
+them exist or none.
 
 A trial without these attributes was added by another program, and is ignored.
 """
@@ -46,6 +47,7 @@ from lmhp.sweeping.store.optuna_distributions import (
 from lmhp.sweeping.store.trial import FIXED, Trial
 from lmhp.typing import JSON
 
+# Names of attributes. The first three belong to the study, and the last one to each trial.
 ID = f'{ATTRIBUTE_PREFIX}_id'
 MANIFEST = f'{ATTRIBUTE_PREFIX}_manifest'
 ADDING = f'{ATTRIBUTE_PREFIX}_adding'
@@ -62,6 +64,7 @@ _STATES = {
   'pruned': TrialState.PRUNED,
   'failed': TrialState.FAIL,
 }
+# A trial without one of these attributes was added by another program.
 _REQUIRED = (NUMBER, 'point', 'seed', 'cohort', 'overrides', 'record')
 
 
@@ -70,9 +73,9 @@ class OptunaRecords:
 
   Args:
     storage: The storage.
-    study_id: Optuna's number of the study in it.
-    space: Parameters of the trials that will be added, by name.
-    transaction: Joins several writes into one.
+    study_id: Optuna's id of the study in the storage.
+    space: {name: parameter} of the trials that will be added.
+    transaction: Returns a context manager that joins several writes into one.
   """
 
   def __init__(
@@ -89,9 +92,9 @@ class OptunaRecords:
     self._distributions_of_space = {
       name: distribution_of(parameter) for name, parameter in space.items()
     }
-    # The first distribution of each parameter that Optuna has stored, by name.
+    # {name of a parameter in Optuna: the first distribution that was stored for it}.
     self._stored_distributions: dict[str, BaseDistribution] = {}
-    # Optuna's ids of the trials, by number.
+    # Optuna's id of each trial, at the index of the trial's number in lmhp.
     self._ids: list[int] = []
 
   def manifest(self) -> StudyManifest:
@@ -109,7 +112,7 @@ class OptunaRecords:
     """Returns the trials of lmhp, by number.
 
     Args:
-      repair: If True, completes the writes that a kill has interrupted.
+      repair: If True, completes the writes that a kill has interrupted. Else, writes nothing.
 
     Raises:
       ConfigError: If a trial is missing, or a record cannot be read.
@@ -129,7 +132,7 @@ class OptunaRecords:
         # Another program may have added a copy of a trial. The original comes first.
         frozen_by_number.setdefault(frozen.user_attrs[NUMBER], frozen)
 
-    # The numbers are 0, 1, 2, ..., whatever the numbers of Optuna are.
+    # Trials of lmhp are numbered without gaps. Optuna's numbers also count other trials.
     trials = []
     for number in range(len(frozen_by_number)):
       if number not in frozen_by_number:
@@ -161,7 +164,7 @@ class OptunaRecords:
   # --- writing ------------------------------------------------------------------------
 
   def add(self, trials: Sequence[Trial]) -> None:
-    """Creates trials. After a kill either all of them exist or none."""
+    """Creates trials. If the process is killed, either all of them exist later or none."""
     with self.transaction():
       adding = [to_json(trial) for trial in trials]
       self.storage.set_study_user_attr(self.study_id, ADDING, adding)
@@ -190,9 +193,9 @@ class OptunaRecords:
     stored_scores: Mapping[int, float],
     is_stored_as_diverged: bool,
   ) -> None:
-    """Writes the fields of a trial that differ from those that Optuna has stored.
+    """Writes Optuna's copies of fields in `record` that differ from what Optuna has stored.
 
-    These are the fields that change and that Optuna stores in addition to `record`.
+    The copies are the scores, the attribute `diverged`, and the state with its values.
     """
     # Optuna does not change a finished trial.
     if stored_state.is_finished():
@@ -200,13 +203,14 @@ class OptunaRecords:
     trial_id = self._ids[trial.number]
     state = _STATES[trial.status]
     for step, score in sorted(trial.scores.items()):
-      # The comparison of text makes NaN equal to NaN.
+      # Texts are compared, so that NaN equals NaN.
       if str(stored_scores.get(step)) != str(score):
         self.storage.set_trial_intermediate_value(trial_id, step, score)
     if trial.status == 'diverged' and not is_stored_as_diverged:
       self.storage.set_trial_user_attr(trial_id, 'diverged', True)
 
-    # A finished trial cannot be changed, so its state is written last.
+    # The state is written last, because it may finish the trial. A waiting trial is set to
+    # running first, so that Optuna stores its start time.
     if stored_state == TrialState.WAITING and state != stored_state:
       self.storage.set_trial_state_values(trial_id, TrialState.RUNNING)
     if state.is_finished():
@@ -220,9 +224,9 @@ class OptunaRecords:
 
   def _template(self, trial: Trial) -> FrozenTrial:
     """Returns a trial as Optuna's `FrozenTrial`, from which Optuna creates it."""
-    # Optuna may store a value under another name, or as text.
     now = datetime.datetime.now()
     state = _STATES[trial.status]
+    # Optuna may store a parameter under another name, and its value as text.
     params = {}
     distributions = {}
     for name, value in trial.parameters.items():
@@ -230,7 +234,7 @@ class OptunaRecords:
       params[key] = optuna_value(value)
       distributions[key] = distribution
 
-    # Each fixed field is one attribute. `record` holds all fields that change.
+    # Each field that does not change is one attribute. `record` holds all fields that change.
     stored = to_json(trial)
     attributes = {
       NUMBER: trial.number,
@@ -248,7 +252,7 @@ class OptunaRecords:
       attributes['diverged'] = True
     return FrozenTrial(
       number=trial.number,
-      trial_id=-1,
+      trial_id=-1,  # Optuna assigns another one
       state=state,
       value=None,
       values=_optuna_values(trial),
@@ -266,15 +270,15 @@ class OptunaRecords:
   ) -> tuple[str, BaseDistribution]:
     """Returns the name and the distribution under which Optuna stores a value.
 
-    Optuna refuses a parameter whose choices change, and its plots leave it out. With other
-    choices it becomes a parameter with another name.
+    Optuna refuses a distribution that does not fit the one that it has stored under the same
+    name, such as a Choice with other values. The value is then stored under another name, such
+    as "optimizer.name (2)".
     """
     if name in self._space and value in self._space[name].domain:
       distribution = self._distributions_of_space[name]
     else:
       distribution = single_value_distribution(value)
-    # Optuna refuses a second distribution of another kind under one name, so the name
-    # gets a number.
+    # Take the first name whose stored distribution fits.
     for count in itertools.count(1):
       key = name if count == 1 else f'{name} ({count})'
       stored = self._stored_distributions.setdefault(key, distribution)
@@ -284,7 +288,7 @@ class OptunaRecords:
 
 
 def _record_of(trial: Trial) -> dict[str, JSON]:
-  """Returns the part of a trial that changes, as JSON."""
+  """Returns the fields of a trial that change, as JSON."""
   return {name: value for name, value in to_json(trial).items() if name not in FIXED}
 
 
@@ -301,9 +305,10 @@ def _trial_of(frozen: FrozenTrial) -> Trial:
 
 
 def _optuna_values(trial: Trial) -> list[float] | None:
-  """Returns the values that Optuna stores for a trial, or None before its end.
+  """Returns the values that Optuna stores for a trial, or None if there are none.
 
-  A pruned trial without values has its last score.
+  There are none if the trial has not ended or has failed, or if a value is not finite. For a
+  pruned trial without values, the value is its last score.
   """
   if trial.status == 'failed' or not trial.ended:
     return None

@@ -22,7 +22,7 @@ from lmhp.sweeping.store.optuna_records import ID, MANIFEST, Transaction
 from lmhp.sweeping.store.study_header import JOURNAL, LOCK, StudyHeader, redact_url
 
 ATTEMPTS = 5
-"""Attempts to open a database."""
+"""Number of attempts to open a database."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +32,7 @@ class OpenStorage:
   Attributes:
     storage: The storage.
     place: Path of the journal, or URL of the database without its password.
-    transaction: Joins several writes into one.
+    transaction: Returns a context manager that joins several writes into one.
     close: Closes the storage.
   """
 
@@ -44,7 +44,7 @@ class OpenStorage:
 
 @contextlib.contextmanager
 def closed_on_error(opened: OpenStorage) -> Iterator[None]:
-  """Closes a storage if an exception is raised."""
+  """Closes a storage if an exception is raised in the `with` block."""
   try:
     yield
   except BaseException:
@@ -53,7 +53,7 @@ def closed_on_error(opened: OpenStorage) -> Iterator[None]:
 
 
 def open_for_writing(workdir: pathlib.Path, url: str | None) -> OpenStorage:
-  """Opens the storage of a study for writing. This process must have the lock of the study.
+  """Opens the storage of a study for writing. This process must hold the lock of the study.
 
   Args:
     workdir: Directory of the study.
@@ -70,7 +70,7 @@ def open_for_writing(workdir: pathlib.Path, url: str | None) -> OpenStorage:
 
 
 def open_for_reading(workdir: pathlib.Path, url: str | None) -> OpenStorage:
-  """Opens the storage of a study for reading. A journal is read as it is now.
+  """Opens the storage of a study for reading. Later changes of a journal are not read.
 
   Args:
     workdir: Directory of the study.
@@ -99,9 +99,9 @@ def _journal_storage(
   except ConfigError:
     raise
   except (AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
-    # Optuna raises these for a record of another program with a missing or wrong field.
+    # Optuna raises these if a record of another program has a missing or wrong field.
     raise ConfigError(
-      f'{path}: Optuna cannot read a record of it ({type(error).__name__}: {error}), '
+      f'{path}: Optuna cannot read one of its records ({type(error).__name__}: {error}), '
       'expected a journal that only lmhp and Optuna have written'
     ) from None
   return OpenStorage(storage, str(path), transaction, storage.remove_session)
@@ -111,24 +111,26 @@ def open_database(url: str) -> OpenStorage:
   """Opens a database.
 
   Args:
-    url: Its URL, as SQLAlchemy reads it. PostgreSQL uses the driver psycopg 3 if it is
-      installed.
+    url: URL of the database, in the form of SQLAlchemy. For PostgreSQL, the driver psycopg 3 is
+      used if it is installed.
 
   Raises:
-    ConfigError: If it cannot be opened, or its driver is not installed.
+    ConfigError: If the database cannot be opened, or its driver is not installed.
   """
   place = redact_url(url) or ''
-  # If two processes create the tables at once, one fails. It succeeds at its next attempt.
+  # If two processes create the tables of the database at once, one of them fails. Its next
+  # attempt succeeds.
   for attempt in range(1, ATTEMPTS + 1):
     try:
       storage = RDBStorage(_with_driver(url))
       break
     except ImportError as error:
       raise ConfigError(
-        f'--storage: {place} needs a driver ({error}); pip install "lmhp[postgres]"'
+        f'--storage: got {place}, whose driver is not installed ({error}); install it with: '
+        'pip install "lmhp[postgres]"'
       ) from None
     except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:
-      # A malformed URL fails in the same way each time.
+      # For a malformed URL, no further attempt helps.
       if attempt == ATTEMPTS or isinstance(error, sqlalchemy.exc.ArgumentError):
         reason = str(error.__cause__ or error).splitlines()[0]
         raise ConfigError(
@@ -146,9 +148,10 @@ def open_database(url: str) -> OpenStorage:
 
 
 def _with_driver(url: str) -> str:
-  """Returns a URL of PostgreSQL with the driver psycopg 3, if it is installed.
+  """Adds the driver psycopg 3 to a URL of PostgreSQL that names no driver.
 
-  SQLAlchemy 2.0 uses psycopg2 without it.
+  Returns other URLs unchanged, and every URL if psycopg 3 is not installed. SQLAlchemy 2.0 uses
+  psycopg2 for a URL that names no driver.
   """
   for scheme in ('postgresql://', 'postgres://'):
     if url.startswith(scheme) and importlib.util.find_spec('psycopg'):
@@ -160,7 +163,7 @@ def _with_driver(url: str) -> str:
 
 
 def find_study(opened: OpenStorage, header: StudyHeader) -> int | None:
-  """Returns Optuna's number of a study, or None if the storage does not have it.
+  """Returns Optuna's id of a study, or None if the storage does not have the study.
 
   Raises:
     ConfigError: If a study of another directory has this name in the storage.
@@ -173,21 +176,22 @@ def find_study(opened: OpenStorage, header: StudyHeader) -> int | None:
   if attributes.get(ID) == header.id:
     return study
   if ID not in attributes and not opened.storage.get_n_trials(study):
-    # The process was killed before it wrote the id, which `create_study` writes last.
+    # `create_study` writes the id last. It was killed before this, so the study is created again.
     return None
   raise ConfigError(
     f'name: got {header.name!r}, but {opened.place} has a study of another workdir with '
-    'that name; choose another name'
+    'that name; use a workdir with another name'
   )
 
 
 def create_study(
   opened: OpenStorage, header: StudyHeader, manifest: StudyManifest
 ) -> int:
-  """Creates a study that `find_study` did not find, and returns Optuna's number of it."""
+  """Creates a study that `find_study` did not find, and returns its id in Optuna."""
   directions = [StudyDirection[name.upper()] for name in header.directions]
   storage = opened.storage
-  # A journal gets all records in one write. The id comes last.
+  # A journal gets all records in one write. In a database, the id is written last, so a study
+  # with an id is complete.
   with opened.transaction():
     try:
       study = storage.get_study_id_from_name(header.name)

@@ -68,7 +68,7 @@ class Study:
     records: OptunaRecords,
     lock: IO[str] | None = None,
   ):
-    """Loads a study. Use `open` or `read`.
+    """Loads a study. Use `open` or `read` instead of this.
 
     Args:
       workdir: Directory of the study.
@@ -86,7 +86,7 @@ class Study:
     self._closed = False
     self.manifest = records.manifest()
     self._trials = records.load(repair=lock is not None)
-    # The line of each trial shows if an update changes it.
+    # The lines of `trials.jsonl`. An update with an equal line is not written.
     self._lines = [line_of(trial) for trial in self._trials]
     self._export = TrialsFile(workdir)
 
@@ -100,7 +100,7 @@ class Study:
     storage: str | None = None,
     directions: Sequence[str] = ('minimize',),
   ) -> Study:
-    """Opens a study for writing, or creates it. Repairs the effects of a kill.
+    """Opens a study for writing, or creates it. Completes writes that a kill interrupted.
 
     Args:
       workdir: Directory of the study, on this machine. It is created if it does not exist.
@@ -130,8 +130,8 @@ class Study:
           id=uuid.uuid4().hex,
           storage=redact_url(storage),
         )
-        # The header is written before the study is created in the storage, with the id of the
-        # header. If the process is killed between the two, the next one reads this header.
+        # The header, with its new id, is written before the study is created in the storage. If
+        # the process is killed in between, the next process reads this header and continues.
         write_json(workdir / HEADER, to_json(header))
       elif header.directions != tuple(directions):
         raise ConfigError(
@@ -145,6 +145,7 @@ class Study:
       with closed_on_error(opened), quiet_optuna():
         study_id = find_study(opened, header)
         if study_id is None:
+          # A directory with trials belongs to a study that exists, in another storage.
           if (workdir / TRIALS).exists():
             raise _not_in_storage(workdir, header, opened)
           study_id = create_study(opened, header, manifest)
@@ -156,18 +157,18 @@ class Study:
       return study
     except BaseException as error:
       if is_new and isinstance(error, ConfigError):
-        # No study was created.
+        # No study was created, so its header is removed.
         (workdir / HEADER).unlink(missing_ok=True)
       lock.close()
       raise
 
   @classmethod
   def read(cls, workdir: PathLike, *, storage: str | None = None) -> Study:
-    """Opens a study for reading, as it is now. Takes no lock and writes nothing.
+    """Opens a study for reading, in its present state. Takes no lock and writes nothing.
 
     Args:
       workdir: Directory of the study.
-      storage: URL of its database, or None for its journal.
+      storage: URL of the study's database, or None for its journal.
 
     Raises:
       ConfigError: If there is no study, or it is damaged.
@@ -199,7 +200,7 @@ class Study:
     return list(self._trials)
 
   def set_manifest(self, manifest: StudyManifest) -> None:
-    """Replaces the manifest. An equal one is not written."""
+    """Replaces the manifest. Writes nothing if it is equal to the old one."""
     self._check_writable()
     manifest = as_stored(manifest, 'manifest')
     if manifest != self.manifest:
@@ -207,10 +208,11 @@ class Study:
       self.manifest = manifest
 
   def add(self, trials: Sequence[Trial]) -> None:
-    """Adds trials. After a kill, either all of them exist or none.
+    """Adds trials. If the process is killed, either all of them exist later or none.
 
     Raises:
-      ValueError: If the trials do not continue the numbers of the study.
+      ValueError: If the numbers of the trials do not continue those of the study, or a status
+        or a value of a trial is not allowed.
     """
     self._check_writable()
     for number, trial in enumerate(trials, start=len(self._trials)):
@@ -219,7 +221,7 @@ class Study:
       self._check(trial)
     if not trials:
       return
-    # Keep the trials as a reader would load them.
+    # Keep the trials as they would be read from the storage.
     added = [as_stored(trial, 'trial') for trial in trials]
     self._records.add(added)
     self._trials += added
@@ -227,18 +229,18 @@ class Study:
     self._export.note_change(self._lines)
 
   def update(self, trials: Sequence[Trial]) -> None:
-    """Stores the new state of trials. A trial that did not change is not written.
+    """Stores the new fields of trials. A trial that did not change is not written.
 
     Raises:
-      ValueError: If a trial is unknown, is given twice or has ended, or if a fixed field
-        of it changed.
+      ValueError: If a trial is unknown, is given twice or has ended, if one of its fields in
+        `FIXED` changed, or if its status or a value is not allowed.
     """
     self._check_writable()
     numbers = sorted(trial.number for trial in trials)
     if len(set(numbers)) < len(numbers):
       raise ValueError(f'trials {numbers}: expected each number once')
 
-    # Nothing is written before all trials are checked.
+    # Check all trials before one of them is written.
     changes = []
     n_trials = len(self._trials)
     for trial in trials:
@@ -266,7 +268,7 @@ class Study:
       self._export.write(self._lines)
 
   def close(self) -> None:
-    """Writes `trials.jsonl`, and lets another process write the study."""
+    """Writes `trials.jsonl`, and releases the lock, so that another process can write."""
     if self._closed:
       return
     self.flush()
@@ -279,7 +281,9 @@ class Study:
 
   def _check_writable(self) -> None:
     if self._lock is None or self._closed:
-      raise ValueError(f'{self.workdir}: the study is closed, or open for reading')
+      raise ValueError(
+        f'{self.workdir}: the study cannot be written, because it is closed or open for reading'
+      )
 
   def _check(self, trial: Trial) -> None:
     """Checks the status and the values of a trial."""
@@ -299,7 +303,7 @@ class Study:
 
 
 def _check_change(old: Trial, new: Trial) -> None:
-  """Checks that a trial has not ended, and that no fixed field of it changes."""
+  """Checks that a trial has not ended, and that none of its fields in `FIXED` changes."""
   if old.ended:
     raise ValueError(
       f'trial {old.number}: it has ended ({old.status}) and cannot change'
@@ -313,8 +317,8 @@ def _not_in_storage(
   workdir: pathlib.Path, header: StudyHeader, opened: OpenStorage
 ) -> ConfigError:
   return ConfigError(
-    f'{opened.place}: has no study {header.name!r}, expected the storage that the study '
-    f'in {workdir} was created in; to start again, delete that directory'
+    f'{opened.place}: has no study {header.name!r}, expected the storage in which the study '
+    f'in {workdir} was created; to start again, delete that directory'
   )
 
 
@@ -325,7 +329,7 @@ def read_manifest(
 
   Args:
     workdir: Directory of the study.
-    storage: URL of its database, or None for its journal.
+    storage: URL of the study's database, or None for its journal.
 
   Raises:
     ConfigError: If the study is damaged.

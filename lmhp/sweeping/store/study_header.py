@@ -1,6 +1,7 @@
-"""The directory of a study: its `study.json`, and the lock of the one writing process.
+"""The directory of a study: its file `study.json`, and its lock.
 
-`study.json` holds only the facts that are needed to open the storage.
+`study.json` holds only the facts that are needed to open the storage. The lock ensures that only
+one process writes the study.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class StudyHeader:
   Attributes:
     name: Name of the study in its storage.
     directions: "minimize" or "maximize" for each objective.
-    id: Random text that the storage holds too, to distinguish studies with the same name.
+    id: Random text that distinguishes studies with the same name. The storage has it, too.
     storage: URL of the database without its password, or None for the journal.
   """
 
@@ -51,7 +52,8 @@ class StudyHeader:
       storage: URL of the storage that will be opened, or None for the journal.
 
     Raises:
-      ConfigError: If the file is damaged, or the study is in another kind of storage.
+      ConfigError: If the file is damaged, or if the study is in a database and a journal was
+        requested, or the reverse.
     """
     path = workdir / HEADER
     if not path.exists():
@@ -71,22 +73,20 @@ class StudyHeader:
 
 
 def local_directory(workdir: PathLike) -> pathlib.Path:
-  """Returns the directory of a study as a path.
+  """Returns the directory of a study as a path, which must be on this machine.
 
   Raises:
-    ConfigError: If it is in an object store.
+    ConfigError: If it is in an object store, such as gs://...
   """
   if is_remote(workdir):
     raise ConfigError(
-      f'workdir: got {str(workdir)!r}, expected a directory of this machine for a study'
+      f'workdir: got {str(workdir)!r}, expected a directory on this machine for a study'
     )
   return pathlib.Path(workdir).expanduser()
 
 
 def lock_for_writing(workdir: pathlib.Path) -> IO[str]:
-  """Opens and locks the lock file. The lock ends when the file is closed.
-
-  The lock also ends with the process.
+  """Opens and locks the lock file. The lock ends with the process, or if the file is closed.
 
   Raises:
     ConfigError: If another process writes the study.
@@ -103,7 +103,7 @@ def lock_for_writing(workdir: pathlib.Path) -> IO[str]:
       'workdir'
     ) from None
   except OSError:
-    # Some file systems have no locks. Then nothing prevents a second writer.
+    # Some file systems have no locks. There, nothing prevents a second writer.
     pass
   return file
 

@@ -1,8 +1,8 @@
 """Trials of a study: one training run each, with its scores and its cost.
 
-A trial belongs to a cohort, the trials that a search added at one time. It is trained in stages,
-each up to a rung (a step at which trials are scored). In each stage it is a member of a pack, a
-group of trials that one compiled program trains together.
+A trial belongs to a cohort, a group of trials that a study added at one time. It is trained in
+stages, each up to a rung (a step at which trials are scored). In each stage it is a member of a
+pack, a group of trials that one compiled program trains together.
 
 The storage holds `Trial`. `TrialsFile` writes `trials.jsonl`, which has one line for each
 trial, for people and other tools.
@@ -22,7 +22,7 @@ from lmhp.sweeping.store.json_records import to_json
 
 TRIALS = 'trials.jsonl'
 EXPORT_INTERVAL = 20
-"""Pause between two writes of the file, as a multiple of the time that a write took."""
+"""Pause between two writes of `trials.jsonl`, as a multiple of the time that a write took."""
 
 STATUSES = ('waiting', 'running', 'complete', 'pruned', 'diverged', 'failed')
 ENDED = STATUSES[2:]
@@ -48,10 +48,11 @@ class ModelSummary:
   """Facts about the model of a trial that are known before it is trained.
 
   Attributes:
-    structure: Name of the compiled programs. Trials of one structure share them.
+    structure: Name of the static part of the config, such as a digest. Trials with the same
+      structure share their compiled programs.
     config_sha256: Digest of the complete config, or None for a task without one.
     n_parameters: Number of trained parameters, or None if it is not known.
-    parameters_by_kind: Number of parameters of each kind.
+    parameters_by_kind: {kind such as "embedding": number of parameters}.
   """
 
   structure: str = ''
@@ -70,8 +71,8 @@ class TrialCost:
       training whose learning rate decays to zero.
     tokens: Training tokens, including those of the forks.
     flops: Training FLOPs, including those of the forks.
-    seconds: Sum over the packs of the trial (groups of trials that train together) of the
-      time of the pack, divided by its number of trials.
+    seconds: Share of the trial in the wall time of its packs: for each pack, the time divided
+      by the number of trials in the pack.
     device: Kind of the device that the newest pack ran on.
   """
 
@@ -90,7 +91,8 @@ class StageResult:
   Attributes:
     stage: Name of the stage.
     pack: Name of the pack that the trial was a member of.
-    values: Objectives at the end of the stage. A diverged trial has finite penalty values.
+    values: Objectives at the end of the stage. A diverged trial has penalty values instead,
+      which are finite.
     diverged: True if the trial diverged in this stage.
   """
 
@@ -102,7 +104,9 @@ class StageResult:
 
 @dataclasses.dataclass(frozen=True)
 class LineageStep:
-  """A part of a trial's training in population-based training.
+  """A part of the training of a trial in population-based training.
+
+  A part lies between two exchanges, at which bad trials copy the states of good ones.
 
   Attributes:
     until_step: Step at which the part ends.
@@ -123,20 +127,21 @@ class Trial:
     number: Number of the trial in its study: 0, 1, 2, ...
     point: Number of the point. Trials of one point differ only in their seed.
     seed: Training seed.
-    parameters: Values that the search chose, by parameter name.
-    overrides: All values that differ from the base config, the seed included, by path.
+    parameters: {parameter name: value that the search chose}.
+    overrides: {dotted path: value} of all keys whose value replaces that of the base config,
+      including the seed.
     cohort: Name of the cohort that the trial belongs to, such as "search-0".
     model: Facts about the model.
     status: One of `STATUSES`.
-    scores: First objective at each rung, by step.
-    values: Final objectives, or None if there are none. A diverged trial has finite penalty
-      values.
+    scores: {step of a rung: first objective there}.
+    values: Objectives at the end of training, or at the last rung of a pruned trial. None if
+      there are none. A diverged trial has penalty values instead, which are finite.
     cost: Steps, tokens, FLOPs and seconds so far.
     stages: Results of the stages, in order.
-    metrics: All metrics at the end of the newest stage.
-    diverged_at: Step of the divergence, or None.
+    metrics: {name: value} of all metrics at the end of the newest stage.
+    diverged_at: Step of the divergence, or None if the trial has not diverged.
     lineage: Parts of the training, in population-based training.
-    error: Reason of a failed trial, or None.
+    error: Reason for which the trial failed, or None if it did not fail.
   """
 
   number: int
@@ -172,7 +177,7 @@ class Trial:
 
 
 def trials_by_point(trials: Iterable[Trial]) -> dict[int, list[Trial]]:
-  """Groups trials by the number of their point. Points and trials are in increasing number."""
+  """Returns {number of a point: its trials}. Points and trials are sorted by number."""
   groups: dict[int, list[Trial]] = {}
   for trial in sorted(trials, key=lambda trial: (trial.point, trial.number)):
     groups.setdefault(trial.point, []).append(trial)
@@ -180,12 +185,12 @@ def trials_by_point(trials: Iterable[Trial]) -> dict[int, list[Trial]]:
 
 
 def line_of(trial: Trial) -> str:
-  """Returns a trial as a line of `trials.jsonl`, a JSON object with flat columns for tables.
+  """Returns a trial as a line of `trials.jsonl`, a JSON object.
 
-  The objective is a number, or a list if there are several. `rung` is the last scored
-  step, and `pack` the newest pack.
+  The fields of the cost and of the model are fields of the object, so that a table has a column
+  for each. `objective` is a number, or a list if there are several objectives. `rung` is the last
+  step with a score, and `pack` is the newest pack.
   """
-  # One objective is a number, several are a list.
   objective = trial.values
   if objective is not None and len(objective) == 1:
     objective = objective[0]
@@ -214,7 +219,7 @@ def line_of(trial: Trial) -> str:
 
 
 class TrialsFile:
-  """Writes `trials.jsonl`. No sweep reads it.
+  """Writes `trials.jsonl`, which is only for people and other tools.
 
   Args:
     workdir: Directory of the study.
@@ -223,7 +228,7 @@ class TrialsFile:
   def __init__(self, workdir: pathlib.Path):
     self.path = workdir / TRIALS
     self._is_stale = True
-    self._due = -math.inf
+    self._due = -math.inf  # time of `time.monotonic` at which the pause ends
 
   def write(self, lines: Sequence[str]) -> None:
     """Writes the file if a trial has changed.
@@ -237,12 +242,15 @@ class TrialsFile:
     write_atomic(self.path, ''.join(line + '\n' for line in lines).encode())
     self._is_stale = False
 
-    # The interval grows with the size of the study.
+    # A write takes longer in a larger study, so the next one is due later.
     end = time.monotonic()
     self._due = end + EXPORT_INTERVAL * (end - start)
 
   def note_change(self, lines: Sequence[str]) -> None:
-    """Writes the file after a change, but not so often that it takes much of the time."""
+    """Writes the file after a change, if the pause since the last write is long enough.
+
+    Otherwise, a later call writes it.
+    """
     self._is_stale = True
     if time.monotonic() >= self._due:
       self.write(lines)

@@ -1,6 +1,8 @@
 """Compiled programs of a `FunctionTask`, for single trials and for members of a population.
 
-A member is one trial of a population, which is a group of trials that are trained together.
+A `FunctionTask` lets a sweep run functions of the user: `init`, `step` and `evaluate`. A
+population is a group of trials that are trained together. Each of its trials is a member. A chunk
+is several updates in one call of a compiled program.
 """
 
 from __future__ import annotations
@@ -40,14 +42,14 @@ Evaluate: TypeAlias = Callable[[PyTree, Hypers], dict[str, jax.Array]]
 
 @dataclasses.dataclass(frozen=True)
 class Functions:
-  """The functions of a task.
+  """The functions of a task. `hypers` is the dict of the numbers of a trial.
 
   Attributes:
     init: `init(hypers) -> state`, a pytree of arrays.
-    step: `step(state, hypers, i) -> (state, metrics)` makes update number i. `metrics` is a
-      dict of scalars.
-    evaluate: `evaluate(state, hypers) -> metrics`, or None for the metrics of one more
-      step.
+    step: `step(state, hypers, i) -> (state, metrics)` makes update number i, from 0. `metrics`
+      is a dict of scalars.
+    evaluate: `evaluate(state, hypers) -> metrics`, a dict of scalars. If None, a state is scored
+      by the metrics of one more `step`.
   """
 
   init: Init
@@ -55,14 +57,14 @@ class Functions:
   evaluate: Evaluate | None = None
 
   def sha256(self) -> str:
-    """Returns a digest of the source code of the functions."""
+    """Returns a digest of the source code of the functions, as 64 hexadecimal digits."""
     functions = (self.init, self.step, self.evaluate)
     text = ''.join(_source(f) for f in functions if f is not None)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _source(function: Callable[..., PyTree]) -> str:
-  """Returns the source code of a function, or its name if Python has no source code."""
+  """Returns the source code of a function, or its name if Python cannot read the source."""
   try:
     return inspect.getsource(function)
   except (OSError, TypeError):
@@ -77,11 +79,11 @@ def _source(function: Callable[..., PyTree]) -> str:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class CountedState:
-  """The state of the functions with the number of its updates.
+  """State of a trial, with the number of its updates.
 
   Attributes:
-    step: Number of updates, an int32 scalar.
-    state: State of the functions.
+    step: Number of updates made, an int32 scalar.
+    state: State that `init` or `step` of the user returned.
   """
 
   step: jax.Array
@@ -94,9 +96,10 @@ class FunctionPrograms(MemberPrograms):
   This class implements `lmhp.training.chunks.MemberPrograms`, which documents its methods.
 
   Args:
-    functions: The functions.
-    metric_names: Metrics of `step`.
-    loss: Metric of `step`. A trial diverges at the first step at which it is not finite.
+    functions: The functions of the task.
+    metric_names: Names of the metrics that `step` returns.
+    loss: Name of a metric of `step`. A trial diverges at the first step at which this metric is
+      not finite.
   """
 
   def __init__(self, functions: Functions, metric_names: tuple[str, ...], loss: str):
@@ -115,21 +118,21 @@ class FunctionPrograms(MemberPrograms):
     return self._init(hypers)
 
   def abstract_state(self, hypers: Hypers) -> CountedState:
-    """Returns the shapes of the state."""
+    """Returns the shapes and dtypes of the state, without computing it."""
     return jax.eval_shape(self._first_state, hypers)
 
   def score(
     self, state: CountedState, hypers: Hypers, batch: PyTree
   ) -> dict[str, jax.Array]:
-    """Returns the metrics of `evaluate`, or those of one more step."""
+    """Returns the metrics of `evaluate`, or those of one more step. `batch` is not used."""
     return self._score(state, hypers, batch)
 
   def chunk_function(self, hold_after_nonfinite: bool = False) -> ChunkFunction:
-    """Returns the function that `chunk` compiles.
+    """Returns the function of one member that the method `chunk` compiles.
 
     Args:
-      hold_after_nonfinite: If True, the state stays as it was before the first loss that is
-        not finite.
+      hold_after_nonfinite: If True, the first update whose loss is not finite, and all updates
+        after it, leave the state unchanged. If False, every update changes the state.
     """
 
     def chunk(
@@ -139,12 +142,14 @@ class FunctionPrograms(MemberPrograms):
       def update(
         counted: CountedState, i: jax.Array
       ) -> tuple[CountedState, dict[str, jax.Array]]:
-        # Updates are numbered from the beginning of the trial.
+        # `steps.first_step + i` is the number of this update in the trial. `counted.step` may be
+        # lower, because it does not change while the state is held (left unchanged).
         new_state, metrics = self._functions.step(
           counted.state, hypers, steps.first_step + i
         )
         return CountedState(counted.step + 1, new_state), metrics
 
+      # `repeat_update` takes the name of the loss metric, or None.
       return repeat_update(
         update,
         state,
@@ -156,14 +161,14 @@ class FunctionPrograms(MemberPrograms):
     return chunk
 
   def score_function(self) -> ScoreFunction:
-    """Returns the function that `score` compiles."""
+    """Returns the function of one member that the method `score` compiles."""
 
     def score(
       state: CountedState, hypers: Hypers, batch: PyTree
     ) -> dict[str, jax.Array]:
       if self._functions.evaluate is not None:
         return self._functions.evaluate(state.state, hypers)
-      # Without `evaluate`, the score is that of one more step, whose state is dropped.
+      # Without `evaluate`, make one more step for its metrics, and drop its state.
       _, metrics = self._functions.step(state.state, hypers, state.step)
       return metrics
 

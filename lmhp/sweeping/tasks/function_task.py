@@ -1,4 +1,4 @@
-"""Lets a sweep run functions of a user: a pure `init` and `step` over a dict of numbers.
+"""Lets a sweep run functions of the user: pure `init` and `step` that read a dict of numbers.
 
 Example::
 
@@ -52,23 +52,30 @@ from lmhp.training.population import Population
 from lmhp.typing import Number, PyTree
 
 STRUCTURE = 'function'
-"""Name of the only structure. All trials share the compiled programs of the functions."""
+"""Name of the only structure (the part of a config that is compiled into programs).
+
+All trials share the compiled programs of the functions."""
 
 
 class FunctionTask(Task):
   """Pure functions as the task of a sweep.
 
+  A point is one assignment of values to the parameters of the space. A rung is a step at which
+  trials are scored and may be stopped.
+
   Args:
     init: `init(hypers) -> state`, a pytree of arrays.
     step: `step(state, hypers, i) -> (state, metrics)` makes update number i, from 0.
       `metrics` is a dict of scalars.
-    hypers: Base values by name. The space of a sweep varies numbers by these names. A whole
-      number of 0 or more becomes a uint32, any other number a float32. A number named "seed"
-      is the training seed: it differs between the trials of a point.
+    hypers: {name: base value}. The functions get this dict, with other values for the names that
+      the space varies. If the base value is a whole number of 0 or more, all values of this
+      name are uint32. Otherwise they are float32. A number named "seed" is the training seed,
+      in which the trials of a point differ.
     steps: Length of a trial, in updates.
     evaluate: `evaluate(state, hypers) -> metrics`, called at rungs and at the end. If None,
       the metrics of one more step are used.
-    loss: Metric of `step`. A trial diverges at the first step at which it is not finite.
+    loss: Name of a metric of `step`. A trial diverges at the first step at which this metric is
+      not finite.
 
   Raises:
     ConfigError: If a number is named "data", or `loss` is not a metric of `step`.
@@ -85,7 +92,8 @@ class FunctionTask(Task):
     loss: str = 'loss',
   ):
     self.functions = Functions(init, step, evaluate)
-    # Base values are stored in the manifest of a study, so numpy scalars become numbers.
+    # The manifest of a study stores the base values as JSON, so numpy scalars become Python
+    # numbers.
     array_types = (np.generic, np.ndarray, jax.Array)
     self.base: dict[str, Number] = {
       name: value.item() if isinstance(value, array_types) else value
@@ -106,7 +114,7 @@ class FunctionTask(Task):
     )
     if loss not in metrics:
       raise ConfigError(
-        f'loss: got {loss!r}, expected one of the metrics of step: {", ".join(metrics)}'
+        f'loss: got {loss!r}, expected one of the metrics that step returns: {", ".join(metrics)}'
         f'{suggest(loss, metrics)}'
       )
     self._programs = FunctionPrograms(self.functions, tuple(metrics), loss)
@@ -125,10 +133,10 @@ class FunctionTask(Task):
     """Checks a sweep against the base values and the metrics of the functions.
 
     Raises:
-      ConfigError: If a path or an objective does not exist, if there are several seeds for a
-        point but no number is named "seed", or if rungs score a cooldown.
+      ConfigError: If a path of the space or an objective does not exist, if a point has several
+        seeds but the sweep cannot set "seed", or if `rung_score` is 'cooldown'.
     """
-    # All base values are traced numbers.
+    # All base values are traced numbers (arguments of the compiled programs).
     traced = {name: Declaration(traced=True) for name in self.base}
     spaces.check_space(sweep.space, traced, self.base)
     programs = self._programs
@@ -138,17 +146,19 @@ class FunctionTask(Task):
     sweep.check_objective(
       (*scores, *programs.metric_names, *self.job({}).known_metrics)
     )
-    # Several seeds of a point need a seed that the sweep may set.
+    # The trials of a point differ only in their seed, so the sweep must be able to set it.
     if sweep.seeds_per_point > 1:
       if 'seed' in spaces.paths_of(sweep.space):
         raise wrong(sweep, 'seeds_per_point', '1, since the space varies seed itself')
       if not self.seed_paths:
         raise wrong(
-          sweep, 'seeds_per_point', "1, since none of the task's numbers is named seed"
+          sweep,
+          'seeds_per_point',
+          "1, since none of the task's numbers is named 'seed'",
         )
     if sweep.rung_score == 'cooldown':
       raise wrong(
-        sweep, 'rung_score', 'prefix: this task has no learning rate to cool down'
+        sweep, 'rung_score', "'prefix', since this task has no schedule that decays"
       )
 
   def base_values(self) -> dict[str, object]:
@@ -156,7 +166,10 @@ class FunctionTask(Task):
     return dict(self.base)
 
   def recipe(self) -> TaskRecipe:
-    """Returns a recipe that makes the task again. The functions must be picklable."""
+    """Returns a function that makes the task again in another process.
+
+    It can be pickled if `init`, `step` and `evaluate` can.
+    """
     return functools.partial(
       FunctionTask,
       self.functions.init,
@@ -168,7 +181,10 @@ class FunctionTask(Task):
     )
 
   def is_traced(self, path: str) -> bool:
-    """Returns True for every base value but the seed."""
+    """Returns True for the name of every number except the seed.
+
+    A trial keeps its seed while it runs.
+    """
     return path in self.base and path != 'seed'
 
   # --- trials -------------------------------------------------------------------------
@@ -176,10 +192,10 @@ class FunctionTask(Task):
   def with_seed(
     self, overrides: Overrides, replicate: int, *, reseed_data: bool
   ) -> SeededOverrides:
-    """Adds the seed: the base value plus the number of the replicate.
+    """Adds the seed: its base value plus `replicate`.
 
     Args:
-      overrides: Values of the point. A seed among them is kept.
+      overrides: Values of the point. If they have a seed, it is kept.
       replicate: Index of the trial among the trials of its point, 0 and up.
       reseed_data: Not used, because the task has no data.
     """
@@ -192,9 +208,9 @@ class FunctionTask(Task):
     """Returns the job of a trial with these values.
 
     Raises:
-      ConfigError: If a base value is a whole number, and its new value is not.
+      ConfigError: If a base value is a whole number of 0 or more, and the new value is not.
     """
-    # `check` has compared the space with the base values, which are numbers.
+    # `check` has checked the values of the space against the base values, which are numbers.
     values = {**self.base, **cast(Mapping[str, Number], overrides)}
     return Job(
       structure=STRUCTURE,
@@ -208,13 +224,15 @@ class FunctionTask(Task):
     )
 
   def _traced(self, values: Mapping[str, Number]) -> dict[str, np.generic]:
+    """Returns the numbers as numpy scalars, which are arguments of the compiled programs."""
     return {name: self._traced_number(name, values[name]) for name in self.base}
 
   def _traced_number(self, name: str, value: Number) -> np.generic:
-    """Returns a value with the dtype of its base value, so that all trials share a program."""
+    """Returns a value as a numpy scalar of type uint32 or float32.
+
+    The base value decides the type. So all trials have one type, and share a program.
+    """
     base = self.base[name]
-    # A base value that is a whole number of 0 or more is a uint32 in the program, and any
-    # other is a float32.
     if not _is_whole(base):
       return np.float32(value)
     if not _is_whole(value):
@@ -227,7 +245,7 @@ class FunctionTask(Task):
   # --- training and scores ------------------------------------------------------------
 
   def programs(self, job: Job) -> FunctionPrograms:
-    """Returns the functions that a population runs for each member, and their programs.
+    """Returns the compiled programs of the functions.
 
     Args:
       job: Not used, because there is one structure.
@@ -245,15 +263,16 @@ class FunctionTask(Task):
       job: Not used, because there is one structure.
       final: Not used, because a rung is scored in the same way as the end.
     """
-    scores = population.score(state, ())
+    scores = population.score(state, ())  # the functions read no batch
+    # Turn {metric: (R,) values} into one dict for each of the R members.
     columns = [np.asarray(values, np.float64).tolist() for values in scores.values()]
     return [dict(zip(scores, row)) for row in zip(*columns)]
 
   def penalty_value(self, metric: str, job: Job, maximized: bool) -> float:
-    """Returns the objective of a diverged trial, which must be finite.
+    """Returns the finite value that replaces a metric of a diverged trial.
 
-    The value is 10 |x| + 1, where x is the metric in the untrained state, and negative if the
-    metric is maximized.
+    Let x be the metric in the untrained state. The value is 10 |x| + 1, or `FALLBACK_PENALTY` if
+    x is not finite. If the metric is maximized, the value is negated.
 
     Args:
       metric: Name of the metric.

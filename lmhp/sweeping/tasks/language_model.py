@@ -47,18 +47,21 @@ from lmhp.training.step import metric_names
 from lmhp.typing import PyTree
 
 LATENCY = 'latency_seconds'
+"""Metric that is measured: seconds of the forward pass of one sequence."""
 
 
 class LanguageModel(Task):
   """A task that trains language models with the trainer of lmhp.
 
   Args:
-    config: Base config, not resolved. Some defaults depend on the optimizer of a trial.
-    present: Dotted paths of the dropout rates that are above 0 in at least one trial.
-    match_budget: Name of the budget that each trial keeps equal to that of the base config,
-      by its number of steps: 'steps', 'tokens', 'flops' or 'seconds'. None or 'none' if the
-      trials keep the number of steps.
-    dtype: Precision that "auto" stands for. None is the fastest of this machine.
+    config: Base config, not resolved: derived values are not filled in, because some depend on
+      the optimizer of a trial.
+    present: Dotted paths of the dropout rates that are above 0 in at least one trial. The
+      programs of all trials have this dropout.
+    match_budget: Budget in which each trial equals the base config: 'steps', 'tokens', 'flops'
+      or 'seconds'. The number of steps of a trial follows from it. None or 'none' leaves the
+      number of steps unchanged.
+    dtype: Value that replaces 'auto' as `model.dtype`. None is the fastest on this machine.
   """
 
   loss = 'loss_nats'
@@ -116,11 +119,11 @@ class LanguageModel(Task):
   def experiment_config(
     self, overrides: Overrides
   ) -> Mapping[str, Mapping[str, object]]:
-    """Returns the config of a trial as {section: {key: value}}, not completed."""
+    """Returns the config of a trial as {section: {key: value}}, not resolved."""
     return self._jobs.override(overrides).to_dict()
 
   def recipe(self) -> functools.partial[LanguageModel]:
-    """Returns a recipe that makes the task again in another process."""
+    """Returns a picklable function that makes the task again in another process."""
     return functools.partial(
       make_equal_task,
       config=self.experiment_config({}),
@@ -134,7 +137,10 @@ class LanguageModel(Task):
   # --- the space ----------------------------------------------------------------------
 
   def is_traced(self, path: str) -> bool:
-    """Returns True for a traced number that is not a seed."""
+    """Returns True for the path of a traced number that is not a seed.
+
+    A trial keeps its seeds while it runs.
+    """
     return is_traced_key(path) and not path.endswith('.seed')
 
   def decays(self) -> bool:
@@ -145,6 +151,7 @@ class LanguageModel(Task):
     """Returns the longest warmup of all trials, as a fraction of training."""
     path = 'schedule.warmup_fraction'
     fractions = [self.base.schedule.warmup_fraction]
+    # `values_of` returns all values of the path, or the two ends of a range.
     if path in spaces.paths_of(space):
       fractions += filter(spaces.is_number, spaces.values_of(space, path))
     return max(fractions)
@@ -164,23 +171,25 @@ class LanguageModel(Task):
   def with_seed(
     self, overrides: Overrides, replicate: int, *, reseed_data: bool
   ) -> SeededOverrides:
-    """Adds `train.seed`: the seed of the base config plus the number of the replicate.
+    """Adds `train.seed`: the seed of the base config plus `replicate`.
 
     Args:
-      overrides: Values of the point. A seed among them is kept.
+      overrides: Values of the point. If they have a seed, it is kept.
       replicate: Index of the trial among the trials of its point, 0 and up.
-      reseed_data: If True, `data.seed` is added too.
+      reseed_data: If True, `data.seed` is added too, in the same way.
     """
+    # A seed is a uint32, so it wraps around at 2**32.
     seeds: dict[str, object] = {
       'train.seed': (self.base.train.seed + replicate) % 2**32
     }
     if reseed_data:
       seeds['data.seed'] = (self.base.data.seed + replicate) % 2**32
     seeded = {**seeds, **overrides}
-    return SeededOverrides(seeded, cast(int, seeded['train.seed']))  # checked as a key
+    # The config checks that the seed is an int.
+    return SeededOverrides(seeded, cast(int, seeded['train.seed']))
 
   def with_matched_length(self, overrides: Overrides) -> dict[str, object]:
-    """Adds `train.steps` if a trial needs another number of steps to match the budget."""
+    """Adds `train.steps` if the budget needs another number of steps than the base config."""
     if self.match_budget in (None, 'none'):
       return dict(overrides)
     return self._jobs.with_matched_length(
@@ -201,7 +210,7 @@ class LanguageModel(Task):
     """Returns the job of a trial with these values.
 
     Raises:
-      ConfigError: If no config can have these values.
+      ConfigError: If the config with these values is not valid.
     """
     return self._jobs.job(overrides)
 
@@ -228,22 +237,27 @@ class LanguageModel(Task):
     first_step: int,
     lengths: Iterator[int],
   ) -> Iterator[tuple[int, PyTree]]:
-    """Yields the length and the data of each chunk of a pack.
+    """Yields the number of steps and the data of each chunk of a pack.
+
+    A chunk is several updates in one call of a program. A pack is a group of trials of one
+    structure that are trained together. Its trials are the members.
 
     Args:
-      job: Job of one member.
+      job: Job of any member. The members share its structure.
       hypers: Traced numbers of each member.
       data_per_trial: If True, each member reads different batches. Streamed batches are
         then stacked on the axis of the members.
-      first_step: Updates that were made before.
+      first_step: Number of updates made before the first chunk.
       lengths: Number of steps of each chunk.
     """
     programs = self.programs(job)
+    # One feed for all members: they read the same batches, or each gathers its batches from
+    # the tokens in device memory.
     if self.data_axis(job, data_per_trial) is None:
       yield from programs.feed(first_step, lengths, hypers[0])
       return
 
-    # Each member has a stream with its own seeds. The batches are stacked on a first axis R.
+    # One feed for each member, with its seeds. The batches are stacked on a first axis R.
     all_lengths = list(lengths)
     feeds = [
       programs.feed(first_step, iter(all_lengths), member_hypers)
@@ -257,7 +271,10 @@ class LanguageModel(Task):
       yield n_steps, data
 
   def data_axis(self, job: Job, data_per_trial: bool) -> int | None:
-    """Returns 0 if each member streams different batches, else None."""
+    """Returns 0 if the data has a first axis of members, else None.
+
+    The data has this axis if each member reads different batches that are made on the host.
+    """
     if data_per_trial and not self.programs(job).stream.resident:
       return 0
     return None
@@ -278,8 +295,9 @@ class LanguageModel(Task):
     cfg = config_of(job)
     dataset = self._jobs.dataset(cfg)
     stream = self.programs(job).stream
+    # Number of UTF-8 bytes of each token of the vocabulary, (V,).
     bytes_V = dataset.token_bytes(cfg.model.vocab_size)
-    # Each sum is (R, sequences).
+    # {name: (R, sequences)}, such as the loss of each sequence, summed over its tokens.
     sums = join_sums(
       [
         population.score(state, ScoreInputs(batch, bytes_V))
@@ -293,10 +311,12 @@ class LanguageModel(Task):
     return scores
 
   def measure(self, metric: str, job: Job) -> float:
-    """Returns `latency_seconds`: the forward pass of one sequence, alone on the device.
+    """Returns `latency_seconds`: the time of the forward pass of one sequence.
+
+    Nothing else runs on the device.
 
     Raises:
-      ConfigError: For another metric.
+      ConfigError: If `metric` is not `latency_seconds`.
     """
     if metric != LATENCY:
       raise ConfigError(
@@ -310,11 +330,11 @@ class LanguageModel(Task):
   def penalty_value(self, metric: str, job: Job, maximized: bool) -> float:
     """Returns the finite value that replaces a metric of a diverged trial.
 
-    The value is twice the loss of a uniform guess, in the unit of the metric, and negative if
-    the metric is maximized. An accuracy is 0. A metric that is known before the trial runs
-    keeps its value.
+    - A metric that is known before the trial runs, such as `parameters`, keeps its value.
+    - `eval_accuracy` is 0.
+    - Any other metric is twice the loss of a uniform guess, in the unit of the metric. It is
+      negated if the metric is maximized.
     """
-    # A metric that training does not change keeps its value.
     if metric in job.known_metrics:
       return float(job.known_metrics[metric])
     if metric == 'eval_accuracy':
@@ -340,13 +360,13 @@ def make_equal_task(
   base_values: Mapping[str, object],
   data_sha256: str,
 ) -> LanguageModel:
-  """Returns the task of the driver of a study, in another process.
+  """Returns a task equal to that of the driver, which is the process that runs the study.
 
   Args:
     config: Base config, not resolved, as {section: {key: value}}.
-    present: As in `LanguageModel`.
-    match_budget: As in `LanguageModel`.
-    dtype: Precision that "auto" stands for.
+    present: See `LanguageModel`.
+    match_budget: See `LanguageModel`.
+    dtype: Value of the driver that replaces 'auto' as `model.dtype`.
     base_values: Values of the completed base config of the driver, by dotted path.
     data_sha256: Digest of the training data of the driver.
 
@@ -355,7 +375,7 @@ def make_equal_task(
   """
   task = LanguageModel(config, present=present, match_budget=match_budget, dtype=dtype)
   host = socket.gethostname()
-  # The precision or the data of this host may differ from those of the driver.
+  # The data or the version of lmhp may differ between this host and the driver.
   for path, value in task.base_values().items():
     if value != base_values[path]:
       raise ConfigError(
@@ -364,6 +384,6 @@ def make_equal_task(
       )
   if task.data_sha256() != data_sha256:
     raise ConfigError(
-      f'data.path: got another text on {host}, expected the text of the driver'
+      f'data.path: got other text on {host}, expected the text that the driver reads'
     )
   return task

@@ -30,13 +30,14 @@ class ModelJobs:
   """Completes the configs of trials, and builds their jobs.
 
   Args:
-    config: Base config, not resolved, as ConfigDict, RunConfig or mapping of mappings.
-    dtype: Precision that "auto" stands for.
+    config: Base config, not resolved (derived values are not filled in): a ConfigDict, a
+      RunConfig or {section: {key: value}}.
+    dtype: Value that replaces 'auto' as `model.dtype`.
     present: Dotted paths of the dropout rates that are above 0 in at least one trial.
 
   Attributes:
     base: The completed base config.
-    dtype: Precision that "auto" stands for.
+    dtype: Value that replaces 'auto' as `model.dtype`.
   """
 
   def __init__(self, config: object, dtype: str, present: frozenset[str]):
@@ -44,22 +45,24 @@ class ModelJobs:
     self._config = config_lib.to_config_dict(config)
     self._present = present
     self._datasets: dict[DataConfig, datasets.Dataset] = {}
-    # For each set of static values, the first job that was built.
+    # Static values are the overrides of a trial that are not traced numbers.
+    # {static values of a trial: the first job with these values}.
     self._first_jobs: dict[tuple[object, ...], Job] = {}
+    # {static values of a trial: number of steps that matches the budget}.
     self._matched_steps: dict[tuple[object, ...], int] = {}
     self.base = self.complete({})
 
   # --- configs ------------------------------------------------------------------------
 
   def override(self, overrides: Overrides) -> ConfigDict:
-    """Returns the base config with other values, not completed."""
+    """Returns the base config with the values of a trial, not resolved."""
     return config_lib.override(config_lib.to_config_dict(self._config), overrides)
 
   def complete(self, overrides: Overrides) -> RunConfig:
     """Returns the complete config of a trial.
 
     Raises:
-      ConfigError: If no config can have these values.
+      ConfigError: If the config with these values is not valid.
     """
     cfg = config_lib.resolve(self.override(overrides))
     dataset = self.dataset(cfg)
@@ -72,7 +75,8 @@ class ModelJobs:
 
   def dataset(self, cfg: RunConfig) -> datasets.Dataset:
     """Returns the dataset of a config. A dataset that configs share is loaded once."""
-    key = split(cfg.data)[0]
+    # The key has no traced numbers, such as the seed: they do not change the dataset.
+    key, _ = split(cfg.data)
     if key not in self._datasets:
       self._datasets[key] = datasets.load(cfg.data)
     return self._datasets[key]
@@ -108,6 +112,7 @@ class ModelJobs:
     steps = self._matched_steps[static]
     if steps == self.base.train.steps:
       return dict(overrides)
+    # Only one key may set the length, so the others become None.
     other_lengths = dict.fromkeys(f'train.{name}' for name in LENGTHS)
     return {**overrides, **other_lengths, 'train.steps': steps}
 
@@ -118,7 +123,7 @@ class ModelJobs:
     base = self.base
     tokens_per_step = cfg.train.batch_size * cfg.train.seq_len
     base_tokens = base.train.steps * base.train.batch_size * base.train.seq_len
-    # Equal totals: steps * tokens per step * cost per token is that of the base config.
+    # The total, steps * tokens per step * cost per token, equals that of the base config.
     if budget == 'steps':
       steps = base.train.steps
     elif budget == 'tokens':
@@ -126,18 +131,19 @@ class ModelJobs:
     elif budget == 'flops':
       base_flops = base_tokens * self.flops_per_token(base)
       steps = base_flops / (tokens_per_step * self.flops_per_token(cfg))
-    else:
+    else:  # 'seconds'
       steps = base.train.steps * step_seconds(base) / step_seconds(cfg)
     return max(1, round(float(steps)))
 
   def flops_per_token(self, cfg: RunConfig) -> float:
-    """Returns the training FLOPs of one token of the text.
+    """Returns the training FLOPs per token of the training text.
 
-    An encoder-decoder makes an encoder and a decoder sequence of each sequence of the text.
+    An encoder-decoder splits each sequence of the text into an encoder and a decoder sequence.
+    The FLOPs of both are divided by the tokens of the sequence of the text.
     """
     if not cfg.model.is_encoder_decoder:
       return float(flops_per_token(cfg.model, cfg.train.seq_len, causal=True).train)
-    # The config of an encoder-decoder has no other objective.
+    # The objective of an encoder-decoder is always span corruption.
     spans = make_span_corruption(self.dataset(cfg), cfg.train.seq_len, cfg.data)
     forward_flops = encoder_decoder_flops(
       cfg.model, spans.target_len, spans.encoder_len, causal=True
@@ -154,10 +160,9 @@ class ModelJobs:
     had the same static values, its job is copied, and the traced numbers are replaced.
 
     Raises:
-      ConfigError: If no config can have these values.
+      ConfigError: If the config with these values is not valid.
     """
-    # Jobs that differ in traced numbers alone are copies of the first one, which saves
-    # time.
+    # None stands for a value that `complete` fills in, so it is not a traced number.
     traced = {
       path: value
       for path, value in overrides.items()
@@ -194,7 +199,7 @@ class ModelJobs:
       structure.data,
       cfg.evaluate,
     )
-    # The structure is named by all values that its programs depend on.
+    # The name of a structure is a digest of all values that its programs depend on.
     name = _short_digest(repr(static_parts))
 
     # Metrics that are known before the trial is trained.
@@ -243,5 +248,5 @@ def _config_digest(cfg: RunConfig) -> str:
 
 
 def _short_digest(text: str) -> str:
-  """Returns a short digest of a text, which is the same in every process."""
+  """Returns a digest of 12 characters. Unlike `hash`, it is the same in every process."""
   return hashlib.sha256(text.encode()).hexdigest()[:12]

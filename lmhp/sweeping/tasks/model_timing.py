@@ -20,7 +20,7 @@ N_MEASUREMENTS = 5
 """Number of measurements of a time. The median is used."""
 
 MEASURED_STEPS = 4
-"""Updates of one measurement of the training speed."""
+"""Number of updates in one measurement of the training speed."""
 
 
 def measure_step_seconds(programs: Programs, steps: int) -> float:
@@ -30,13 +30,14 @@ def measure_step_seconds(programs: Programs, steps: int) -> float:
     programs: Compiled programs of the trial's structure.
     steps: Length of the trial, in updates.
   """
-  # All measurements train on the data of the first chunk, from step 0. A feed of streamed
-  # data prepares one chunk ahead, so there are more lengths than one.
+  # All measurements train on the data of the first chunk, from step 0. The feed gets the lengths
+  # of more chunks, because it may prepare a second chunk before it yields the first.
   state = programs.init(programs.hypers)
   _, data = next(programs.feed(0, iter([MEASURED_STEPS] * 8)))
   n_steps = min(MEASURED_STEPS, steps)
 
   def train() -> PyTree:
+    # The buffers of the old state are donated, so each call continues with the new state.
     nonlocal state
     state, metrics = programs.chunk(
       state, programs.hypers, data, ChunkSteps(n_steps, 0)
@@ -47,13 +48,14 @@ def measure_step_seconds(programs: Programs, steps: int) -> float:
 
 
 def measure_latency_seconds(programs: Programs, hypers: Hypers, seq_len: int) -> float:
-  """Returns the seconds of the forward pass of one sequence, alone on the device.
+  """Returns the seconds of the forward pass of one sequence. Nothing else runs on the device.
 
   Args:
     programs: Compiled programs of the trial's structure.
     hypers: Traced numbers of the trial.
     seq_len: Length of the sequence, in tokens.
   """
+  # The batch has one sequence. An encoder, if there is one, reads as many tokens as the decoder.
   tokens_BL = np.zeros((1, seq_len), np.int32)
   params = programs.init(hypers).params
   encoder_tokens_BM = tokens_BL if programs.model.cfg.is_encoder_decoder else None

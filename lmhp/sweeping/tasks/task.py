@@ -6,10 +6,13 @@ the config that is compiled into a program. The traced numbers, such as the lear
 arguments of the program. Trials of one structure may be trained together, as the members of a
 pack. For each structure, the task provides the programs, the data and the scores.
 
+A point is one assignment of values to the parameters of the space. It has one trial for each seed.
+A rung is a step at which trials are scored and may be stopped.
+
 `lmhp.sweeping.tasks.language_model` is the task that trains language models, and
-`lmhp.sweeping.tasks.function_task` is the task that runs functions of a user. Another task
-implements `Task`. A class that derives from `Task` inherits defaults for the methods that a
-task without seeds, data, schedules or tokens does not need.
+`lmhp.sweeping.tasks.function_task` is the task that runs functions of a user. A new task is a
+class that derives from `Task`. It inherits defaults for the methods that a task without seeds,
+data, schedules or tokens does not need.
 """
 
 from __future__ import annotations
@@ -39,7 +42,8 @@ class Job:
   Attributes:
     structure: Digest or name of the part of the config that is compiled into programs.
       Trials of one structure share the programs, and may be members of one pack.
-    hypers: Traced numbers (arguments of the programs), by section or by name.
+    hypers: Traced numbers (arguments of the programs): {section: {key: number}} for a language
+      model, {name: number} for functions.
     steps: Length of the trial, in updates.
     tokens_per_step: Tokens of one update, or 0 for a task without tokens.
     flops_per_step: Training FLOPs of one update, or 0 if they are not known.
@@ -63,8 +67,8 @@ class SeededOverrides:
   """Overrides of a trial, with the seed of the trial.
 
   Attributes:
-    overrides: Values of the point and of the seeds.
-    seed: Training seed.
+    overrides: Values of the point, and the seeds (such as `train.seed` and `data.seed`).
+    seed: Training seed of the trial, such as the value of `train.seed`.
   """
 
   overrides: dict[str, object]
@@ -79,7 +83,8 @@ process cannot make the same task, for example because it reads other data.
 """
 
 FALLBACK_PENALTY = 1e30
-"""Penalty value of a metric whose usual values are not known."""
+"""Value that replaces a metric of a diverged trial, if the usual values of the metric are not
+known. See `Task.penalty_value`."""
 
 
 class Task(Protocol):
@@ -91,10 +96,10 @@ class Task(Protocol):
   Attributes:
     loss: Name of a training metric. A trial diverges at the first step at which this metric is
       not finite.
-    evaluate_every_steps: Steps between evaluations, in addition to those at rungs. None for
-      no other evaluations.
-    checkpoint_seconds: Seconds between two checkpoints of a pack.
-    log_every_steps: Steps between two rows of the curves.
+    evaluate_every_steps: Steps from one evaluation to the next. Members are also evaluated at
+      rungs and at the end. None means only there.
+    checkpoint_seconds: Seconds from one checkpoint of a pack to the next.
+    log_every_steps: Steps from one row of a learning curve to the next.
     seed_paths: Dotted paths that `with_seed` sets. Empty for a task without seeds.
   """
 
@@ -108,7 +113,7 @@ class Task(Protocol):
 
   @abc.abstractmethod
   def describe(self) -> TaskDescription:
-    """Returns the facts that distinguish this task, for the manifest of the study."""
+    """Returns the facts that distinguish this task from others, for the study's manifest."""
 
   @abc.abstractmethod
   def check(self, sweep: SweepConfig) -> None:
@@ -125,25 +130,29 @@ class Task(Protocol):
   def experiment_config(
     self, overrides: Overrides
   ) -> Mapping[str, Mapping[str, object]] | None:
-    """Returns the config of a trial as {section: {key: value}}, for `best.py`.
+    """Returns the config of a trial as {section: {key: value}}.
 
-    None if the task has no experiment files.
+    A study writes the config of its winner to `best.py`, an experiment file for `lmhp train`.
+    None if `lmhp train` cannot train the task.
     """
     return None
 
   def recipe(self) -> TaskRecipe:
-    """Returns a recipe that makes the task again in another process.
+    """Returns a picklable function that makes the task again in another process.
 
     By default, the task itself is pickled.
     """
-    # A lambda is pickled by Ray's cloudpickle.
+    # Python's pickle does not accept a lambda, but Ray's cloudpickle does.
     return lambda: self
 
   # --- the space ----------------------------------------------------------------------
 
   @abc.abstractmethod
   def is_traced(self, path: str) -> bool:
-    """Returns True if a value may change while a trial runs, without another program."""
+    """Returns True if the value at a path may change while a trial runs.
+
+    The trial then continues with the same compiled program.
+    """
 
   def decays(self) -> bool:
     """Returns True if the learning rate of the base config falls towards the end."""
@@ -162,10 +171,10 @@ class Task(Protocol):
   def with_seed(
     self, overrides: Overrides, replicate: int, *, reseed_data: bool
   ) -> SeededOverrides:
-    """Adds the seed of one trial of a point. A point has one trial per seed.
+    """Adds the seed of one trial of a point.
 
     Args:
-      overrides: Values of the point. A seed among them is kept.
+      overrides: Values of the point. If they have a seed, it is kept.
       replicate: Index of the trial among the trials of its point, 0 and up.
       reseed_data: If True, the order of the data gets a new seed too.
     """
@@ -174,7 +183,8 @@ class Task(Protocol):
   def with_matched_length(self, overrides: Overrides) -> dict[str, object]:
     """Adds the number of steps with which a trial has the budget of the base config.
 
-    Nothing is added if this is the number of steps of the base config.
+    The budget is, for example, a number of tokens or FLOPs. Nothing is added if the number of
+    steps is that of the base config.
     """
     return dict(overrides)
 
@@ -183,16 +193,16 @@ class Task(Protocol):
     """Returns the job of a trial with these values.
 
     Raises:
-      ConfigError: If no trial can have these values.
+      ConfigError: If the config with these values is not valid.
     """
 
   # --- training -----------------------------------------------------------------------
 
   @abc.abstractmethod
   def programs(self, job: Job) -> MemberPrograms:
-    """Returns the functions of a job's structure, with their compiled programs.
+    """Returns the programs of a job's structure.
 
-    A population runs them for each of its members.
+    A population uses them to train and score its members.
     """
 
   def feed(
@@ -208,13 +218,14 @@ class Task(Protocol):
     A chunk is several updates in one call of a program.
 
     Args:
-      job: Job of one member.
+      job: Job of any member. The members share its structure.
       hypers: Traced numbers of each member.
       data_per_trial: If True, each member reads different batches.
-      first_step: Number of updates that were made before.
-      lengths: Number of steps of each chunk. The length of the next chunk may be taken before
-        a chunk is yielded, so that its data can be prepared.
+      first_step: Number of updates made before the first chunk.
+      lengths: Number of steps of each chunk. Before a chunk is yielded, the length of the next
+        chunk may be taken, so that its data can be prepared.
     """
+    # By default, a task has no data.
     for n_steps in lengths:
       yield n_steps, ()
 
@@ -236,7 +247,7 @@ class Task(Protocol):
     Args:
       population: Population that the members are in.
       state: State of the population.
-      job: Job of one member.
+      job: Job of any member. The members share its structure.
       final: True at the end of training.
     """
 
@@ -253,7 +264,7 @@ class Task(Protocol):
   def penalty_value(self, metric: str, job: Job, maximized: bool) -> float:
     """Returns the finite value that replaces a metric of a diverged trial.
 
-    The samplers of a search need finite values. This one must be worse than the value of a
+    The samplers of a search need finite values. The returned value must be worse than that of a
     trial that has learned nothing. The default is `FALLBACK_PENALTY`, or its negative if the
     metric is maximized.
 

@@ -1,7 +1,7 @@
 """Progress of a run: a bar in a terminal or a notebook, otherwise lines with a timestamp.
 
-Everything that lmhp prints during a run is printed by the progress, log records included, so
-that the bar and the lines never mix.
+These classes print all that lmhp prints during a run, log records included, so that the bar and
+the lines never mix.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from lmhp.training.progress.formats import format_metric, format_time_left, time
 from lmhp.training.progress.live import live_view, log_records_to, resolve_mode
 
 LINE_SECONDS = 5.0
-"""Least time between two lines of the plain progress."""
+"""Least time between two lines of `PlainProgress`."""
 
 
 class TrainingProgress:
-  """Progress of a run that shows nothing. Its subclasses show it."""
+  """Display of the progress of a run. This base class shows nothing, its subclasses do."""
 
   def update(self, step: int, metrics: Mapping[str, float]) -> None:
-    """Shows the state of the run.
+    """Shows the step and the metrics of the run.
 
     Args:
       step: Number of updates made.
@@ -43,12 +43,12 @@ def training_progress(
 
   Args:
     total_steps: Number of updates of the whole run.
-    title: Short text in front, such as the name of the run.
+    title: Short text in front of the bar or the line, such as the name of the run.
     mode: One of `lmhp.training.progress.live.MODES`.
     first_step: Step at which the run starts or resumes.
 
   Raises:
-    ConfigError: If there is no such mode.
+    ConfigError: If `mode` is none of `MODES`.
   """
   mode = resolve_mode(mode)
   if mode == 'none':
@@ -65,7 +65,7 @@ class _RunState:
 
   Args:
     total_steps: Number of updates of the whole run.
-    title: Short text in front.
+    title: Short text in front of the bar or the line.
     first_step: Step at which the run starts or resumes.
   """
 
@@ -80,13 +80,13 @@ class _RunState:
   def update(self, step: int, metrics: Mapping[str, float]) -> None:
     self.step = step
     self.metrics |= {name: float(value) for name, value in metrics.items()}
-    # The time before the first update is compilation, so the speed counts from there.
+    # The speed is measured from the first call on, so that compilation before it does not count.
     if self._timed_step is None:
       self._timed_step = step
       self._timed_at = time.monotonic()
 
   def seconds_left(self) -> float | None:
-    """Returns the time to the last step at the speed so far, or None if not known."""
+    """Returns the time to the last step at the mean speed so far, or None if not known."""
     if self._timed_step is None or self.step <= self._timed_step:
       return None
     seconds = time.monotonic() - self._timed_at
@@ -109,7 +109,7 @@ class PlainProgress(TrainingProgress):
     self._printed_at = -math.inf
 
   def close(self) -> None:
-    """Prints the last state, unless it is printed already."""
+    """Prints the last step, unless it is printed already."""
     if self._printed_step != self._state.step:
       self._print()
 
@@ -163,7 +163,7 @@ class LiveProgress(TrainingProgress):
     self._view.open()
 
   def close(self) -> None:
-    """Draws the last state, and leaves it there."""
+    """Draws the last step, and leaves the bar on the screen."""
     self._view.close()
 
   def update(self, step: int, metrics: Mapping[str, float]) -> None:

@@ -16,7 +16,7 @@ class MetricFormat:
 
   Attributes:
     label: Short name of the metric.
-    value_format: Format of its value, for `str.format`.
+    value_format: Format string of its value, such as '{:.4f}'.
   """
 
   label: str
@@ -29,7 +29,7 @@ METRIC_FORMATS = {
   'tokens_per_second': MetricFormat('tokens/s', '{:,.0f}'),
   'learning_rate': MetricFormat('learning rate', '{:.2e}'),
 }
-"""Short forms of metrics. Other metrics are shown by their full name, with four digits."""
+"""Short forms of metrics. Other metrics have their full name, and four significant digits."""
 
 
 def format_of(metric: str) -> MetricFormat:
@@ -89,7 +89,7 @@ def timestamped(text: str) -> str:
 def format_summary(
   result: Mapping[str, Any], counts: Mapping[str, int], workdir: PathLike
 ) -> str:
-  """Returns the loss, the length, the parameters by kind and the place of the files.
+  """Returns a summary of a run: its loss, length, parameters by kind, and the path of its files.
 
   Args:
     result: Content of `result.json`.

@@ -1,4 +1,4 @@
-"""Live views: text that rich draws in place, in a terminal or in a notebook.
+"""Live views: text that is drawn in place (by the library rich), in a terminal or a notebook.
 
 The progress of a run and the progress of a sweep both use this file.
 """
@@ -20,7 +20,10 @@ from rich.theme import Theme
 from lmhp.errors import ConfigError, suggest
 
 MODES = ('auto', 'terminal', 'plain', 'notebook', 'none')
-"""Ways to show progress. `resolve_mode` replaces 'auto' by one of the others."""
+"""Ways to show progress.
+
+'terminal' and 'notebook' draw in place, 'plain' prints lines, and 'none' prints nothing.
+`resolve_mode` replaces 'auto' by one of the others."""
 
 THEME = Theme(
   {'title': 'bold', 'metric': 'cyan', 'best': 'green', 'muted': 'dim'},
@@ -28,10 +31,15 @@ THEME = Theme(
 """Styles of all live views, by name."""
 
 REFRESHES_PER_SECOND = 4
+"""Drawings per second in a terminal."""
+
 NOTEBOOK_SECONDS = 1.0
 """Least time between two drawings in a notebook."""
 
 NOTEBOOK_COLUMNS = 110
+"""Width of the text in a notebook, in characters."""
+
+# HTML around the text in a notebook. rich puts the text in place of {code}.
 _PAGE = '<pre style="font-family:monospace;line-height:normal">{code}</pre>'
 
 
@@ -43,7 +51,7 @@ def resolve_mode(mode: str) -> str:
       'plain' elsewhere.
 
   Raises:
-    ConfigError: If it is another word.
+    ConfigError: If `mode` is none of `MODES`.
   """
   if mode not in MODES:
     raise ConfigError(
@@ -61,6 +69,7 @@ def in_notebook() -> bool:
   """Returns True in the kernel of a notebook, and False in IPython in a terminal."""
   if 'IPython' not in sys.modules:
     return False
+  # Only the kernel of a notebook has a section `IPKernelApp` in its config.
   shell = sys.modules['IPython'].get_ipython()
   return shell is not None and 'IPKernelApp' in shell.config
 
@@ -72,8 +81,7 @@ def live_view(
 
   Args:
     mode: 'terminal' or 'notebook'.
-    render: Function that returns what to draw now. A thread of a terminal's view calls it
-      too.
+    render: Function that returns what to draw now. `TerminalView` calls it from a thread.
   """
   return NotebookView(render) if mode == 'notebook' else TerminalView(render)
 
@@ -108,16 +116,16 @@ class TerminalView:
     self.console.print(text, markup=False, highlight=False)
 
   def close(self) -> None:
-    """Draws the text for the last time, and leaves it there."""
+    """Draws the text for the last time, and leaves it on the screen."""
     self._live.stop()
 
 
 class NotebookView:
   """A live view in the output of a notebook's cell.
 
-  IPython replaces one piece of HTML in place. This works wherever `IPython.display` does
-  (Jupyter, Colab, VS Code), needs no widgets, and stays in a saved notebook. IPython is not
-  a dependency of lmhp, but it is installed wherever a notebook runs.
+  IPython replaces one piece of HTML in place. This needs no widgets, and works wherever
+  `IPython.display` does (Jupyter, Colab, VS Code). The last HTML stays in a saved notebook.
+  IPython is not a dependency of lmhp, but it is installed wherever a notebook runs.
 
   Args:
     render: Function that returns what to draw now.
@@ -134,7 +142,7 @@ class NotebookView:
     self._handle = display.display(self._html(self._page()), display_id=True)
 
   def refresh(self) -> None:
-    """Draws the text again, unless it was drawn a moment ago."""
+    """Draws the text again, unless it was drawn less than `NOTEBOOK_SECONDS` ago."""
     if time.monotonic() - self._drawn_at >= NOTEBOOK_SECONDS:
       self._draw()
 
@@ -146,6 +154,7 @@ class NotebookView:
 
   def _draw(self) -> None:
     self._drawn_at = time.monotonic()
+    # IPython returns no handle if it has no interactive shell.
     if self._handle is not None:
       self._handle.update(self._html(self._page()))
 
@@ -178,14 +187,14 @@ class _MessageHandler(logging.Handler):
 
 @contextlib.contextmanager
 def log_records_to(message: Callable[[str], None]) -> Iterator[None]:
-  """Sends the log records of lmhp to a function, and to no other handler, for a while.
+  """Sends the log records of lmhp to a function, until the end of the `with` block.
 
-  Log lines and a live view then do not mix.
+  No other handler gets them, so that log lines and a live view do not mix.
 
   Args:
     message: Function that prints a line.
   """
-  # A line that another handler prints would break the bar, so records go to it alone.
+  # A line that another handler prints would break the bar. So records do not propagate.
   logger = logging.getLogger('lmhp')
   handler = _MessageHandler(message)
   propagated = logger.propagate

@@ -86,7 +86,7 @@ def test_the_dashboard_changes_no_file_and_the_study_can_be_written(tmp_path, se
 
 
 def test_a_directory_without_a_study_is_an_error_and_stays_empty(tmp_path):
-  with pytest.raises(ConfigError, match='expected a directory .*study.journal'):
+  with pytest.raises(ConfigError, match='expected .*directory .*study.journal'):
     dashboard.open_dashboard(tmp_path)
   assert list(tmp_path.iterdir()) == []
 

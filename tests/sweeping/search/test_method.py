@@ -11,8 +11,8 @@ import pytest
 import lmhp
 from lmhp.errors import ConfigError
 from lmhp.registry import importable_plugin_modules
-from lmhp.sweeping import config as sweep_config
 from lmhp.sweeping.execution import pack_run
+from lmhp.sweeping.request import override
 from lmhp.sweeping.search.method import SEARCH_METHODS, SearchState, preview_points
 from lmhp.sweeping.space import as_space
 
@@ -169,7 +169,7 @@ def test_its_keys_are_checked_and_suggested(toy):
   with pytest.raises(ConfigError, match="'sweep.toy_batch_size'"):
     lmhp.SweepConfig(search='toy', trials=3, toy_batch_siz=2)
   sweep = lmhp.SweepConfig(search='toy', trials=3)
-  assert sweep_config.override(sweep, {'toy_batch_size': '7'}).toy_batch_size == 7
+  assert override(sweep, {'toy_batch_size': '7'}).toy_batch_size == 7
 
 
 def test_its_module_is_known(toy):

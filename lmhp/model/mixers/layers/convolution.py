@@ -17,10 +17,13 @@ from lmhp.typing import PyTree
 class CausalConvolution(nn.Module):
   """Causal depthwise convolution: each channel has its own filter.
 
-    y_t = sum_j kernel_j x_(t - j) + bias
+    y_t = sum_j kernel_(W - 1 - j) x_(t - j) + bias, for j = 0, ..., W - 1
 
-  Inputs before the start of a document are zero. The convolution is a sum of W shifted
+  Inputs before the start of a document are zero. The convolution is computed as a sum of W
   products, because XLA's depthwise convolution is many times slower on CPU.
+
+  Dimension key: C channels, W filter width (`model.conv_width`), T = W - 1 + L: the W - 1 inputs
+  before the sequence, then its L tokens.
 
   Attributes:
     cfg: Config of the model.
@@ -38,8 +41,8 @@ class CausalConvolution(nn.Module):
 
     Args:
       x_BLC: (B, L, C) float32.
-      inputs: Inputs that all layers share.
-      past_BWC: (B, W - 1, C), the inputs before these. None while no cache is used.
+      inputs: Inputs that all layers share, such as document starts.
+      past_BWC: (B, W - 1, C), the last inputs before `x_BLC`. None while no cache is used.
 
     Returns:
       (B, L, C) float32, and the last W - 1 inputs, or None if `past_BWC` is None.
@@ -47,7 +50,7 @@ class CausalConvolution(nn.Module):
     keys = keys_of(self.cfg, ConvolutionKeys)
     batch, length, _ = x_BLC.shape
     width = keys.conv_width
-    # The last column of the kernel multiplies the token itself.
+    # The last column of the kernel multiplies the current token.
     kernel_CW = self.param(
       'kernel', nn.initializers.zeros_init(), (self.channels, width)
     )
@@ -58,6 +61,7 @@ class CausalConvolution(nn.Module):
       past = past_BWC.astype(x_BLC.dtype)
     x_BTC = jnp.concatenate([past, x_BLC], axis=1)
 
+    # Add the product of each lag j: tokens j places before, times column W - 1 - j.
     y_BLC = jnp.zeros_like(x_BLC)
     for lag in range(width):
       first = width - 1 - lag
@@ -77,7 +81,7 @@ class CausalConvolution(nn.Module):
 
 
 def _is_same_document(document_start_BL: jax.Array, lag: int) -> jax.Array:
-  """Returns 1.0 where the token `lag` places before is of the same document, (B, L)."""
+  """Returns (B, L) float32: 1.0 if the token `lag` places before has the same document, else 0."""
   document_BL = jnp.cumsum(document_start_BL, axis=1)
   length = document_BL.shape[1]
   earlier_BL = jnp.pad(document_BL, ((0, 0), (lag, 0)), constant_values=-1)[:, :length]

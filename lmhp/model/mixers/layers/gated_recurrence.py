@@ -1,6 +1,7 @@
 """The flax modules of the mixers `lstm` and `gru`, whose gates depend on the previous state.
 
-The recurrences are computed one token at a time, in L steps.
+The recurrences are computed one token at a time, in L steps. Dimension key: see
+`lmhp.model.mixers.layers`.
 """
 
 from __future__ import annotations
@@ -25,8 +26,11 @@ States: TypeAlias = tuple[jax.Array, ...]
 """States of a layer, each (B, I) float32. The first is its output."""
 
 Step: TypeAlias = Callable[[States, jax.Array, jax.Array], States]
-"""`(states, input_gates, state_gates) -> states`, one token. The parts of the gates that
-depend on the input and on the previous state are (B, Z I) float32."""
+"""`(states, input_gates, state_gates) -> states`, the recurrence of one token.
+
+A gate is computed from a part that depends on the input and a part that depends on the previous
+state. `input_gates` and `state_gates` hold these parts for all gates, each (B, Z I) float32.
+"""
 
 
 class GatedRecurrence(nn.Module):
@@ -35,7 +39,7 @@ class GatedRecurrence(nn.Module):
   Attributes:
     cfg: Config of the model.
     N_GATES: Number of gates, Z.
-    N_STATES: Number of states.
+    N_STATES: Number of states: 2 for an LSTM (hidden and cell state), 1 for a GRU.
   """
 
   cfg: ModelConfig
@@ -43,7 +47,7 @@ class GatedRecurrence(nn.Module):
   N_STATES: ClassVar[int]
 
   def step(self, width: int) -> Step:
-    """Returns the recurrence of one token.
+    """Returns the function that computes one token.
 
     Args:
       width: Size of a state, I.
@@ -63,7 +67,8 @@ class GatedRecurrence(nn.Module):
     keys = keys_of(cfg, MixerKeys)
     width = keys.mixer_dim
 
-    # Gates: the part of the input, and the matrix that multiplies the previous state.
+    # Gates: the part that depends on the input, and the matrix that computes the other part
+    # from the previous state. The first has a bias (True) for any `model.mixer_bias`.
     gate_shape = (self.N_GATES, width)
     gates_BLZI = Projection(cfg, (cfg.d_model,), gate_shape, True, name='input')(x_BLD)
     kernel = Projection(cfg, (width,), gate_shape, name='recurrent').matrix()
@@ -105,7 +110,7 @@ class LSTM(GatedRecurrence):
   N_STATES = 2
 
   def step(self, width: int) -> Step:
-    """Returns the recurrence of one token."""
+    """Returns the function that computes one token."""
 
     def step(states: States, input_gates: jax.Array, state_gates: jax.Array) -> States:
       c_BI = states[1]
@@ -121,18 +126,23 @@ def init_gate_bias(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
   Source: Jozefowicz et al. 2015.
   """
+  # The shape is (Z, I), with the gates in the order i, f, g, o.
   return jnp.zeros(shape, jnp.float32).at[..., 1, :].set(1.0)
 
 
 class GRU(GatedRecurrence):
   """Gated recurrent unit. Its gates are reset r, update z and candidate n.
 
-  Each gate is a sum of a part x of the input and a part h of the previous state:
+  In a subscript, x marks the part that depends on the input, and h the part that depends on
+  the previous state:
 
-    n_t = tanh(x_n + sigmoid(r) (h_n + candidate_bias))
-    h_t = (1 - sigmoid(z)) n_t + sigmoid(z) h_(t-1)
+    r = sigmoid(r_x + r_h)
+    z = sigmoid(z_x + z_h)
+    n = tanh(n_x + r (n_h + candidate_bias))
+    h_t = (1 - z) n + z h_(t-1)
 
-  The reset gate multiplies after the matrix product, as in cuDNN. The state is h.
+  The reset gate multiplies the product of the matrix and the previous state, as in cuDNN, and
+  not the previous state itself. The state of the layer is h.
 
   Source: arXiv:1406.1078; arXiv:1412.3555.
   """
@@ -141,7 +151,7 @@ class GRU(GatedRecurrence):
   N_STATES = 1
 
   def step(self, width: int) -> Step:
-    """Returns the recurrence of one token, with its bias."""
+    """Returns the function that computes one token. Creates the bias of the candidate."""
     bias_I = self.param('candidate_bias', nn.initializers.zeros_init(), (width,))
 
     def step(states: States, input_gates: jax.Array, state_gates: jax.Array) -> States:

@@ -15,16 +15,17 @@ def linear_recurrence(
 ) -> jax.Array:
   """Returns all states of h_t = a_t h_(t-1) + b_t.
 
-  Work grows in proportion to L, and depth to log L. The gradient is the same recurrence in
-  reverse, so that the backward pass needs only a and h.
+  The number of operations grows in proportion to L, and the number of sequential steps to log L.
+  The gradient is a recurrence with the same factors in reverse order, so that the backward pass
+  needs only a and h.
 
   Args:
-    a_BLI: (B, L, I) float32.
-    b_BLI: (B, L, I) float32.
+    a_BLI: (B, L, I) float32, factors.
+    b_BLI: (B, L, I) float32, terms that are added.
     first_BI: (B, I) float32, the state before the first token.
 
   Returns:
-    (B, L, I) float32.
+    States after each token, (B, L, I) float32.
 
   Source: Blelloch 1990, "Prefix sums and their applications"; arXiv:1709.04057.
   """
@@ -33,7 +34,10 @@ def linear_recurrence(
 
 
 def _scan(a_BLI: jax.Array, b_BLI: jax.Array, reverse: bool = False) -> jax.Array:
-  """Returns the states of the recurrence that starts at zero."""
+  """Returns the states of the recurrence with a first state of zero.
+
+  If `reverse` is True, the recurrence runs from the last token to the first.
+  """
 
   def combine(left: PyTree, right: PyTree) -> PyTree:
     # (a2, b2) after (a1, b1) maps h to a2 (a1 h + b1) + b2.
@@ -77,7 +81,7 @@ def cached_state(cache: PyTree, index: int, *shape: int) -> jax.Array:
 
   Args:
     cache: Cache of the layer. None stands for a state of zeros.
-    index: Position of the state in the cache.
+    index: Index of the state in the tuple `cache`.
     *shape: Sizes of the axes of the state, the batch first.
   """
   if cache is None:

@@ -1,4 +1,4 @@
-"""The flax module of the mixer `mamba2`."""
+"""The flax module of the mixer `mamba2`. Dimension key: see `lmhp.model.mixers.layers`."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from lmhp.typing import PyTree
 
 
 class Mamba2(nn.Module):
-  """Mamba-2: a selective state space whose decay is one number per head.
+  """Mamba-2: a selective state space with one decay for each head and token.
 
     state_t = exp(-step_t exp(log_decay)) state_(t-1) + step_t x_t write_t^T
     y_t = state_t read_t + skip x_t
 
-  x, write and read pass through a causal convolution and SiLU. The result is multiplied by
-  SiLU of a gate, and normalized. `write`, `read` and `step` are B, C and dt in the paper.
+  `write`, `read` and `step` are B, C and dt in the paper. First, x, write and read pass through a
+  causal convolution and SiLU. At the end, y is multiplied by SiLU of a gate, and normalized.
 
   Source: arXiv:2405.21060.
   """
@@ -53,7 +53,7 @@ class Mamba2(nn.Module):
     batch, length, _ = x_BLD.shape
     gate_BLI, *convolved, step_BLH = self._project_input(x_BLD)
 
-    # Convolution over x, write and read.
+    # Convolution over x (I channels), write and read (G S channels each).
     channels = width + 2 * group_width(cfg)
     convolution = CausalConvolution(cfg, channels, name='convolution')
     past = None if cache is None else cache[0]
@@ -62,7 +62,7 @@ class Mamba2(nn.Module):
       jax.nn.silu(mixed_BLC), (width, width + group_width(cfg)), axis=-1
     )
 
-    # Step sizes, and the logarithm of the decay.
+    # Step sizes, and log_a, the logarithm of the factor on the state in the formula above.
     step_bias_H = self._head_vector('step_bias', n_heads)
     step_BLH = jax.nn.softplus(step_BLH + jnp.broadcast_to(step_bias_H, step_BLH.shape))
     log_decay_H = self._head_vector('log_decay', n_heads)
@@ -91,7 +91,10 @@ class Mamba2(nn.Module):
     return output(y_BLI), None if cache is None else (past, last_BHPS)
 
   def _project_input(self, x_BLD: jax.Array) -> list[jax.Array]:
-    """Returns the gate, x, the write and read vectors, and the step size of each head."""
+    """Returns the gate, x, the write and read vectors, and the step of each head before softplus.
+
+    The order is that of `widths` below.
+    """
     cfg = self.cfg
     keys = keys_of(cfg, Mamba2Keys)
     widths = {
@@ -108,11 +111,12 @@ class Mamba2(nn.Module):
     return project(x_BLD, projections)
 
   def _head_vector(self, name: str, n_heads: int) -> jax.Array:
+    """Returns a parameter with one number for each head."""
     return self.param(name, nn.initializers.zeros_init(), (n_heads,))
 
 
 def init_log_decay(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-  """Returns initial values of `log_decay`. The decay is uniform in [1, 16].
+  """Returns initial values of `log_decay`. exp(log_decay) is uniform in [1, 16].
 
   Source: arXiv:2405.21060, the authors' code.
   """
@@ -120,12 +124,11 @@ def init_log_decay(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
 
 
 def init_step_bias(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-  """Returns initial values of `step_bias`. Steps are log-uniform in [0.001, 0.1].
-
-  The bias is the inverse of softplus at the step.
+  """Returns initial values of `step_bias`. softplus(step_bias) is log-uniform in [0.001, 0.1].
 
   Source: arXiv:2312.00752 section 3.6.
   """
+  # step_bias = log(exp(step) - 1), the inverse of softplus
   log_step = jax.random.uniform(key, shape, jnp.float32, jnp.log(0.001), jnp.log(0.1))
   return jnp.log(jnp.expm1(jnp.exp(log_step)))
 

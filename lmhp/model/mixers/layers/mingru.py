@@ -19,7 +19,7 @@ from lmhp.typing import PyTree
 
 
 class MinGRU(nn.Module):
-  """A GRU whose gate and candidate depend on the input alone, computed by a scan.
+  """A GRU whose gate and candidate depend on the input alone, so that a scan computes it.
 
     z_t = sigmoid(gate(x_t))
     h_t = (1 - z_t) h_(t-1) + z_t input(x_t)
@@ -42,6 +42,7 @@ class MinGRU(nn.Module):
     keys = keys_of(cfg, MixerKeys)
     width = keys.mixer_dim
 
+    # The gate has a bias (True) for any `model.mixer_bias`.
     gate = Projection(cfg, (cfg.d_model,), (width,), True, name='gate')
     candidate = Projection(cfg, (cfg.d_model,), (width,), keys.mixer_bias, name='input')
     gate_BLI, x_BLI = project(x_BLD, [gate, candidate])

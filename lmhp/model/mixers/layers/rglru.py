@@ -1,4 +1,8 @@
-"""The flax modules of the mixer `rglru`."""
+"""The flax modules of the mixer `rglru`, the real-gated linear recurrent unit of Griffin.
+
+Dimension key besides that of `lmhp.model.mixers.layers`: T tokens of all sequences. K is the size
+of a head of the gates, `model.mixer_head_dim`.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ from lmhp.typing import PyTree
 
 
 class HeadGate(nn.Module):
-  """The sigmoid of a linear map that is separate for each head."""
+  """The sigmoid of a linear map. Each head has its own K x K matrix."""
 
   cfg: ModelConfig
 
@@ -39,14 +43,15 @@ class HeadGate(nn.Module):
 
 
 class RGLRU(nn.Module):
-  """Griffin's recurrent block: a gate beside a convolution and a gated linear recurrence.
+  """Griffin's recurrent block: a convolution and a gated linear recurrence, times a gate.
 
-  With r the recurrence gate and i the input gate:
+  With r the recurrence gate, i the input gate, and x the output of the convolution:
 
     a_t = exp(-8 softplus(decay) r_t)
     h_t = a_t h_(t-1) + sqrt(1 - a_t^2) i_t x_t
+    y_t = output(gelu(gate_t) h_t)
 
-  The first token of a document has a_t = 0, without the factor sqrt(1 - a_t^2).
+  At the first token of a document, a_t is 0, so the factor sqrt(1 - a_t^2) is 1.
 
   Source: arXiv:2402.19427 section 2.4.
   """
@@ -86,13 +91,15 @@ class RGLRU(nn.Module):
     i_BLI = HeadGate(cfg, name='input_gate')(x_BLI)
     log_a_BLI = -8.0 * r_BLI * jnp.broadcast_to(jax.nn.softplus(decay_I), r_BLI.shape)
 
-    # A document starts at position 0, and where a packed sequence has its next document.
+    # A document starts at position 0 of the sequence. `document_start_BL` marks the starts of
+    # further documents.
     starts_BL1 = ((inputs.start + jnp.arange(length)) == 0)[None, :, None]
     if inputs.document_start_BL is not None:
       starts_BL1 = starts_BL1 | inputs.document_start_BL[..., None]
     starts_BLI = jnp.broadcast_to(starts_BL1, log_a_BLI.shape)
 
-    # 1 - a^2 = -expm1(2 log a). The inner `where` keeps the gradient finite at a start.
+    # 1 - a^2 = -expm1(2 log a). At a start, the result is 1. The inner `where` (with any finite
+    # number, here -1) keeps the gradient finite there.
     safe_BLI = jnp.where(starts_BLI, -1.0, 2.0 * log_a_BLI)
     one_minus_a2_BLI = jnp.where(starts_BLI, 1.0, -jnp.expm1(safe_BLI))
 
@@ -110,8 +117,7 @@ class RGLRU(nn.Module):
 def init_decay(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
   """Returns initial values of `decay`.
 
-  A channel with an open recurrence gate keeps a fraction of its state that is uniform in
-  [0.9, 0.999].
+  If the recurrence gate is 1, a_t is uniform in [0.9, 0.999] over the channels.
 
   Source: arXiv:2402.19427 section 2.4.
   """

@@ -1,6 +1,7 @@
-"""The state space of Mamba-2: attention within chunks, and a scan across chunks.
+"""The state space of Mamba-2: attention within chunks of tokens, and a scan across chunks.
 
-Dimension key besides that of the package: c chunks, Q tokens of a chunk.
+Dimension key besides that of `lmhp.model.mixers.layers` (H heads, P head size, S state size,
+G groups of heads): c chunks, Q tokens of a chunk.
 
 Source: arXiv:2405.21060 (state space duality).
 """
@@ -21,11 +22,13 @@ class StateSpaceInputs(NamedTuple):
 
   Attributes:
     x_BLHP: (B, L, H, P) float32, input.
-    log_a_BLH: (B, L, H) float32, logarithm of the decay, at most 0.
-    write_BLGS: (B, L, G, S) float32, one vector for each group of heads.
-    read_BLGS: (B, L, G, S) float32, one vector for each group of heads.
-    document_start_BL: (B, L) bool, True at the first token of a document. None if the
-      sequence is one document.
+    log_a_BLH: (B, L, H) float32, logarithm of the factor on the state, at most 0.
+    write_BLGS: (B, L, G, S) float32, vectors with which inputs are added to the state. The heads
+      of a group share one.
+    read_BLGS: (B, L, G, S) float32, vectors with which the state is multiplied for the output.
+      The heads of a group share one.
+    document_start_BL: (B, L) bool, True at the first token of each document except at the
+      start of the sequence. None if the sequence is one document.
   """
 
   x_BLHP: jax.Array
@@ -36,14 +39,14 @@ class StateSpaceInputs(NamedTuple):
 
 
 class _Chunks(NamedTuple):
-  """The same inputs in chunks.
+  """`StateSpaceInputs`, cut into chunks.
 
   Attributes:
     x_BcHQP: Input.
     write_BcGQS: Write vectors.
     read_BcGQS: Read vectors.
-    log_decay_BcHQ: Sum of log_a from the start of the chunk to each token.
-    document_BcQ: Number of the document that a token belongs to. B is 1 if there is one.
+    log_decay_BcHQ: Sum of log_a from the start of the chunk to each token, itself included.
+    document_BcQ: Number of the document of each token. B is 1 if each sequence is one document.
   """
 
   x_BcHQP: jax.Array
@@ -53,7 +56,7 @@ class _Chunks(NamedTuple):
   document_BcQ: jax.Array
 
   def for_heads(self, x_BcG: jax.Array) -> jax.Array:
-    """Repeats an array of groups (axis 2) for each head of the group."""
+    """Repeats the entries of groups for their heads: (B, c, G, ...) to (B, c, H, ...)."""
     heads_per_group = self.x_BcHQP.shape[2] // self.write_BcGQS.shape[2]
     return jnp.repeat(x_BcG, heads_per_group, axis=2)
 
@@ -61,18 +64,18 @@ class _Chunks(NamedTuple):
 def state_space(
   inputs: StateSpaceInputs, first_BHPS: jax.Array, chunk: int, dtype: str
 ) -> tuple[jax.Array, jax.Array]:
-  """Computes a state space with a scalar decay per head.
+  """Computes a state space with a scalar factor exp(log_a) for each head and token.
 
     state_t = exp(log_a_t) state_(t-1) + x_t write_t^T
     y_t = state_t read_t
 
-  The state is reset to zero before the first token of a document.
+  The state is reset to zero before each token that `document_start_BL` marks.
 
   Args:
     inputs: Inputs for each token.
     first_BHPS: (B, H, P, S) float32, the state before the first token.
-    chunk: Number of tokens that are computed as attention. The cost of attention grows with
-      it, and the scan has L / chunk steps.
+    chunk: Number of tokens of a chunk. Larger chunks make the attention within chunks more
+      expensive, and the scan over L / chunk chunks shorter.
     dtype: Data type of the operands of matrix products.
 
   Returns:
@@ -93,7 +96,7 @@ def state_space(
 
 
 def _split_into_chunks(inputs: StateSpaceInputs, n: int) -> _Chunks:
-  """Cuts the sequence into chunks of `n` tokens. The last one is padded with zeros."""
+  """Cuts the sequence into chunks of `n` tokens. The last chunk is padded with zeros."""
   batch, length, n_heads = inputs.log_a_BLH.shape
   padding = -length % n
 
@@ -101,7 +104,7 @@ def _split_into_chunks(inputs: StateSpaceInputs, n: int) -> _Chunks:
     return jnp.pad(x_BL, ((0, 0), (0, padding)) + ((0, 0),) * (x_BL.ndim - 2))
 
   def chunked(x_BLH: jax.Array) -> jax.Array:
-    """(B, L, H, ...) to (B, c, H, Q, ...)."""
+    """Reshapes (B, L, H, ...) to (B, c, H, Q, ...)."""
     x_BcQH = padded(x_BLH).reshape(batch, -1, n, *x_BLH.shape[2:])
     return jnp.moveaxis(x_BcQH, 3, 2)
 
@@ -119,7 +122,8 @@ def _split_into_chunks(inputs: StateSpaceInputs, n: int) -> _Chunks:
 def _within_chunks(chunks: _Chunks, dtype: str) -> jax.Array:
   """Returns the part of y that comes from tokens of the same chunk, (B, c, H, Q, P).
 
-  This part is attention without a softmax. The weights fall with the decay between the tokens:
+  This part is attention without a softmax. Its weights shrink with the decay between tokens i
+  and j:
 
     y_i = sum_(j <= i) exp(log_decay_i - log_decay_j) (read_i . write_j) x_j
   """
@@ -163,8 +167,8 @@ def _across_chunks(
     dtype,
   )
 
-  # The state after each chunk, by a scan. A chunk in which a document starts passes nothing
-  # of the earlier state on.
+  # The state after each chunk, by a scan. If a document starts in a chunk, the state before the
+  # chunk does not pass through it (`passes` is 0).
   previous_document_Bc1 = jnp.concatenate(
     [jnp.zeros_like(last_document_Bc1[:, :1]), last_document_Bc1[:, :-1]], axis=1
   )
