@@ -200,7 +200,7 @@ def _check_representable(path: str, value: object) -> object:
   is_traced = keys()[path].traced
   for item in value if isinstance(value, (tuple, list)) else (value,):
     is_number = isinstance(item, (int, float, np.number))
-    # float32 also has zero, infinities and NaN (the only number that differs from itself).
+    # Zero, infinities and NaN (the only number that differs from itself) need no check.
     if not is_number or item in (0, math.inf, -math.inf) or item != item:
       continue
     # A static number (part of the compiled program) must fit into int64. A traced number (an
@@ -299,8 +299,8 @@ def _check_batch(train: TrainConfig, model: ModelConfig, objective: str) -> None
     f'at most model.max_seq_len={model.max_seq_len}, since positions are learned'
   )
   require(train, fits, 'seq_len', accepted)
-  # With span corruption, the number of targets is not the number of tokens, which the check
-  # below uses. So only one chunk is accepted.
+  # The check below uses the number of tokens. With span corruption, the number of targets
+  # differs from it, so only one chunk is accepted.
   is_accepted = objective != 'span' or train.loss_chunks == 1
   require(train, is_accepted, 'loss_chunks', '1 if data.objective is span')
   tokens_per_microbatch = (
@@ -347,7 +347,10 @@ def from_json(sections: Mapping[str, Mapping[str, JSON]]) -> RunConfig:
 
 
 def _word_to_infinity(path: str, value: JSON) -> JSON:
-  """Converts 'inf' to a float if infinity is the value that switches the key off."""
+  """Converts 'inf' and '-inf' to floats for a key that has no effect if it is infinity.
+
+  Such a key is `optimizer.clip_norm`. For other keys, these words stay unchanged.
+  """
   declaration = keys().get(path)
   accepts_infinity = declaration is not None and declaration.neutral == math.inf
   if accepts_infinity and isinstance(value, str) and value in ('inf', '-inf'):

@@ -9,7 +9,7 @@ from lmhp.errors import ConfigError
 
 
 def count(arguments: list[str]) -> int:
-  """Prints parameters by kind, FLOPs, memory, time and cost of models."""
+  """Prints the FLOPs, memory, time and cost of models, and their parameters of each kind."""
   parser = CommandParser(
     'count',
     'Count parameters, FLOPs, memory, time and cost of a model before training.',
@@ -17,7 +17,8 @@ def count(arguments: list[str]) -> int:
   parser.add_argument(
     'target',
     nargs='*',
-    help='name of a preset, experiment file, or Hugging Face config.json or its directory',
+    help='name of a preset, or path of an experiment file, of a Hugging Face config.json or '
+    'of its directory',
   )
   parser.add_switch('json', False, 'print a JSON list of objects, one for each model')
   parser.add_argument(

@@ -31,7 +31,12 @@ Only the static keys of the section may be read (see `lmhp.hypers.split`).
 
 
 def _names_of(numbers: Iterable[str], keys: type | None) -> frozenset[str]:
-  """Returns the names of shared numbers and of the entry's own keys, together."""
+  """Returns the names of the keys that an optimizer or a schedule reads.
+
+  Args:
+    numbers: Names of keys that several optimizers or schedules share, such as `b1`.
+    keys: Class that declares the keys that only this one adds, or None if it adds none.
+  """
   own_keys = () if keys is None else declared(keys)
   return frozenset((*numbers, *own_keys))
 
@@ -109,8 +114,8 @@ class ScheduleProgress(NamedTuple):
 
   Attributes:
     decay: Fraction of the steps after the warmup that have passed, 0 to 1.
-    cycles: Time since the warmup in units of the first cycle, from 0, such as 1.5. Without
-      `cycle_growth`, it is a whole number at the first step of each cycle.
+    cycles: Time since the warmup in units of the first cycle, from 0, such as 1.5. If all
+      cycles have the same length, it is a whole number at the first step of each cycle.
     half_step: Half a step in units of the first cycle. `cosine_restarts` adds it to `cycles` so
       that rounding cannot put the first step of a cycle into the cycle before.
     cooldown: Fraction of the cooldown that has passed, 0 to 1.

@@ -34,9 +34,9 @@ def adjust_p_values(p_values: Sequence[float]) -> list[float]:
 
 
 def noncentrality(ratio: float, columns: int, freedom: int, p: float) -> float:
-  """Returns the noncentrality for which an F ratio is the quantile p.
+  """Returns the noncentrality of the F distribution that has `ratio` as its quantile p.
 
-  The quantile is that of the noncentral F distribution with this noncentrality.
+  With this noncentrality, a noncentral F variable is below `ratio` with probability p.
   `scipy.special.ncfdtrinc` computes the same, but only up to a noncentrality of 10,000, and with
   relative errors of up to 1e-2.
 
@@ -47,9 +47,9 @@ def noncentrality(ratio: float, columns: int, freedom: int, p: float) -> float:
     p: Probability of a value below the ratio. 0.5 gives a median estimate.
 
   Returns:
-    The noncentrality. It is 0 if, even with noncentrality 0, a value below the ratio has at most
-    the probability p. If the ratio is above 1e6, it is `columns * ratio`, the limit for large
-    ratios.
+    The noncentrality. It is 0 if the probability of a value below the ratio is at most p already
+    with noncentrality 0, because a larger noncentrality only lowers this probability. If the
+    ratio is above 1e6, it is `columns * ratio`, the limit for large ratios.
 
   >>> round(noncentrality(4.0, columns=2, freedom=30, p=0.5), 3)
   6.831
@@ -66,7 +66,7 @@ def noncentrality(ratio: float, columns: int, freedom: int, p: float) -> float:
   def excess(value: float) -> float:
     return float(ncfdtr(columns, freedom, value, ratio)) - p
 
-  # The probability falls with the noncentrality, which is about `columns * ratio`.
+  # The probability falls as the noncentrality grows. The solution is about `columns * ratio`.
   bracket = (0.0, 4 * columns * ratio + 100.0)
   solution = root_scalar(
     excess, bracket=bracket, method='brentq', xtol=1e-12, rtol=1e-14

@@ -69,8 +69,9 @@ def confirm(
   Args:
     engine: Engine of the study.
     sweep: Config of the sweep.
-    planned_steps: Number of updates of the search. In a long study, it pays to measure more
-      methods of running packs (`vmap`, `map` and `loop`).
+    planned_steps: Number of updates that the search was planned for. If it is large, the engine
+      measures more of the methods (`vmap`, `map` and `loop`) of training a pack, a group of
+      trials that train together.
 
   Returns:
     The points, the best of the search first, then the base config. Empty if there are no
@@ -200,8 +201,8 @@ def _confirmed_point(
   values = tuple(result.loss for result in results.values())
   mean, low, high = mean_interval(values)
   # The comparison is made for losses (lower is better). So an objective that is maximized
-  # is negated before the comparison, and the results are negated after it. The comparison
-  # calls the point the winner.
+  # is negated before the comparison, and the results are negated after it. In the names of
+  # the comparison's fields, "winner" means the point.
   comparison = confirm_on_seeds(_signed(results, sign), _signed(base, sign))
   assert comparison is not None  # both have the seeds of the confirmation
   ends = sorted((sign * comparison.low, sign * comparison.high))

@@ -1,4 +1,7 @@
-"""The section `model`, assembled from the keys in the other files, and properties of layers."""
+"""The section `model`. Its keys are declared here and in the other files of this package.
+
+`LayerSpec` and `Segment` describe its layers.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +30,8 @@ class LayerSpec(NamedTuple):
   """Properties of a layer that decide which parameters it has.
 
   Attributes:
-    attention_norm: False if the layer has no normalization before its token mixer. If True,
-      it has one if `norm_placement` is 'pre' or 'sandwich'.
+    attention_norm: True if the layer may have a normalization before its token mixer. It then
+      has one with `norm_placement` 'pre' or 'sandwich', and none with the other placements.
     experts: True if the layer has experts.
     mixer: Name of the token mixer, such as 'attention'.
   """
@@ -58,6 +61,8 @@ class LayerKeys(AttentionKeys, ExpertKeys):
     ('attention',),
     'token mixer of each layer, a pattern that is repeated over the layers',
     choices=MIXER_NAMES,
+    # Aliases are names in other libraries. They are not accepted: the error message shows the
+    # key or the value of lmhp.
     aliases=('layers_block_type', 'block_types'),
     value_aliases={
       'conv': "'convolution'",
@@ -142,7 +147,8 @@ class ComputationKeys(SizeKeys):
     'outputs of matrix products (dots, dots_with_no_batch_dims, as in jax.checkpoint)',
     choices=REMAT_POLICIES,
     aliases=('remat_policy', 'activation_checkpointing'),
-    # Shown in the error message for this name: remat is 'full' if gradient_checkpointing is True.
+    # The error message for the key gradient_checkpointing shows this value of `remat`: 'full'
+    # if gradient_checkpointing is True.
     converted_aliases={'gradient_checkpointing': "'full' if True"},
   )
 
@@ -202,7 +208,8 @@ class ModelConfig(
     self.check_layers()
     self.check_normalization()
     self.check_positions(self.rotary_dim)
-    # Layers can share parameters if the decoder, and the encoder if there is one, is one segment.
+    # Layers can share parameters only if all layers of a stack are one segment. An
+    # encoder-decoder has two stacks.
     stacks = [self, self.encoder] if self.is_encoder_decoder else [self]
     require(
       self,

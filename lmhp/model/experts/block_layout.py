@@ -1,8 +1,8 @@
 """Arrangement of rows in blocks that belong to one expert each.
 
 An assignment is one pair of a token and an expert that was chosen for it. With k experts for
-each of T tokens, there are A = T * k assignments, and each has one row. Assignment i belongs to
-token i // k.
+each of T tokens, there are A = T * k assignments. Assignment i belongs to token i // k. Each
+assignment has one row: the vector of its token, which is the input of its expert.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def block_count(n_assignments: int, n_experts: int, n_rows: int) -> int:
     n_experts: Number of experts.
     n_rows: Number of rows of a block.
   """
-  # In the worst case, as many experts as possible have a block that holds a single row. Each
-  # further block then takes `n_rows` more rows.
+  # In the worst case, as many experts as possible have a block with a single row. From there,
+  # one more block is needed only for every `n_rows` more rows of one expert.
   n_used = min(n_assignments, n_experts)
   return n_used + (n_assignments - n_used) // n_rows
 

@@ -161,7 +161,8 @@ def _adafactor(cfg: Section, numbers: Numbers) -> optax.GradientTransformation:
     decay_rate=numbers['adafactor_power'],
     min_dim_size_to_factor=adafactor.adafactor_min_size,
   )
-  # The root mean square of the update is limited. Then that of the parameter multiplies it.
+  # Limit the root mean square of the update. Then multiply the update by the root mean square
+  # of the parameter.
   clip = optax.clip_by_block_rms(numbers['adafactor_clip_rms'])
   parameter_scale = optax.identity()
   if adafactor.adafactor_parameter_scale:
@@ -193,7 +194,7 @@ _OPTIMIZERS = {
   'nadamw': OptimizerSpec(
     scale_by_nadam, 'decoupled', 'Dozat, 2016; arXiv:1711.05101', ADAM_DEFAULTS
   ),
-  # v' is replaced by its largest value so far, for each number of a parameter.
+  # v' is replaced by its largest value so far, elementwise.
   'amsgrad': OptimizerSpec(
     from_optax(optax.scale_by_amsgrad, 'b1', 'b2', 'eps'),
     'l2',

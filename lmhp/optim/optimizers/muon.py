@@ -110,7 +110,7 @@ def scale_by_muon(
   Source: Jordan et al., 2024, https://kellerjordan.github.io/posts/muon.
 
   >>> path = ('decoder', 'segment_0', 'feed_forward', 'down', 'kernel')
-  >>> params = jnp.eye(2, 3)[None]  # N F D
+  >>> params = jnp.eye(2, 3)[None]  # (layers, d_ff, d_model)
   >>> for name in reversed(path):
   ...   params = {name: params}
   >>> tx = scale_by_muon(momentum=0.0, steps=5, scaling='width')
@@ -159,8 +159,8 @@ def _muon(cfg: Section, numbers: Numbers) -> optax.GradientTransformation:
     ),
     optax.scale(numbers['muon_lr_multiplier']),
   )
-  # The chain applies the learning rate and the decoupled decay to all parameters, so this is
-  # AdamW.
+  # Later, `lmhp.optim.chain` applies the learning rate and the decoupled decay to all
+  # parameters. So with Adam's direction here, the rest is trained by AdamW.
   rest = scale_by_adam(cfg, numbers)
   return optax.partition({'matrix': matrix, 'rest': rest}, muon_labels)
 

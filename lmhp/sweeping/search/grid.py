@@ -37,7 +37,8 @@ class GridKeys:
 
   grid_levels: int = static(
     5,
-    'number of values of each Float, and of each Int that has more than this (search=grid)',
+    'for search=grid: number of levels of each Float, and of each Int that has more values '
+    'than this number',
     low=2,
   )
 
@@ -139,6 +140,7 @@ def _thinned(points: list[Values], compiled: CompiledSpace) -> list[Values]:
 def _names_within(compiled: CompiledSpace) -> dict[PlacedSubsample, list[str]]:
   """Returns the names of the parameters within each Subsample."""
   names: dict[PlacedSubsample, list[str]] = {}
+  # An entry without a parameter has a fixed value.
   for resolved in compiled.entries:
     for subsample in resolved.entry.subsamples:
       inner = names.setdefault(subsample, [])
@@ -169,7 +171,8 @@ def choose_evenly(points: Sequence[Part], n: int, seed: int) -> list[Part]:
     The points in the order in which they were chosen. A smaller `n` gives the beginning of
     this list.
   """
-  # A random order breaks ties, because `argmin` returns the first minimum.
+  # A random order breaks ties, because `argmin` returns the first minimum. For a renamed key,
+  # `stream_name` returns its old name, so that the order stays the same.
   names = list(dict.fromkeys(name for point in points for name, _ in point))
   key = key_of(seed, 'subsample', *sorted(stream_name(name) for name in names))
   order = np.argsort(random_words(key, 0, len(points)), kind='stable')
@@ -199,8 +202,8 @@ def _value_codes(
 ) -> list[npt.NDArray[np.int64]]:
   """Returns for each name an array (points,) with a code of the value at each point.
 
-  The codes are 0, 1, 2, ... A parameter that does not exist at a point has a code there, too: it
-  counts as the value `...`, because None may be a real value.
+  The codes are 0, 1, 2, and so on. A parameter that does not exist at a point counts as having
+  the value Ellipsis (`...`) there (None may be a real value), so it has a code too.
   """
   values_of_point = [dict(point) for point in points]
   columns = []
@@ -233,6 +236,6 @@ GRID = SearchMethod(
   propose=lambda state, n_points: _new_points(state),
   next_cohort=lambda state: CohortPlan('grid', len(_new_points(state))),
   keys=GridKeys,
-  changeable_keys=('grid_levels',),
+  changeable_keys=('grid_levels',),  # may change when a study is extended
   n_points=lambda sweep, space: len(grid(space, keys_of(sweep, GridKeys).grid_levels)),
 )

@@ -2,9 +2,9 @@
 
 A point is one assignment of values to the parameters of a space. A rung is a step at which
 points are scored. A bracket is a set of points, its members, that start together. At each rung,
-all points of a bracket are scored, and the best one in `eta` points is promoted: it is trained
-to the next rung. `halving_state` is a pure function of the scores so far. It is called after
-each stage, also in a study that was killed and continues.
+all points of a bracket are scored, and the best fraction 1 / `eta` of them is promoted: these
+points are trained to the next rung. `halving_state` is a pure function of the scores so far. It
+is called after each stage, also in a study that was killed and continues.
 
 A rung prunes (stops) points only if its scores predict the final scores. To measure this, some
 points of one bracket are trained in full. They are spread over the ranks at the first rung of
@@ -89,7 +89,7 @@ class PointState:
         step in one or has_diverged
         for one, has_diverged in zip(scores, diverged, strict=True)
       ):
-        # Only seeds that diverged have no score at the step, so the mean is infinite.
+        # Each seed without a score at the step has diverged, so the mean is infinite.
         means[step] = math.inf
     return cls(means, any(diverged))
 

@@ -81,8 +81,9 @@ def brackets(n_points: int, eta: int, n_rungs: int, kind: str) -> tuple[Bracket,
   # ceil(n_rungs eta^s / (s + 1)) points in bracket s. -(-a // b) is a / b, rounded up.
   weights = [-(-n_rungs * eta**s // (s + 1)) for s in reversed(range(n_rungs))]
 
-  # To save time, start with the rounded shares of n_points - n_rungs points. Webster's method
-  # gives each bracket at least this many.
+  # Webster's method (below) gives each bracket at least its rounded share of
+  # n_points - n_rungs points. To save time, start with these shares. Rounding adds at most half
+  # a point to each of the n_rungs shares, so their sum is never above n_points.
   total_weight = sum(weights)
   n_start = max(n_points - n_rungs, 0)
   sizes = [(2 * w * n_start + total_weight) // (2 * total_weight) for w in weights]
@@ -184,14 +185,14 @@ class HalvingCost:
 def _points_at_rungs(
   n: int, n_rungs: int, eta: int, n_calibration_points: int
 ) -> Sequence[int]:
-  """Returns the largest number of points of a bracket that reach each of its rungs."""
+  """Returns, for each rung of a bracket, the largest possible number of points that reach it."""
   calibration_ranks = evenly_spaced_ranks(n, n_calibration_points)
   n_best = n
   counts = [n]
   for k in range(1, n_rungs):
     n_best = n_promoted(n_best, eta)
-    # Calibration points that are not among the best of rung k - 1. Their ranks are known in
-    # advance only at rung 0. So for later rungs, all of them are counted.
+    # Add the calibration points that are not promoted at rung k - 1. At rung 0, their ranks are
+    # known in advance. At later rungs they are not, so all calibration points are added.
     n_extra = len(calibration_ranks)
     if k == 1:
       n_extra = sum(rank >= n_best for rank in calibration_ranks)

@@ -65,10 +65,10 @@ class StudyHeader:
     except ValueError as error:
       raise ConfigError(f'{path}: is damaged ({error}), expected JSON') from None
     if (storage is None) != (header.storage is None):
-      place = header.storage or 'its journal'
-      raise ConfigError(
-        f'--storage: got {redact_url(storage)}, but the study in {workdir} is in {place}'
-      )
+      accepted = f'no --storage, since the study in {workdir} is in the file {JOURNAL}'
+      if header.storage is not None:
+        accepted = f'{header.storage}, the database of the study in {workdir}'
+      raise ConfigError(f'--storage: got {redact_url(storage)}, expected {accepted}')
     return header
 
 

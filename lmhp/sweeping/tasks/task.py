@@ -4,7 +4,8 @@ A sweep does not depend on language models. A task describes each trial as a `Jo
 config of the trial, divided into a structure and traced numbers. The structure is the part of
 the config that is compiled into a program. The traced numbers, such as the learning rate, are
 arguments of the program. Trials of one structure may be trained together, as the members of a
-pack. For each structure, the task provides the programs, the data and the scores.
+pack. For each structure, the task provides the programs, the data and the scores. A `Population`
+trains the members of one pack with these programs.
 
 A point is one assignment of values to the parameters of the space. It has one trial for each seed.
 A rung is a step at which trials are scored and may be stopped.
@@ -181,7 +182,7 @@ class Task(Protocol):
     return SeededOverrides(dict(overrides), replicate)
 
   def with_matched_length(self, overrides: Overrides) -> dict[str, object]:
-    """Adds the number of steps with which a trial has the budget of the base config.
+    """Adds the number of steps for which a trial uses the same budget as the base config.
 
     The budget is, for example, a number of tokens or FLOPs. Nothing is added if the number of
     steps is that of the base config.
@@ -222,8 +223,8 @@ class Task(Protocol):
       hypers: Traced numbers of each member.
       data_per_trial: If True, each member reads different batches.
       first_step: Number of updates made before the first chunk.
-      lengths: Number of steps of each chunk. Before a chunk is yielded, the length of the next
-        chunk may be taken, so that its data can be prepared.
+      lengths: Number of steps of each chunk. Before `feed` yields a chunk, it may take the
+        length of the next chunk from this iterator, to prepare the data of that chunk.
     """
     # By default, a task has no data.
     for n_steps in lengths:
