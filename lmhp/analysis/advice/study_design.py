@@ -211,7 +211,10 @@ def unfair_early_stopping(
   # Report the rung that agrees least.
   rung = min(low, key=lambda each: each.high)
   n_pruned = int(np.sum(curve_runs.search_runs().status == 'pruned'))
-  evidence = f'Over {counted(rung.n_runs, "complete run")}. The run that is best at the end has rank {rung.rank_of_best} at that rung.'
+  evidence = (
+    f'Over {counted(rung.n_runs, "complete run")}. The run that is best at the end has rank '
+    f'{rung.rank_of_best} at that rung.'
+  )
   if n_pruned:
     evidence += (
       f' {counted(n_pruned, "run was", "runs were")} pruned, and any of them could have won. '

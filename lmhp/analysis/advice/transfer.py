@@ -100,8 +100,7 @@ def _power_law(
   y = np.array([group.optima[name].value for group in groups])
   symbols = [SYMBOLS[size] for size in sizes]
   law = fit_power_law(x, y, confidence=confidence, names=symbols)
-  key = 'exponent' if len(symbols) == 1 else ''
-  intervals = [law.intervals[key or symbol] for symbol in symbols]
+  intervals = [law.intervals[symbol] for symbol in symbols]
   # Predict the best value at sizes beyond the largest ones.
   at = PREDICTED_FACTOR * x.max(0)
   predicted = float(law.predict(at if len(sizes) > 1 else at[0]))

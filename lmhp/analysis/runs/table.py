@@ -46,17 +46,17 @@ such as 'tokens', 'seconds', 'loss_nats', 'eval_loss_nats' and 'grad_norm'."""
 Losses = TypeVar('Losses', float, np.ndarray)
 
 
-def _move_together(a: np.ndarray, b: np.ndarray) -> bool:
+def _move_together(a: np.ndarray, b: np.ndarray, n_points: int) -> bool:
   """Returns True if the levels (T,) of two axes belong to each other one by one.
 
-  Levels in the same or the reverse order are enough. Otherwise each level needs two rows on
-  average, because rows that all differ belong to each other by chance.
+  Levels in the same or the reverse order are enough. Otherwise each level needs two points on
+  average, because points that all differ belong to each other by chance.
   """
   if np.array_equal(a, b) or np.array_equal(a, b.max(initial=0) - b):
     return True
   n_pairs = len(np.unique(np.column_stack([a, b]), axis=0))
   n_levels = len(np.unique(a))
-  return n_pairs == n_levels == len(np.unique(b)) and 2 * n_levels <= len(a)
+  return n_pairs == n_levels == len(np.unique(b)) and 2 * n_levels <= n_points
 
 
 def _groups_of_size(sizes: np.ndarray) -> np.ndarray:
@@ -385,7 +385,7 @@ class Runs:
     for name in names:
       n_levels = len(np.unique(codes[name]))
       for other in kept:
-        if n_levels > 1 and _move_together(codes[name], codes[other]):
+        if n_levels > 1 and _move_together(codes[name], codes[other], self.n_points):
           together[name] = other
           break
       else:

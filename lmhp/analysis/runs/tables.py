@@ -182,7 +182,7 @@ def _objective_column(table: RawTable, source: str, name: str | None) -> str:
 
 def _is_candidate(name: str, table: RawTable) -> bool:
   words = column_name(name)
-  has_numbers = any(math.isfinite(_to_float(value)) for value in table.columns[name])
+  has_numbers = any(isinstance(value, (int, float)) for value in table.columns[name])
   return words.is_metric and not words.is_spread and has_numbers
 
 

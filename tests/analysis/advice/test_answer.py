@@ -9,6 +9,7 @@ import pytest
 from lmhp.analysis.advice.answer import answer
 from lmhp.analysis.hyperparameters.effects import Effect
 from lmhp.analysis.runs.table import BASE_POINT, CONFIRM, SEARCH, Runs
+from lmhp.analysis.winner.setting_differences import setting_differences
 from lmhp.analysis.winner.winner import confirm, find_winner
 
 STRONG = Effect(planted.LEARNING_RATE, 1e-4, 1e-4, 1e-3, 0.1, 0.05, 0.2)
@@ -33,7 +34,9 @@ def confirmed_runs(winner, base, base_status='complete'):
 
 def answer_of(runs, effects=()):
   winner = find_winner(runs)
-  (finding,) = answer(runs, winner, confirm(runs, winner.point), list(effects))
+  differences = setting_differences(runs, winner.point)
+  confirmation = confirm(runs, winner.point)
+  (finding,) = answer(runs, winner, confirmation, list(effects), differences, None)
   return finding
 
 
@@ -75,7 +78,7 @@ def test_no_significant_effect_is_no_significant_difference():
 def test_no_complete_trial_has_the_number_of_runs_by_status():
   status = np.array(['running', 'diverged'])
   runs = Runs('s', {}, {}, np.array([np.nan, 9.0]), status=status)
-  (finding,) = answer(runs, None, None, [])
+  (finding,) = answer(runs, None, None, [], [], None)
   assert finding.kind == 'no_complete_trial'
   assert finding.numbers == {'statuses': {'running': 1, 'diverged': 1}}
 

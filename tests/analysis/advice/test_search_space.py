@@ -116,8 +116,7 @@ def simple_study():
     value=0.5,
     low=0.45,
     high=0.55,
-    basin_low=(0.05,) * 3,
-    basin_high=(0.05,) * 3,
+    basin=(0.45, 0.55),
     n_runs=9,
   )
   effect = Effect('x', 1e-4, 1e-4, 0.5, 1.0, 0.5, 2.0)

@@ -6,7 +6,7 @@ import numpy as np
 import planted_studies as planted
 import pytest
 
-from lmhp.analysis.advice.transfer import power_laws
+from lmhp.analysis.advice.transfer import optima_at_size, power_laws
 from lmhp.analysis.analysis import Analysis
 
 RATE = planted.LEARNING_RATE
@@ -26,7 +26,8 @@ def study_of_size(parameters, tokens=1e6, seed=0):
     'parameters': np.full(len(runs), parameters),
     'tokens': np.full(len(runs), tokens),
   }
-  return Analysis(dataclasses.replace(runs, measured={**runs.measured, **sizes}))
+  analysis = Analysis(dataclasses.replace(runs, measured={**runs.measured, **sizes}))
+  return optima_at_size(analysis.runs, analysis.optima)
 
 
 @pytest.fixture(scope='module')
@@ -39,24 +40,30 @@ def law():
 def test_exponent_is_the_planted_one(law):
   assert law.kind == 'power_law'
   assert law.axes == (RATE,)
-  assert law.numbers['exponent'] == pytest.approx(EXPONENT, abs=0.08)
-  assert law.numbers['exponent_low'] < EXPONENT < law.numbers['exponent_high']
+  assert law.numbers['N'] == pytest.approx(EXPONENT, abs=0.08)
+  assert law.numbers['N_low'] < EXPONENT < law.numbers['N_high']
 
 
 def test_prediction_is_for_ten_times_the_largest_size(law):
-  assert law.numbers['at_parameters'] == 2e8
+  assert '200,000,000 parameters' in law.title
   truth = 1e-3 * 200**EXPONENT
   assert law.numbers['predicted_low'] < truth < law.numbers['predicted_high']
 
 
-def test_law_is_in_parameters_if_tokens_grow_too(law):
+def test_law_is_in_parameters_if_tokens_grow_in_proportion():
   studies = [study_of_size(n, tokens=20 * n) for n in (2e5, 1e6, 5e6)]
   (finding,) = power_laws(studies)
-  assert 'at_parameters' in finding.numbers
-  assert 'at_tokens' not in finding.numbers
-  # The caveat about growing tokens makes the evidence longer than that of equal tokens.
-  assert 'Tokens differ' in finding.evidence
-  assert 'Tokens differ' not in law.evidence
+  assert 'N' in finding.numbers
+  assert 'D' not in finding.numbers
+
+
+def test_law_has_both_sizes_if_they_vary_independently():
+  sizes = [(n, d) for n in (2e5, 1e6, 5e6) for d in (1e7, 1e8)]
+  studies = [study_of_size(n, tokens=d, seed=i) for i, (n, d) in enumerate(sizes)]
+  more = [study_of_size(1e6, tokens=1e9, seed=9)]
+  (finding,) = power_laws([*studies, *more])
+  assert finding.numbers['N'] == pytest.approx(EXPONENT, abs=0.1)
+  assert finding.numbers['D'] == pytest.approx(0, abs=0.1)
 
 
 def test_two_sizes_have_no_law():

@@ -76,12 +76,9 @@ def written(tmp_path, suffix, rows=ROWS):
   else:
     between = '\t' if suffix == '.tsv' else ','
 
-    def text(v):
-      return '' if isinstance(v, float) and math.isnan(v) else str(v)
-
     path.write_text(
       '\n'.join(
-        between.join(map(text, line)) for line in [rows[0], *(r.values() for r in rows)]
+        between.join(map(str, line)) for line in [rows[0], *(r.values() for r in rows)]
       )
     )
   return path
@@ -185,9 +182,11 @@ def test_damaged_files_are_one_line(tmp_path, name, text):
 
 def test_no_such_thing(tmp_path):
   (tmp_path / 'a.txt').write_text('x')
+  (tmp_path / 'a.xlsx').write_text('x')
   for path, words in (
     (tmp_path / 'none.csv', 'no such file'),
-    (tmp_path / 'a.txt', "suffix '.txt'"),
+    (tmp_path / 'a.txt', 'no rows'),
+    (tmp_path / 'a.xlsx', "suffix '.xlsx'"),
     (tmp_path, 'config.json'),
   ):
     with pytest.raises(ConfigError, match=words):
