@@ -15,7 +15,7 @@ from lmhp import config as config_lib
 from lmhp.data import dataset as datasets
 from lmhp.data.stream import TrainStream
 from lmhp.optim.schedules.shapes import unit_schedule
-from lmhp.training import population, programs
+from lmhp.training import chunks, population, programs
 from lmhp.training.chunks import ChunkSteps, Cooldown
 from lmhp.training.evaluation import ScoreInputs
 from lmhp.training.population import METHODS, Population, map_members
@@ -136,16 +136,16 @@ def train_together(
   is_stacked = together.data_axis == 0
   readers = members if is_stacked else members[:1]
   feeds = [reader.feed(step, iter(lengths)) for reader in readers]
-  chunks = []
+  parts = []
   for fed in zip(*feeds):
     n_steps = fed[0][0]
     data = [member_data for _, member_data in fed]
     data = jax.tree.map(lambda *x: np.stack(x), *data) if is_stacked else data[0]
     steps = ChunkSteps(n_steps, step, cooldown)
     state, metrics = together.run(state, data, steps)
-    chunks.append({name: np.asarray(x)[:, :n_steps] for name, x in metrics.items()})
+    parts.append({name: np.asarray(x)[:, :n_steps] for name, x in metrics.items()})
     step += n_steps
-  metrics = {name: np.concatenate([c[name] for c in chunks], 1) for name in chunks[0]}
+  metrics = {name: np.concatenate([c[name] for c in parts], 1) for name in parts[0]}
   return Trained(together.split(state), metrics, state)
 
 
@@ -247,7 +247,7 @@ def test_map_and_loop_have_these_bits_with_all_passes_of_the_compiler(
   make, monkeypatch
 ):
   """The other tests compile without the passes that could round a batched program."""
-  for module in (population, programs):
+  for module in (chunks, population, programs):
     monkeypatch.setattr(module, 'jax', jax)
   members = [make(**values, **{'model.d_ff': 20}) for values in VARIED[:3]]
   expected = train_alone(members)
