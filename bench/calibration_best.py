@@ -24,9 +24,8 @@ import time
 import numpy as np
 
 from lmhp.analysis.winner.best_of_n_curve import METHODS, best_of_n
-from lmhp.analysis.winner.conditional_interval import hybrid_quantiles
 from lmhp.analysis.winner.doubling_gain import gain_of_doubling
-from lmhp.analysis.winner.winner import expected_loss_of_best
+from lmhp.analysis.winner.winner import expected_loss_of_best, student_quantile
 
 POINTS, DIMENSIONS, NOISES, SEEDS = (8, 24, 64), (2, 4), (0.1, 0.5, 2.0), (1, 2, 5)
 
@@ -69,34 +68,18 @@ def coverage(
     losses: Observed losses, (studies, P, seeds).
   """
   studies, n_points, seeds = losses.shape
-  means = losses.mean(axis=2)
-  winner, (mean, second) = means.argmin(axis=1), np.sort(means, axis=1)[:, :2].T
-  if noise is None:
-    noise, freedom = (
-      np.sqrt(losses.var(axis=2, ddof=1).mean(axis=1)),
-      n_points * (seeds - 1.0),
-    )
-  error = noise / seeds**0.5
-  quantiles = hybrid_quantiles((second - mean) / error, freedom, n_points)
-  low, expected, high = mean - quantiles * error
-  # The public function returns the same.
-  for study in range(3):
+  points = np.repeat(np.arange(n_points), seeds)
+  rows = []
+  for study in range(studies):
+    known = None if noise is None else float(noise[study])
     won = expected_loss_of_best(
-      losses[study].ravel(),
-      np.repeat(np.arange(n_points), seeds),
-      noise[study] if np.isinf(freedom) or seeds == 1 else None,
-      noise_freedom=freedom,
+      losses[study].ravel(), points, known, noise_freedom=freedom
     )
-    assert won.point == winner[study]
-    np.testing.assert_allclose(
-      (won.low, won.expected, won.high),
-      (low[study], expected[study], high[study]),
-      rtol=1e-9,
-    )
-  student = hybrid_quantiles(np.inf, freedom, 1)[0]
-  return line(
-    true[np.arange(studies), winner], mean, low, expected, high, error, student
-  )
+    truth = true[study, won.point]
+    error = won.noise_sd / seeds**0.5
+    rows.append((truth, won.mean, won.low, won.expected, won.high, error))
+  of_all = np.inf if noise is not None else n_points * (seeds - 1.0)
+  return line(*np.array(rows).T, student_quantile(0.95, of_all))
 
 
 def line(truth, mean, low, expected, high, error, student) -> str:
@@ -138,9 +121,7 @@ def coverage_in_common(true: np.ndarray, losses: np.ndarray, paired: bool) -> st
         won.noise_sd / seeds**0.5,
       )
     )
-  return line(
-    *np.array(rows).T, hybrid_quantiles(np.inf, n_points * (seeds - 1.0), 1)[0]
-  )
+  return line(*np.array(rows).T, student_quantile(0.95, n_points * (seeds - 1.0)))
 
 
 def of_quadratics(studies: int, rng: np.random.Generator) -> None:

@@ -28,8 +28,11 @@ import time
 
 import numpy as np
 
-from lmhp.analysis.winner.conditional_interval import hybrid_quantiles
-from lmhp.analysis.winner.winner import Winner, expected_loss_of_best
+from lmhp.analysis.winner.winner import (
+  Winner,
+  expected_loss_of_best,
+  student_quantile,
+)
 from lmhp.statistics.seed_noise import seed_noise
 
 RATES = (0.006, 0.007, 0.0082, 0.0096, 0.0112, 0.0131, 0.0153, 0.018)
@@ -135,7 +138,7 @@ def held_by_small(
 
 
 def judged(won: Winner, truth: float, n: int) -> tuple[bool, bool, float]:
-  student = hybrid_quantiles(np.inf, won.freedom, 1)[0] * won.noise_sd / np.sqrt(n)
+  student = student_quantile(0.95, won.freedom) * won.noise_sd / np.sqrt(n)
   return (
     won.low <= truth <= won.high,
     abs(won.mean - truth) <= student,

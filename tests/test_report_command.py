@@ -35,9 +35,7 @@ def test_answer_and_path_of_the_report_are_printed(
   assert main(of(table)) in (0, None)
   out = capsys.readouterr().out.splitlines()
   assert (
-    'not recorded' in out[0]
-    and 'lr' in out[1]
-    and out[-1].strip().endswith('report.html')
+    'lr' in out[0] and 'one seed' in out[1] and out[-1].strip().endswith('report.html')
   )
   page = (tmp_path / 'report.html').read_text()
   assert '<script>alert(1)' not in page

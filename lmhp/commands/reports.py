@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from lmhp.analysis.runs.roles import ROLES
+from lmhp.analysis.runs.names import ROLES
 from lmhp.commands.flags import CommandParser
 from lmhp.errors import ConfigError
 

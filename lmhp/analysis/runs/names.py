@@ -12,6 +12,26 @@ import dataclasses
 import functools
 import re
 
+HYPERPARAMETER = 'hyperparameter'
+SIZE = 'size'
+SEED = 'seed'
+OBJECTIVE = 'objective'
+OUTCOME = 'outcome'
+STATUS = 'status'
+IDENTITY = 'identity'
+METADATA_ROLE = 'metadata'
+ROLES = (
+  HYPERPARAMETER,
+  SIZE,
+  SEED,
+  OBJECTIVE,
+  OUTCOME,
+  STATUS,
+  IDENTITY,
+  METADATA_ROLE,
+)
+"""What a column of a table is. See `lmhp.analysis.runs.roles`."""
+
 CONFIG_GROUPS = (
   'config',
   'params',

@@ -16,36 +16,26 @@ import numpy as np
 
 from lmhp.analysis.runs.names import (
   ALWAYS_IDENTITIES,
+  HYPERPARAMETER,
   IDENTITIES,
+  IDENTITY,
   METADATA,
+  METADATA_ROLE,
+  OBJECTIVE,
+  OUTCOME,
   PATHS,
   PROGRESS,
+  ROLES,
+  SEED,
   SEEDS,
+  SIZE,
+  STATUS,
   STATUSES,
   ColumnName,
   column_name,
 )
 from lmhp.analysis.runs.raw_table import RawTable
 from lmhp.errors import ConfigError, suggest
-
-HYPERPARAMETER = 'hyperparameter'
-SIZE = 'size'
-SEED = 'seed'
-OBJECTIVE = 'objective'
-OUTCOME = 'outcome'
-STATUS = 'status'
-IDENTITY = 'identity'
-METADATA_ROLE = 'metadata'
-ROLES = (
-  HYPERPARAMETER,
-  SIZE,
-  SEED,
-  OBJECTIVE,
-  OUTCOME,
-  STATUS,
-  IDENTITY,
-  METADATA_ROLE,
-)
 
 MIN_ROWS = 8
 """Fewer rows show nothing about the role of a column by its values."""

@@ -15,9 +15,14 @@ import re
 import numpy as np
 
 from lmhp.analysis.runs.cells import parse_number
-from lmhp.analysis.runs.names import PROGRESS, column_name
+from lmhp.analysis.runs.names import (
+  HYPERPARAMETER,
+  IDENTITY,
+  METADATA_ROLE,
+  PROGRESS,
+  column_name,
+)
 from lmhp.analysis.runs.raw_table import Curve, RawTable, from_records
-from lmhp.analysis.runs.roles import HYPERPARAMETER, IDENTITY, METADATA_ROLE
 
 SWEPT_NAMES = frozenset(
   'sweep swept param parameter hyperparameter hparam axis variable factor knob'.split()

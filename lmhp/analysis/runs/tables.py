@@ -10,20 +10,20 @@ import numpy as np
 
 from lmhp.analysis.runs.axis import Axis
 from lmhp.analysis.runs.columns import axis_and_column, point_numbers
-from lmhp.analysis.runs.names import SPREADS, STATISTICS, column_name
-from lmhp.analysis.runs.raw_table import RawTable
-from lmhp.analysis.runs.roles import (
+from lmhp.analysis.runs.names import (
   HYPERPARAMETER,
   IDENTITY,
   METADATA_ROLE,
   OUTCOME,
   SEED,
   SIZE,
+  SPREADS,
+  STATISTICS,
   STATUS,
-  Column,
-  column_roles,
-  names_with,
+  column_name,
 )
+from lmhp.analysis.runs.raw_table import RawTable
+from lmhp.analysis.runs.roles import Column, column_roles, names_with
 from lmhp.analysis.runs.shapes import one_row_per_run
 from lmhp.analysis.runs.table import STATUSES, Runs, StudyFacts
 from lmhp.errors import ConfigError, suggest

@@ -74,7 +74,7 @@ def test_optimum_and_basin_are_marked(analysis, figures):
   assert any(x == pytest.approx(response.optimum.value) for x in lines)
   assert any(x == pytest.approx(1e-3) for x in lines)
   (basin,) = [shape for shape in shapes if shape['type'] == 'rect']
-  assert (basin['x0'], basin['x1']) == pytest.approx(response.basin)
+  assert (basin['x0'], basin['x1']) == pytest.approx(response.optimum.basin)
 
 
 def pruned(n_pruned, scores=None):

@@ -84,6 +84,7 @@ def test_json_has_these_keys(content):
   assert list(content) == [
     'title',
     'answer',
+    'basis',
     'findings',
     'tables',
     'configs',
