@@ -3,7 +3,7 @@
 Settings of a model often differ in their noise between seeds. Few seeds show each variance
 poorly, and one pooled variance is wrong if they differ. The moderated variance is between the
 two: it counts the common variance as so many further degrees of freedom as the spread of the
-variances supports.
+variances supports. A variance that does not belong to the others stays as it is.
 
 Dimension key: P groups.
 """
@@ -18,6 +18,8 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 
+OUTLIER_LEVEL = 0.05
+"""Level of the test that a variance does not belong to the others, for all together."""
 MIN_GROUPS = 3
 """Smallest number of variances that shows how much variances differ."""
 
@@ -55,7 +57,7 @@ def moderated_variances(
   >>> moderated_variances([1.0, 4.0], [3, 3]).variance.tolist()
   [1.0, 4.0]
   >>> moderated_variances([1.0, 1.0, 4.0], [3, 3, 3]).variance.round(2).tolist()
-  [1.43, 1.43, 2.71]
+  [1.74, 1.74, 3.02]
   """
   variance_P = np.asarray(variances, np.float64)
   freedom_P = np.asarray(freedoms, np.float64)
@@ -79,8 +81,25 @@ def moderated_variances(
   weight = freedom_P + prior
   with np.errstate(invalid='ignore', divide='ignore'):
     moderated = (sums + prior * common) / weight
+  # A variance that does not belong to the others stays as it is.
+  is_alone = _is_outlier(variance_P, freedom_P, common, prior)
+  moderated = np.where(is_alone, variance_P, moderated)
   # No group can have more freedom than all values together.
-  return GroupVariances(moderated, np.minimum(weight, total), common, prior)
+  freedom = np.where(is_alone, freedom_P, np.minimum(weight, total))
+  return GroupVariances(moderated, freedom, common, prior)
+
+
+def _is_outlier(
+  variance_P: Floats, freedom_P: Floats, common: float, prior: float
+) -> npt.NDArray[np.bool_]:
+  """Returns True for variances that are too far from the common one, by their F ratio."""
+  from scipy.special import fdtr
+
+  if not prior:
+    return np.zeros(len(variance_P), bool)
+  below = fdtr(np.maximum(freedom_P, 1), prior, variance_P / common)
+  level = OUTLIER_LEVEL / len(variance_P)
+  return (freedom_P > 0) & (np.minimum(below, 1 - below) < level)
 
 
 def _common_variance(
@@ -99,9 +118,9 @@ def _common_variance(
   excess = spread - chance + error
   if excess <= 0:
     return pooled, math.inf
-  prior = 2 * _inverse_trigamma(excess)
-  shift = float(digamma(prior / 2) - math.log(prior / 2))
-  return math.exp(float(np.mean(logs)) + shift), prior
+  # The geometric mean of the variances, corrected for their few degrees of freedom. It does not
+  # depend on the careful choice of the prior's freedom.
+  return math.exp(float(np.mean(logs))), 2 * _inverse_trigamma(excess)
 
 
 def _inverse_trigamma(value: float) -> float:

@@ -454,12 +454,18 @@ def _find_replicates(
   free: set[str],
 ) -> None:
   """Reads columns such as `run` and `trial` as replicates if they number equal settings."""
-  settings = [table.columns[name] for name in names_with(roles, HYPERPARAMETER)]
-  if not settings or names_with(roles, SEED):
+  if names_with(roles, SEED):
     return
   for name in free:
     words = column_name(name)
     if words.text not in ('run', 'trial', 'index', 'number', 'id', 'exp', 'experiment'):
+      continue
+    settings = [
+      table.columns[other]
+      for other in names_with(roles, HYPERPARAMETER)
+      if other != name
+    ]
+    if not settings:
       continue
     values = facts[name]
     if not values.is_whole or values.n_distinct * 2 > len(values.values):

@@ -56,7 +56,7 @@ def test_points_may_differ_in_their_noise():
   losses = np.concatenate([quiet, noisy.ravel()])
   won = expected_loss_of_best(losses, np.repeat(np.arange(11), 5))
   assert won.point == 0
-  assert won.high - won.low < 0.1
+  assert won.high - won.low < 0.002
 
 
 def test_student_alone_would_not_hold_the_winners_loss():

@@ -1,0 +1,144 @@
+"""Files and data frames as raw tables."""
+
+import bz2
+import gzip
+import json
+
+from etils import epath
+import pytest
+
+from lmhp.analysis.runs.formats import from_frame, is_table_file, read_file
+from lmhp.errors import ConfigError
+
+
+def table_of(tmp_path, name, data):
+  path = tmp_path / name
+  path.write_bytes(data if isinstance(data, bytes) else data.encode())
+  return read_file(epath.Path(path))
+
+
+def columns_of(tmp_path, name, data):
+  return dict(table_of(tmp_path, name, data).columns)
+
+
+EXPECTED = {'lr': [0.1, 0.2], 'loss': [3.0, 2.5]}
+
+
+@pytest.mark.parametrize(
+  'name, data',
+  [
+    ('a.csv', 'lr,loss\n0.1,3.0\n0.2,2.5\n'),
+    ('a.csv', '\ufefflr,loss\n0.1,3.0\n0.2,2.5\n'),
+    ('a.csv', 'lr;loss\n0,1;3,0\n0,2;2,5\n'),
+    ('a.csv', '# a comment\n\nlr , loss\n0.1, 3.0\n0.2, 2.5\n\n'),
+    ('a.tsv', 'lr\tloss\n0.1\t3.0\n0.2\t2.5\n'),
+    ('a.txt', 'lr|loss\n0.1|3.0\n0.2|2.5\n'),
+    ('a.csv.gz', gzip.compress(b'lr,loss\n0.1,3.0\n0.2,2.5\n')),
+    ('a.csv.bz2', bz2.compress(b'lr,loss\n0.1,3.0\n0.2,2.5\n')),
+    ('a.csv', 'lr,loss\n0.1,3.0\n0.2,2.5\n'.encode('utf-16')),
+    ('a.jsonl', '{"lr": 0.1, "loss": 3.0}\n{"lr": 0.2, "loss": 2.5}\n'),
+    ('a.json', '[{"lr": 0.1, "loss": 3.0}, {"lr": 0.2, "loss": 2.5}]'),
+    ('a.json', '{"lr": [0.1, 0.2], "loss": [3.0, 2.5]}'),
+    ('a.json', '{"lr": {"0": 0.1, "1": 0.2}, "loss": {"0": 3.0, "1": 2.5}}'),
+    (
+      'a.json',
+      '{"date": "x", "results": [{"lr": 0.1, "loss": 3.0}, {"lr": 0.2, "loss": 2.5}]}',
+    ),
+  ],
+)
+def test_all_dialects_give_the_same(tmp_path, name, data):
+  assert is_table_file(epath.Path(name))
+  assert columns_of(tmp_path, name, data) == EXPECTED
+
+
+def test_duplicate_headers_and_ragged_rows(tmp_path):
+  table = table_of(tmp_path, 'a.csv', ',lr,lr,lr\n0,1,1,5\n1,2,2,6,7\n2,3\n')
+  assert dict(table.columns) == {
+    'index': [0, 1, 2],
+    'lr': [1, 2, 3],
+    'lr.2': [1, 2, None],
+    'lr.3': [5, 6, None],
+  }
+  assert len(table.notes) == 2
+
+
+def test_equal_columns_of_one_name_are_one(tmp_path):
+  assert columns_of(tmp_path, 'a.csv', 'lr,lr\n1,1\n2,2\n') == {'lr': [1, 2]}
+
+
+def test_cells_with_objects_and_spreads(tmp_path):
+  text = (
+    'config,loss\n"{""lr"": 0.1, ""seed"": 1}",3.2 ± 0.1\n"{""lr"": 0.2}",3.1 ± 0.2\n'
+  )
+  assert columns_of(tmp_path, 'a.csv', text) == {
+    'config.lr': [0.1, 0.2],
+    'config.seed': [1, None],
+    'loss': [3.2, 3.1],
+    'loss_std': [0.1, 0.2],
+  }
+
+
+def test_runs_by_name_with_logs(tmp_path):
+  log = [{'step': s, 'val_loss': 5.0 - s} for s in range(3)]
+  runs = {
+    '3M': {'n': 3, 'log': log},
+    '10M': {'n': 10, 'log': log[:2]},
+    'about': {'x': 1},
+  }
+  table = table_of(tmp_path, 'a.json', json.dumps(runs))
+  assert dict(table.columns) == {'name': ['3M', '10M'], 'n': [3, 10]}
+  assert table.curves[0]['step'].tolist() == [0, 1, 2]
+  assert table.curves[1]['val_loss'].tolist() == [5, 4]
+
+
+def test_lists_of_seeds_and_nested_names(tmp_path):
+  seeds = {
+    'a': [{'seed': 0, 'acc': 1}, {'seed': 1, 'acc': 2}],
+    'b': [{'seed': 0, 'acc': 3}],
+  }
+  assert columns_of(tmp_path, 'a.json', json.dumps(seeds)) == {
+    'name': ['a', 'a', 'b'],
+    'seed': [0, 1, 0],
+    'acc': [1, 2, 3],
+  }
+  nested = {m: {d: {'acc': i} for i, d in enumerate('xy')} for m in ('m1', 'm2')}
+  assert columns_of(tmp_path, 'b.json', json.dumps(nested)) == {
+    'name': ['m1', 'm1', 'm2', 'm2'],
+    'name.2': ['x', 'y', 'x', 'y'],
+    'acc': [0, 1, 0, 1],
+  }
+
+
+def test_an_object_of_numbers_is_a_value_for_each_name(tmp_path):
+  assert columns_of(tmp_path, 'a.json', '{"a": 1.5, "b": 2.5, "c": 3.5}') == {
+    'name': ['a', 'b', 'c'],
+    'value': [1.5, 2.5, 3.5],
+  }
+
+
+@pytest.mark.parametrize(
+  'name, data',
+  [
+    ('a.csv', ''),
+    ('a.csv', 'lr,loss\n'),
+    ('a.json', '{"a": '),
+    ('a.json', '[1, 2]'),
+    ('a.json', '3'),
+    ('a.csv.gz', b'no gzip'),
+    ('a.parquet', b'no parquet'),
+  ],
+)
+def test_a_damaged_file_is_one_line(tmp_path, name, data):
+  with pytest.raises(ConfigError) as error:
+    table_of(tmp_path, name, data)
+  assert name in str(error.value)
+  assert '\n' not in str(error.value)
+
+
+@pytest.mark.extra
+def test_a_data_frame():
+  pd = pytest.importorskip('pandas')
+  frame = pd.DataFrame({'lr': [0.1, None], 'name': ['a', None]}, index=[5, 6])
+  assert dict(from_frame(frame).columns) == {'lr': [0.1, None], 'name': ['a', None]}
+  named = frame.rename_axis('trial')
+  assert dict(from_frame(named).columns)['trial'] == [5, 6]

@@ -1,0 +1,50 @@
+"""Variances of groups, moved towards the common one."""
+
+import math
+
+import numpy as np
+import pytest
+
+from lmhp.statistics.group_variances import moderated_variances
+
+
+def test_equal_variances_are_pooled():
+  rng = np.random.default_rng(0)
+  values = rng.standard_normal((50, 4))
+  found = moderated_variances(values.var(1, ddof=1), np.full(50, 3))
+  distance_before = np.median(np.abs(np.log(values.var(1, ddof=1))))
+  assert np.median(np.abs(np.log(found.variance))) < 0.6 * distance_before
+  assert found.variance.mean() == pytest.approx(1, rel=0.25)
+  assert (found.freedom > 5).all()
+
+
+def test_different_variances_stay_apart():
+  sd = np.exp(np.linspace(-3, 3, 30))
+  values = sd[:, None] * np.random.default_rng(0).standard_normal((30, 6))
+  found = moderated_variances(values.var(1, ddof=1), np.full(30, 5))
+  assert np.corrcoef(np.log(found.variance), 2 * np.log(sd))[0, 1] > 0.95
+  assert (found.freedom < 8).all()
+
+
+def test_two_groups_keep_their_own():
+  found = moderated_variances([1.0, 9.0], [3, 4])
+  assert found.variance.tolist() == [1.0, 9.0]
+  assert found.freedom.tolist() == [3, 4]
+
+
+def test_a_group_without_freedom_gets_the_common_variance():
+  found = moderated_variances([1.0, 1.1, 0.9, 1.0, 0.0], [5, 5, 5, 5, 0])
+  assert found.variance[-1] == pytest.approx(1.0, rel=0.05)
+
+
+def test_nothing_is_known_without_replicates():
+  found = moderated_variances([0.0, 0.0], [0, 0])
+  assert math.isnan(found.common)
+  assert np.isnan(found.variance).all()
+
+
+def test_a_variance_that_does_not_belong_stays():
+  found = moderated_variances([1e-6, 1.0, 1.1, 0.9, 1.0, 1.2], [4] * 6)
+  assert found.variance[0] == 1e-6
+  assert found.freedom[0] == 4
+  assert found.freedom[1] > 4
