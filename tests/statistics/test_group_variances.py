@@ -15,7 +15,7 @@ def test_equal_variances_are_pooled():
   distance_before = np.median(np.abs(np.log(values.var(1, ddof=1))))
   assert np.median(np.abs(np.log(found.variance))) < 0.6 * distance_before
   assert found.variance.mean() == pytest.approx(1, rel=0.25)
-  assert (found.freedom > 5).all()
+  assert np.mean(found.freedom > 5) > 0.9
 
 
 def test_different_variances_stay_apart():
