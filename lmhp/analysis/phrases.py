@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+import dataclasses
 import math
 from typing import TypeGuard
 
 import numpy as np
 
 from lmhp.analysis.runs.columns import is_numeric, to_float
-from lmhp.statistics.number_format import MISSING, format_number
+from lmhp.statistics.number_format import MISSING, format_number, format_to_width
 
 
 def shortened(text: str, length: int) -> str:
@@ -53,6 +54,41 @@ def interval_text(low: float, high: float, confidence: float) -> str:
   lower = 'no lower bound' if math.isinf(low) else amount(low)
   upper = 'no upper bound' if math.isinf(high) else amount(high)
   return f'{confidence:.0%} interval {lower} to {upper}'
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+  """A number with its interval, for a sentence. Its digits follow the interval's width.
+
+  Attributes:
+    value: The number.
+    low: Lower end of the interval.
+    high: Upper end of the interval.
+    confidence: Confidence of the interval.
+    unit: Unit of the number. Empty if it has none.
+
+  >>> str(Estimate(0.00081634, 0.0008161, 0.0008165, 0.9, 'nats'))
+  '0.00081634 nats (90% interval 0.00081610 to 0.00081650)'
+  """
+
+  value: float
+  low: float
+  high: float
+  confidence: float
+  unit: str = ''
+
+  def __str__(self) -> str:
+    width = self.high - self.low
+    if not math.isfinite(width):
+      interval = interval_text(self.low, self.high, self.confidence)
+      return f'{quantity(self.value, self.unit)} ({interval})'
+    value, low, high = (
+      format_to_width(each, width) for each in (self.value, self.low, self.high)
+    )
+    return (
+      f'{value} {self.unit}'.strip()
+      + f' ({self.confidence:.0%} interval {low} to {high})'
+    )
 
 
 def listed(words: Sequence[str], most: int | None = None) -> str:

@@ -66,6 +66,31 @@ def format_number(
   return f'{value:.{decimals}f}'.rstrip('0').rstrip('.')
 
 
+def format_to_width(value: float, width: float) -> str:
+  """Returns a number with as many digits as an interval of a width supports.
+
+  The last digit is the second significant digit of the width.
+
+  Args:
+    value: The number.
+    width: Width of its interval. If it is not finite or 0, `format_number` decides.
+
+  >>> format_to_width(3.27893, 0.0008), format_to_width(3.27893, 0.5)
+  ('3.27893', '3.28')
+  >>> format_to_width(81643e-8, 1.2e-6), format_to_width(123456.0, 2000)
+  ('0.0008164', '123,500')
+  """
+  if not math.isfinite(value) or not math.isfinite(width) or not width > 0:
+    return format_number(value)
+  decimals = 1 - math.floor(math.log10(width))
+  rounded = round(value, decimals)
+  if rounded and not 1e-4 <= abs(rounded) < 1e9:
+    digits = max(0, decimals + math.floor(math.log10(abs(rounded))))
+    mantissa, exponent = f'{rounded:.{digits}e}'.split('e')
+    return f'{mantissa}e{int(exponent)}'
+  return f'{rounded:,.{max(0, decimals)}f}'
+
+
 def format_with_unit(
   value: float, base: int = 1000, units: Sequence[str] = DECIMAL_UNITS
 ) -> str:

@@ -17,6 +17,7 @@ from lmhp.analysis.advice.research_log import research_log
 from lmhp.analysis.findings import Finding
 from lmhp.analysis.hyperparameters.effects import SAME_AS_SIZE, Effect
 from lmhp.analysis.phrases import (
+  Estimate,
   amount,
   counted,
   interval_text,
@@ -118,9 +119,10 @@ def _best_setting(
   if ties:
     others = listed([describe_point(runs, each.point) for each in ties], MAX_VALUES)
     title += f'; {others} may be as good'
-  gap = quantity(nearest.difference, runs.unit)
-  interval = interval_text(nearest.low, nearest.high, nearest.confidence)
-  title += f'; {describe_point(runs, nearest.point)} is worse by {gap} ({interval}).'
+  gap = Estimate(
+    nearest.difference, nearest.low, nearest.high, nearest.confidence, runs.unit
+  )
+  title += f'; {describe_point(runs, nearest.point)} is worse by {gap}.'
   return dataclasses.replace(
     blank,
     kind='best_setting',

@@ -11,7 +11,13 @@ from lmhp.analysis.analysis import Analysis
 from lmhp.analysis.findings import next_space
 from lmhp.analysis.hyperparameters.effects import LEVEL as EFFECT_LEVEL
 from lmhp.analysis.hyperparameters.interactions import LEVEL as INTERACTION_LEVEL
-from lmhp.analysis.phrases import counted, interval_text, listed, p_text, quantity
+from lmhp.analysis.phrases import (
+  Estimate,
+  counted,
+  listed,
+  p_text,
+  quantity,
+)
 import lmhp.analysis.report.contents  # noqa: F401  registers the figures of lmhp
 from lmhp.analysis.report.document import Block, Report, Section
 from lmhp.analysis.report.registry import FIGURES, SECTIONS, blocks_of
@@ -124,11 +130,9 @@ def _expectation_sentence(analysis: Analysis) -> str:
       'is not known.'
     )
   low, high = runs.objective_interval(winner.low, winner.high)
-  expected = quantity(runs.to_objective(winner.expected), runs.unit)
-  return (
-    f'On a fresh seed expect {expected} '
-    f'({interval_text(low, high, winner.confidence)}).'
-  )
+  expected = runs.to_objective(winner.expected)
+  estimate = Estimate(expected, low, high, winner.confidence, runs.unit)
+  return f'On a fresh seed expect {estimate}.'
 
 
 def _next_step_sentence(analysis: Analysis) -> str:

@@ -249,7 +249,9 @@ def test_the_winner_is_confirmed(local):
 def test_the_report_names_the_winner(local):
   assert (pathlib.Path(local.workdir) / 'report.html').exists()
   report = json.loads(lmhp.report(local.workdir).text('json'))
-  assert f'{local.summary.best_trial}' in report['answer'][1]
+  answer = report['findings'][0]
+  assert answer['level'] == 'answer'
+  assert answer['numbers']['trial'] == local.summary.best_trial
 
 
 def test_the_manifest_describes_the_task(local):
