@@ -25,6 +25,7 @@ from lmhp.analysis.phrases import (
   p_text,
   quantity,
   setting,
+  shortened,
 )
 from lmhp.analysis.runs.table import SIZE_GAP, Runs
 from lmhp.analysis.scaling.laws import ScalingLaw
@@ -32,6 +33,9 @@ from lmhp.analysis.winner.setting_differences import SettingDifference, worse_se
 from lmhp.analysis.winner.winner import Winner
 from lmhp.statistics.confirmation import BETTER, WORSE, Confirmation
 
+MAIN_SIZES = ('parameters', 'tokens', 'flops', 'steps', 'epochs')
+MAX_SIZES = 2
+MAX_LABEL = 60
 MAX_VALUES = 4
 """Number of values that name a setting."""
 
@@ -75,13 +79,17 @@ def answer(
   )
   if confirmation is not None and confirmation.verdict in (BETTER, WORSE):
     return [_compared_with_base(runs, winner, confirmation, blank)]
+  n_blocks = len(np.unique(runs.blocks()))
+  if scaling_law is not None and 2 * n_blocks > len(runs):
+    # Almost every run has a size of its own, so the law is the result.
+    return [_sizes_alone(runs, winner, effects, scaling_law, blank)]
   if worse_settings(differences):
     return [_best_setting(runs, winner, differences, blank)]
   significant = [effect for effect in effects if effect.significant()]
   if significant:
     return [_best_trial(runs, winner, confirmation, significant, blank)]
-  if not _free_axes(runs, effects) and len(np.unique(runs.blocks())) > 1:
-    return [_sizes_alone(runs, winner, scaling_law, blank)]
+  if not _free_axes(runs, effects) and n_blocks > 1:
+    return [_sizes_alone(runs, winner, effects, scaling_law, blank)]
   return [_no_difference(runs, winner, confirmation, effects, blank)]
 
 
@@ -93,15 +101,18 @@ def describe_point(runs: Runs, point: int) -> str:
   'rope'
   """
   rows = np.flatnonzero(runs.point == point)
+  # A label that several runs share names their setting. Other labels name single runs.
   labels = {runs.labels[row] for row in rows} if runs.labels else set()
-  if len(labels) == 1:
-    return labels.pop()
+  is_shared = len(set(runs.labels)) < len(runs.labels)
   values = []
   for name in runs.varied_axes():
     value = runs.values[name][rows[0]]
     if value is not None and value == value:
       values.append(f'{name}={setting(value)}')
-  name = listed(values, MAX_VALUES) or f'trial {runs.first_run(point)}'
+  if len(labels) == 1 and (is_shared or not values):
+    name = shortened(labels.pop(), MAX_LABEL)
+  else:
+    name = listed(values, MAX_VALUES) or f'trial {runs.first_run(point)}'
   size = describe_size(runs, point)
   return f'{name} at {size}' if size else name
 
@@ -161,7 +172,9 @@ def describe_size(runs: Runs, point: int) -> str:
   """
   row = np.flatnonzero(runs.point == point)[0]
   sizes = []
-  for name in runs.sizes:
+  # The shape of a model follows from its parameters, and needs no name beside them.
+  known = [name for name in MAIN_SIZES if name in runs.sizes] or list(runs.sizes)
+  for name in known[:MAX_SIZES]:
     values = runs.measured[name]
     if np.nanmax(values) > SIZE_GAP * np.nanmin(values):
       sizes.append(f'{amount(float(values[row]))} {name}')
@@ -169,10 +182,16 @@ def describe_size(runs: Runs, point: int) -> str:
 
 
 def _sizes_alone(
-  runs: Runs, winner: Winner, law: ScalingLaw | None, blank: Finding
+  runs: Runs,
+  winner: Winner,
+  effects: Sequence[Effect],
+  law: ScalingLaw | None,
+  blank: Finding,
 ) -> Finding:
   """Returns the answer of runs that differ in their sizes, with nothing else to choose."""
-  bound = listed(list(runs.varied_axes()), MAX_VALUES)
+  free = _free_axes(runs, effects)
+  names = [name for name in runs.varied_axes() if name not in free]
+  bound = listed(names, MAX_VALUES)
   note = f'{bound} cannot be told apart from the size of the runs' if bound else ''
   best = quantity(runs.to_objective(winner.mean), runs.unit)
   if law is None:

@@ -13,12 +13,13 @@ import dataclasses
 import numpy as np
 
 from lmhp.analysis.findings import Finding
-from lmhp.analysis.phrases import amount, counted, listed, quantity
+from lmhp.analysis.phrases import amount, counted, listed, quantity, shortened
 from lmhp.analysis.runs.table import Runs
 
 KEPT = 'kept'
 DISCARDED = 'discarded'
 MAX_LISTED = 4
+MAX_LABEL = 60
 CLEAR_STEP = 2.0
 """Multiple of the typical change of discarded edits above which a step is clear."""
 STUDENT_3 = 3.7
@@ -130,7 +131,7 @@ def _named(runs: Runs, edits: Sequence[_Edit]) -> str:
   """Returns edits in words, the largest first."""
   ordered = sorted(edits, key=lambda edit: edit.change)
   names = [
-    f'{runs.labels[edit.row] if runs.labels else f"row {edit.row + 1}"} '
+    f'{shortened(runs.labels[edit.row], MAX_LABEL) if runs.labels else f"row {edit.row + 1}"} '
     f'({amount(-edit.change)})'
     for edit in ordered
   ]

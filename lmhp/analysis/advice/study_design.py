@@ -49,7 +49,8 @@ def no_common_budget(
 ) -> list[Finding]:
   """Reports runs that have no budget in common, unless the study declared its budget."""
   has_equal = any(budget.is_equal for budget in budgets.values())
-  if not budgets or has_equal or runs.facts.match_budget is not None:
+  if not budgets or has_equal or runs.facts.match_budget is not None or runs.sizes:
+    # Runs of a table are compared within each size.
     return []
   return [
     Finding(

@@ -290,8 +290,8 @@ def _fit(
   from scipy.optimize import minimize
 
   # Squared distances along each axis, (A, T, T).
-  squares = (columns[:, None] - columns[None]) ** 2
-  square = np.stack([np.sum(squares[..., group == i], -1) for i in range(n_axes)])
+  along = [columns[:, group == i] for i in range(n_axes)]
+  square = np.stack([_distance(each, each) ** 2 for each in along])
 
   # Maximize the posterior from two starts, with much and with little noise.
   results = [

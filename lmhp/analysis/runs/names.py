@@ -113,7 +113,7 @@ METADATA = frozenset(
   device node machine version git branch command job group worker pid wandb
   session restore gpu order row no notebook url link index hypothesis
   interpretation rationale reason message log logs logdir cmd script source doc
-  docs output save checkpoint ckpt cache workdir""".split()
+  docs output save checkpoint ckpt cache workdir color colour hex""".split()
 )
 PATHS = frozenset(
   'path paths dir directory file files filename db url uri ckpt checkpoint folder logdir'.split()

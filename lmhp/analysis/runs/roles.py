@@ -63,6 +63,8 @@ RAY_METADATA = frozenset(
 )
 """Columns that Ray Tune writes beside the results."""
 UNKNOWN = 'it is no other column'
+DERIVED_ERROR = 0.02
+"""Largest relative error of a number that other columns determine."""
 MEASURED_DIGITS = 6
 """Median number of characters from which a number looks measured."""
 _DATE = re.compile(
@@ -103,6 +105,12 @@ class _Values:
     return bool(self.present) and all(
       isinstance(v, (int, float)) and not isinstance(v, bool) for v in self.present
     )
+
+  @functools.cached_property
+  def is_positive(self) -> bool:
+    """True for numbers above 0 in every row."""
+    is_full = self.is_number and len(self.present) == len(self.values)
+    return is_full and all(isinstance(v, (int, float)) and v > 0 for v in self.present)
 
   @functools.cached_property
   def is_bool(self) -> bool:
@@ -178,6 +186,7 @@ def column_roles(
   _find_measurements(table, facts, roles, objective, free)
   _find_replicates(table, facts, roles, free)
   _find_shapes(table, roles, free)
+  _find_derived(table, facts, roles, free)
   _promote_names(table, roles, free)
   return roles
 
@@ -418,6 +427,35 @@ def _varies_within_settings(name: str, table: RawTable, known: Sequence[str]) ->
   digits = [len(repr(v)) for v in table.columns[name] if isinstance(v, float)]
   is_long = float(np.median(digits)) >= MEASURED_DIGITS
   return n_rows >= len(table) / 2 and n_values >= 0.9 * n_rows and is_long
+
+
+def _find_derived(
+  table: RawTable,
+  facts: Mapping[str, _Values],
+  roles: dict[str, Column],
+  free: set[str],
+) -> None:
+  """Reads a number that is a product of powers of other columns as determined by them.
+
+  An example is the number of steps beside tokens and batch size.
+  """
+  logs: dict[str, np.ndarray] = {}
+  for name, column in roles.items():
+    if column.role in (SIZE, HYPERPARAMETER) and facts[name].is_positive:
+      values = np.log(np.array(table.columns[name], np.float64))
+      if np.ptp(values) > 0:
+        logs[name] = values
+  for name in list(logs):
+    if name not in free or roles[name].reason != UNKNOWN:
+      continue
+    others = [other for other in logs if other != name]
+    design = np.column_stack([np.ones(len(table)), *(logs[other] for other in others)])
+    if len(others) < 2 or len(table) < 3 * design.shape[1]:
+      continue
+    fit = design @ np.linalg.lstsq(design, logs[name], rcond=None)[0]
+    if np.abs(logs[name] - fit).max() < DERIVED_ERROR:
+      roles[name] = Column(METADATA_ROLE, 'sizes and hyperparameters determine it')
+      del logs[name]
 
 
 def _promote_names(table: RawTable, roles: dict[str, Column], free: set[str]) -> None:

@@ -19,6 +19,7 @@ from lmhp.analysis.runs.names import (
   HYPERPARAMETER,
   IDENTITY,
   METADATA_ROLE,
+  OUTCOME,
   PROGRESS,
   column_name,
 )
@@ -55,6 +56,7 @@ def one_row_per_run(table: RawTable) -> RawTable:
 def _lists_as_curves(table: RawTable) -> RawTable:
   """Moves columns of lists of numbers, such as `val_losses`, to the curves of the runs."""
   columns: dict[str, Sequence[object]] = {}
+  roles = dict(table.roles)
   curves = {row: dict(curve) for row, curve in table.curves.items()}
   for name, column in table.columns.items():
     if _is_history(name, column):
@@ -63,13 +65,14 @@ def _lists_as_curves(table: RawTable) -> RawTable:
       lists = [v if isinstance(v, tuple) else () for v in column]
       # The last value stands for the run.
       columns[name] = [pairs[-1][1] if pairs else None for pairs in lists]
+      roles[name] = OUTCOME
     else:
       columns[name] = column
       continue
     for row, pairs in enumerate(lists):
       if pairs:
         _add_to_curve(curves.setdefault(row, {}), name, np.asarray(pairs, np.float64))
-  return dataclasses.replace(table, columns=columns, curves=curves)
+  return dataclasses.replace(table, columns=columns, curves=curves, roles=roles)
 
 
 def _add_to_curve(curve: dict[str, np.ndarray], name: str, pairs: np.ndarray) -> None:

@@ -59,7 +59,6 @@ SIZE_NAMES = {
 
 MULTIPLIERS = {'k': 1e3, 'm': 1e6, 'b': 1e9, 'millions': 1e6, 'billions': 1e9}
 STANDARD_ERRORS = frozenset('sem se stderr'.split())
-MAX_LABEL = 60
 KEPT_WORDS = frozenset('keep kept accepted'.split())
 DISCARDED_WORDS = frozenset('discard discarded reverted rejected'.split())
 
@@ -387,13 +386,8 @@ def _labels(table: RawTable, roles: Mapping[str, Column]) -> tuple[str, ...]:
     column = table.columns[name]
     is_label = column_name(name).words[-1:] != ('url',) and bool(column)
     if is_label and all(isinstance(value, str) for value in column):
-      return tuple(shortened_label(str(value)) for value in column)
+      return tuple(str(value) for value in column)
   return ()
-
-
-def shortened_label(text: str) -> str:
-  """Returns a name of a run that fits into a sentence."""
-  return text if len(text) <= MAX_LABEL else f'{text[: MAX_LABEL - 1]}…'
 
 
 def _decisions(table: RawTable, roles: Mapping[str, Column]) -> tuple[str, ...]:
@@ -414,6 +408,8 @@ def _decisions(table: RawTable, roles: Mapping[str, Column]) -> tuple[str, ...]:
 def _size_name(name: str) -> str:
   """Returns the name of a column of sizes in `Runs.measured`."""
   words = column_name(name).words
+  if words == ('model', 'size'):
+    return 'parameters'
   for word in words:
     if word in _SIZE_OF_WORD:
       return _SIZE_OF_WORD[word]
@@ -434,4 +430,7 @@ def _measured(table: RawTable, roles: Mapping[str, Column]) -> dict[str, np.ndar
     if label in measured:
       label = name
     measured[label] = column
+  if 'tokens' not in measured and {'parameters', 'flops'} <= set(measured):
+    # Training takes about 6 N D FLOPs.
+    measured['tokens'] = measured['flops'] / (6 * measured['parameters'])
   return measured
