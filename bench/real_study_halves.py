@@ -132,7 +132,7 @@ def held_by_small(
   rows = []
   for _ in range(splits):
     won = choose(table[:, rng.integers(0, table.shape[1], n)], uses_seeds)
-    if won.method == 'conditional':  # False if all n seeds are equal
+    if won.method == 'among_contenders':  # False if all n seeds are equal
       rows.append(judged(won, table[won.point].mean(), n))
   return np.array(rows)
 
