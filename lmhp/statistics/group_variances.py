@@ -77,10 +77,13 @@ def moderated_variances(
     shared = np.full(len(variance_P), pooled)
     return GroupVariances(shared, np.full(len(variance_P), total), pooled, prior)
 
-  sums = np.where(freedom_P > 0, variance_P * freedom_P, 0.0)
-  weight = freedom_P + prior
+  # A group without replicates, or with copies of one run, shows no variance of its own.
+  sums = np.where(known, variance_P * freedom_P, 0.0)
+  weight = np.where(known, freedom_P, 0.0) + prior
   with np.errstate(invalid='ignore', divide='ignore'):
     moderated = (sums + prior * common) / weight
+  moderated = np.where(weight > 0, moderated, pooled)
+  weight = np.where(weight > 0, weight, total)
   # A variance that does not belong to the others stays as it is.
   is_alone = _is_outlier(variance_P, freedom_P, common, prior)
   moderated = np.where(is_alone, variance_P, moderated)
@@ -99,7 +102,8 @@ def _is_outlier(
     return np.zeros(len(variance_P), bool)
   below = fdtr(np.maximum(freedom_P, 1), prior, variance_P / common)
   level = OUTLIER_LEVEL / len(variance_P)
-  return (freedom_P > 0) & (np.minimum(below, 1 - below) < level)
+  is_known = (freedom_P > 0) & (variance_P > 0)
+  return is_known & (np.minimum(below, 1 - below) < level)
 
 
 def _common_variance(

@@ -48,3 +48,10 @@ def test_a_variance_that_does_not_belong_stays():
   assert found.variance[0] == 1e-6
   assert found.freedom[0] == 4
   assert found.freedom[1] > 4
+
+
+def test_groups_that_show_nothing_get_the_pooled_variance():
+  found = moderated_variances([2.0, 0.0, 0.0], [4, 3, 0])
+  assert found.variance[0] == 2.0
+  assert found.variance[1] == found.variance[2] > 0
+  assert np.isfinite(found.variance).all()

@@ -109,6 +109,13 @@ def test_lists_of_seeds_and_nested_names(tmp_path):
   }
 
 
+def test_rows_of_a_matrix_have_numbered_columns(tmp_path):
+  assert columns_of(tmp_path, 'a.json', '[[0, 1.5], [500, 0.5]]') == {
+    '0': [0, 500],
+    '1': [1.5, 0.5],
+  }
+
+
 def test_an_object_of_numbers_is_a_value_for_each_name(tmp_path):
   assert columns_of(tmp_path, 'a.json', '{"a": 1.5, "b": 2.5, "c": 3.5}') == {
     'name': ['a', 'b', 'c'],
