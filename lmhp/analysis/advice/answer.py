@@ -101,9 +101,10 @@ def describe_point(runs: Runs, point: int) -> str:
   'rope'
   """
   rows = np.flatnonzero(runs.point == point)
-  # A label that several runs share names their setting. Other labels name single runs.
+  # A label that several runs of one point share, and no other, is the name of the setting.
   labels = {runs.labels[row] for row in rows} if runs.labels else set()
-  is_shared = len(set(runs.labels)) < len(runs.labels)
+  n_pairs = len(set(zip(runs.labels, runs.point.tolist())))
+  is_shared = n_pairs == len(set(runs.labels)) < len(runs.labels)
   values = []
   for name in runs.varied_axes():
     value = runs.values[name][rows[0]]
