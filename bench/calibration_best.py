@@ -25,7 +25,8 @@ import numpy as np
 
 from lmhp.analysis.winner.best_of_n_curve import METHODS, best_of_n
 from lmhp.analysis.winner.doubling_gain import gain_of_doubling
-from lmhp.analysis.winner.winner import expected_loss_of_best, student_quantile
+from lmhp.analysis.winner.winner import expected_loss_of_best
+from lmhp.statistics.intervals import student_quantile
 
 POINTS, DIMENSIONS, NOISES, SEEDS = (8, 24, 64), (2, 4), (0.1, 0.5, 2.0), (1, 2, 5)
 

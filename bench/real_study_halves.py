@@ -31,8 +31,8 @@ import numpy as np
 from lmhp.analysis.winner.winner import (
   Winner,
   expected_loss_of_best,
-  student_quantile,
 )
+from lmhp.statistics.intervals import student_quantile
 from lmhp.statistics.seed_noise import seed_noise
 
 RATES = (0.006, 0.007, 0.0082, 0.0096, 0.0112, 0.0131, 0.0153, 0.018)

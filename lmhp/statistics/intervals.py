@@ -147,3 +147,12 @@ def check_confidence(confidence: float) -> None:
     raise ConfigError(
       f'confidence: got {confidence}, expected a number above 0 and below 1'
     )
+
+
+def student_quantile(probability: float, freedom: float) -> float:
+  """Returns a quantile of Student's distribution, or of the normal one if freedom is inf."""
+  from scipy.special import ndtri, stdtrit
+
+  if math.isinf(freedom):
+    return float(ndtri(probability))
+  return float(stdtrit(freedom, probability))

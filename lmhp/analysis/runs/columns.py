@@ -15,6 +15,9 @@ from lmhp.files import as_path, from_jsonable
 from lmhp.training.history import read_history
 from lmhp.typing import JSON, PathLike
 
+SIZE_GAP = 1.1
+"""Ratio of two neighbouring sizes above which runs are not compared."""
+
 
 def base_config(task: Mapping[str, JSON]) -> dict[str, object]:
   """Returns {dotted path: value} of the base config of a study's task.
@@ -147,3 +150,26 @@ def point_numbers(values: Mapping[str, np.ndarray], n: int) -> np.ndarray:
   settings = list(zip(*(map(repr, column) for column in values.values()))) or [()] * n
   numbers = {setting: i for i, setting in enumerate(dict.fromkeys(settings))}
   return np.array([numbers[setting] for setting in settings], int)
+
+
+def move_together(a: np.ndarray, b: np.ndarray, n_points: int) -> bool:
+  """Returns True if the levels (T,) of two axes belong to each other one by one.
+
+  Levels in the same or the reverse order are enough. Otherwise each level needs two points on
+  average, because points that all differ belong to each other by chance.
+  """
+  if np.array_equal(a, b) or np.array_equal(a, b.max(initial=0) - b):
+    return True
+  n_pairs = len(np.unique(np.column_stack([a, b]), axis=0))
+  n_levels = len(np.unique(a))
+  return n_pairs == n_levels == len(np.unique(b)) and 2 * n_levels <= n_points
+
+
+def groups_of_size(sizes: np.ndarray) -> np.ndarray:
+  """Numbers the groups of sizes (T,) that are close to each other. Unknown ones are a group."""
+  order = np.argsort(sizes)
+  with np.errstate(divide='ignore', invalid='ignore'):
+    gaps = np.diff(np.log(sizes[order]))
+  groups = np.zeros(len(sizes), int)
+  groups[order[1:]] = np.cumsum(~(gaps <= math.log(SIZE_GAP)))
+  return np.where(np.isfinite(sizes), groups, -1)

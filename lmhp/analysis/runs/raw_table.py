@@ -1,13 +1,21 @@
-"""A table as it was read from a file, before its columns have roles."""
+"""A table as it was read from a file: columns of values, and facts about each column."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 import dataclasses
+import functools
+import math
+import re
 
 import numpy as np
 
 Curve = Mapping[str, np.ndarray]
+UNKNOWN = 'it is no other column'
+"""Reason of the role of a column about which nothing is known."""
+_DATE = re.compile(
+  r'\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?|\d+ days? .*|\d+:\d{2}:\d{2}.*'
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,3 +53,88 @@ def from_records(records: Sequence[Mapping[str, object]]) -> RawTable:
   """Returns a table with one row per record. A record may lack some columns."""
   names = dict.fromkeys(name for record in records for name in record)
   return RawTable({name: [record.get(name) for record in records] for name in names})
+
+
+# --- columns ----------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+  """A column with its role.
+
+  Attributes:
+    role: One of `ROLES`.
+    reason: Why it has this role, in a few words.
+  """
+
+  role: str
+  reason: str
+
+
+class ColumnValues:
+  """Facts about the values of a column, computed when they are first read."""
+
+  def __init__(self, values: Sequence[object]):
+    self.values = values
+    self.present = [value for value in values if value is not None]
+
+  @functools.cached_property
+  def n_distinct(self) -> int:
+    return len({repr(value) for value in self.present})
+
+  @functools.cached_property
+  def is_text(self) -> bool:
+    return bool(self.present) and all(isinstance(v, str) for v in self.present)
+
+  @functools.cached_property
+  def is_number(self) -> bool:
+    return bool(self.present) and all(
+      isinstance(v, (int, float)) and not isinstance(v, bool) for v in self.present
+    )
+
+  @functools.cached_property
+  def is_positive(self) -> bool:
+    """True for numbers above 0 in every row."""
+    is_full = self.is_number and len(self.present) == len(self.values)
+    return is_full and all(isinstance(v, (int, float)) and v > 0 for v in self.present)
+
+  @functools.cached_property
+  def is_bool(self) -> bool:
+    return bool(self.present) and all(isinstance(v, bool) for v in self.present)
+
+  @functools.cached_property
+  def is_whole(self) -> bool:
+    return self.is_number and all(float(v).is_integer() for v in self._finite())
+
+  def _finite(self) -> list[float]:
+    numbers = [float(v) for v in self.present if isinstance(v, (int, float))]
+    return [number for number in numbers if math.isfinite(number)]
+
+  @property
+  def is_unique(self) -> bool:
+    return self.n_distinct == len(self.present) == len(self.values)
+
+  @property
+  def is_consecutive(self) -> bool:
+    """True for the numbers 0, 1, 2, ... or 1, 2, 3, ... in any order."""
+    if not self.is_whole or not self.is_unique:
+      return False
+    numbers = sorted(self._finite())
+    return numbers[0] in (0, 1) and numbers[-1] - numbers[0] == len(numbers) - 1
+
+  @property
+  def is_dates(self) -> bool:
+    return self.is_text and all(_DATE.fullmatch(str(v).strip()) for v in self.present)
+
+  @property
+  def largest(self) -> float:
+    return max(self._finite(), default=0.0)
+
+  @property
+  def mean_length(self) -> float:
+    return float(np.mean([len(str(value)) for value in self.present]))
+
+
+def names_with(roles: Mapping[str, Column], role: str) -> list[str]:
+  """Returns the names of the columns with a role."""
+  return [name for name, column in roles.items() if column.role == role]

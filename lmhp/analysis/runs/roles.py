@@ -7,10 +7,7 @@ values, in this order. The reason is kept, so that a report can print it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-import dataclasses
-import functools
 import math
-import re
 
 import numpy as np
 
@@ -34,7 +31,15 @@ from lmhp.analysis.runs.names import (
   ColumnName,
   column_name,
 )
-from lmhp.analysis.runs.raw_table import RawTable
+from lmhp.analysis.runs.raw_table import UNKNOWN, Column, ColumnValues, RawTable
+from lmhp.analysis.runs.role_relations import (
+  demote_settings_of_log,
+  find_derived,
+  find_measurements,
+  find_replicates,
+  find_shapes,
+  promote_names,
+)
 from lmhp.errors import ConfigError, suggest
 
 MIN_ROWS = 8
@@ -43,14 +48,6 @@ LONG_TEXT = 40
 """Mean number of characters above which a text is a note."""
 LARGE_SIZE = 1e5
 """Values above which the single letters N, D and C are sizes."""
-SHAPES = frozenset(
-  """d_model width hidden hidden_size n_embd embd dim n_layers n_layer layers num_layers depth
-  n_heads n_head heads num_heads d_ff n_hidden head_dim emb_dim model_dim""".split()
-)
-"""Names of the shape of a model. With a column of sizes, they are sizes too."""
-BATCHES = frozenset(
-  'batch_size bs batch global_batch_size train_batch_size gbs'.split()
-)
 HYPERPARAMETER_WORDS = frozenset(
   """batch bs every interval frac fraction size lr rate data file dataset path set warmup decay
   cooldown accumulation accum steps iters epochs samples clip clipping""".split()
@@ -62,91 +59,6 @@ RAY_METADATA = frozenset(
   hist_stats should_checkpoint""".split()
 )
 """Columns that Ray Tune writes beside the results."""
-UNKNOWN = 'it is no other column'
-DERIVED_ERROR = 0.02
-"""Largest relative error of a number that other columns determine."""
-MEASURED_DIGITS = 6
-"""Median number of characters from which a number looks measured."""
-_DATE = re.compile(
-  r'\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?|\d+ days? .*|\d+:\d{2}:\d{2}.*'
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Column:
-  """A column with its role.
-
-  Attributes:
-    role: One of `ROLES`.
-    reason: Why it has this role, in a few words.
-  """
-
-  role: str
-  reason: str
-
-
-class _Values:
-  """Facts about the values of a column, computed when they are first read."""
-
-  def __init__(self, values: Sequence[object]):
-    self.values = values
-    self.present = [value for value in values if value is not None]
-
-  @functools.cached_property
-  def n_distinct(self) -> int:
-    return len({repr(value) for value in self.present})
-
-  @functools.cached_property
-  def is_text(self) -> bool:
-    return bool(self.present) and all(isinstance(v, str) for v in self.present)
-
-  @functools.cached_property
-  def is_number(self) -> bool:
-    return bool(self.present) and all(
-      isinstance(v, (int, float)) and not isinstance(v, bool) for v in self.present
-    )
-
-  @functools.cached_property
-  def is_positive(self) -> bool:
-    """True for numbers above 0 in every row."""
-    is_full = self.is_number and len(self.present) == len(self.values)
-    return is_full and all(isinstance(v, (int, float)) and v > 0 for v in self.present)
-
-  @functools.cached_property
-  def is_bool(self) -> bool:
-    return bool(self.present) and all(isinstance(v, bool) for v in self.present)
-
-  @functools.cached_property
-  def is_whole(self) -> bool:
-    return self.is_number and all(float(v).is_integer() for v in self._finite())
-
-  def _finite(self) -> list[float]:
-    numbers = [float(v) for v in self.present if isinstance(v, (int, float))]
-    return [number for number in numbers if math.isfinite(number)]
-
-  @property
-  def is_unique(self) -> bool:
-    return self.n_distinct == len(self.present) == len(self.values)
-
-  @property
-  def is_consecutive(self) -> bool:
-    """True for the numbers 0, 1, 2, ... or 1, 2, 3, ... in any order."""
-    if not self.is_whole or not self.is_unique:
-      return False
-    numbers = sorted(self._finite())
-    return numbers[0] in (0, 1) and numbers[-1] - numbers[0] == len(numbers) - 1
-
-  @property
-  def is_dates(self) -> bool:
-    return self.is_text and all(_DATE.fullmatch(str(v).strip()) for v in self.present)
-
-  @property
-  def largest(self) -> float:
-    return max(self._finite(), default=0.0)
-
-  @property
-  def mean_length(self) -> float:
-    return float(np.mean([len(str(value)) for value in self.present]))
 
 
 def column_roles(
@@ -164,7 +76,7 @@ def column_roles(
   """
   given = given or {}
   _check_given(given, table)
-  facts = {name: _Values(values) for name, values in table.columns.items()}
+  facts = {name: ColumnValues(values) for name, values in table.columns.items()}
   roles: dict[str, Column] = {}
   for name, values in facts.items():
     if name == objective:
@@ -182,12 +94,12 @@ def column_roles(
   free = {
     name for name in table.columns if name not in given and name not in table.roles
   }
-  _demote_settings_of_log(table, roles, free)
-  _find_measurements(table, facts, roles, objective, free)
-  _find_replicates(table, facts, roles, free)
-  _find_shapes(table, roles, free)
-  _find_derived(table, facts, roles, free)
-  _promote_names(table, roles, free)
+  demote_settings_of_log(table, roles, free)
+  find_measurements(table, facts, roles, objective, free)
+  find_replicates(table, facts, roles, free)
+  find_shapes(table, roles, free)
+  find_derived(table, facts, roles, free)
+  promote_names(table, roles, free)
   return roles
 
 
@@ -208,7 +120,7 @@ def _check_given(given: Mapping[str, str], table: RawTable) -> None:
 # --- one column -------------------------------------------------------------------------
 
 
-def _by_name(name: str, values: _Values) -> Column | None:
+def _by_name(name: str, values: ColumnValues) -> Column | None:
   """Returns the role that the name of a column gives it, or None."""
   words = column_name(name)
   if not values.present:
@@ -240,7 +152,7 @@ def _by_name(name: str, values: _Values) -> Column | None:
   return None
 
 
-def _outcome_by_name(words: ColumnName, values: _Values) -> str:
+def _outcome_by_name(words: ColumnName, values: ColumnValues) -> str:
   """Returns the reason why a name is one of an outcome, or an empty string."""
   if words.is_metric or words.is_spread:
     return 'its name is a metric'
@@ -260,14 +172,14 @@ def _outcome_by_name(words: ColumnName, values: _Values) -> str:
   return ''
 
 
-def _is_seed(words: ColumnName, values: _Values) -> bool:
+def _is_seed(words: ColumnName, values: ColumnValues) -> bool:
   is_named = bool(words.words) and (
     words.words[-1] in SEEDS or words.words[0] in ('seed', 'seeds')
   )
   return is_named and (values.is_whole or values.is_text)
 
 
-def _is_size(words: ColumnName, values: _Values) -> bool:
+def _is_size(words: ColumnName, values: ColumnValues) -> bool:
   if not values.is_number:
     return False
   if words.is_size:
@@ -275,12 +187,12 @@ def _is_size(words: ColumnName, values: _Values) -> bool:
   return words.text in ('n', 'd', 'c') and values.largest >= LARGE_SIZE
 
 
-def _is_flag(values: _Values) -> bool:
+def _is_flag(values: ColumnValues) -> bool:
   """Returns True for words, and for the numbers 0 and 1."""
   return not values.is_number or (values.is_whole and values.largest <= 1)
 
 
-def _is_identity(words: ColumnName, values: _Values) -> bool:
+def _is_identity(words: ColumnName, values: ColumnValues) -> bool:
   """Returns True for names such as `run_name`, `id` and `trial`, but not `optimizer_name`."""
   if not words.words or words.words[-1] not in IDENTITIES:
     return False
@@ -291,7 +203,7 @@ def _is_identity(words: ColumnName, values: _Values) -> bool:
   return values.is_text and values.is_unique
 
 
-def _is_metadata(words: ColumnName, values: _Values) -> bool:
+def _is_metadata(words: ColumnName, values: ColumnValues) -> bool:
   if words.is_hyperparameter and len(words.words) > 1:
     return False
   if words.text in METADATA:
@@ -305,7 +217,7 @@ def _is_metadata(words: ColumnName, values: _Values) -> bool:
 
 
 def _by_values(
-  values: _Values, words: ColumnName, objective: Sequence[object]
+  values: ColumnValues, words: ColumnName, objective: Sequence[object]
 ) -> Column:
   """Returns the role that the values of a column give it."""
   if values.is_text and values.mean_length > LONG_TEXT and values.n_distinct > 2:
@@ -324,7 +236,7 @@ def _by_values(
   return Column(HYPERPARAMETER, UNKNOWN)
 
 
-def _follows(values: _Values, objective: Sequence[object]) -> bool:
+def _follows(values: ColumnValues, objective: Sequence[object]) -> bool:
   """Returns True if a column is a strictly monotone function of the objective.
 
   A hyperparameter is set before the objective is measured, so it cannot follow all of its
@@ -347,195 +259,3 @@ def _follows(values: _Values, objective: Sequence[object]) -> bool:
     return False
   steps = np.diff(others)
   return bool(np.all(steps >= 0) or np.all(steps <= 0))
-
-
-# --- relations between columns ----------------------------------------------------------
-
-
-def names_with(roles: Mapping[str, Column], role: str) -> list[str]:
-  """Returns the names of the columns with a role."""
-  return [name for name, column in roles.items() if column.role == role]
-
-
-def is_determined(column: Sequence[object], by: Sequence[Sequence[object]]) -> bool:
-  """Returns True if equal values of other columns mean equal values of a column.
-
-  It is evidence only if values of the other columns repeat, so that at least a quarter of the
-  rows has a partner.
-  """
-  values: dict[str, str] = {}
-  n_repeated = 0
-  for i, value in enumerate(column):
-    key = repr([other[i] for other in by])
-    if key in values:
-      n_repeated += 1
-      if values[key] != repr(value):
-        return False
-    values[key] = repr(value)
-  return n_repeated >= len(column) / 4
-
-
-def _find_measurements(
-  table: RawTable,
-  facts: Mapping[str, _Values],
-  roles: dict[str, Column],
-  objective: str,
-  free: set[str],
-) -> None:
-  """Reads numbers of many digits behind the first metric as outcomes.
-
-  People write settings first, and then what came out. A number that was set has few digits,
-  or a name that is known.
-  """
-  names = list(table.columns)
-  first = min(
-    names.index(name)
-    for name in names
-    if name == objective or roles[name].reason == 'its name is a metric'
-  )
-  known = [
-    n
-    for n in names
-    if roles[n].reason.startswith(('its name is one of a', 'its prefix'))
-  ]
-  known = [n for n in known if roles[n].role == HYPERPARAMETER]
-  last_setting = max((names.index(name) for name in known), default=-1)
-  for i, name in enumerate(names):
-    if name not in free or roles[name].reason != UNKNOWN:
-      continue
-    values = facts[name]
-    if not values.is_number:
-      continue
-    is_behind = i > max(first, last_setting)
-    if (is_behind and not values.is_whole) or _varies_within_settings(
-      name, table, known
-    ):
-      roles[name] = Column(OUTCOME, 'its numbers look measured')
-
-
-def _varies_within_settings(name: str, table: RawTable, known: Sequence[str]) -> bool:
-  """Returns True if a column differs between most rows whose known settings are equal."""
-  if not known or not any(isinstance(v, float) for v in table.columns[name]):
-    return False
-  groups: dict[str, list[object]] = {}
-  for i, value in enumerate(table.columns[name]):
-    key = repr([table.columns[other][i] for other in known])
-    groups.setdefault(key, []).append(value)
-  several = [values for values in groups.values() if len(values) > 1]
-  n_rows = sum(map(len, several))
-  n_values = sum(len(set(map(repr, values))) for values in several)
-  digits = [len(repr(v)) for v in table.columns[name] if isinstance(v, float)]
-  is_long = float(np.median(digits)) >= MEASURED_DIGITS
-  return n_rows >= len(table) / 2 and n_values >= 0.9 * n_rows and is_long
-
-
-def _find_derived(
-  table: RawTable,
-  facts: Mapping[str, _Values],
-  roles: dict[str, Column],
-  free: set[str],
-) -> None:
-  """Reads a number that is a product of powers of other columns as determined by them.
-
-  An example is the number of steps beside tokens and batch size.
-  """
-  logs: dict[str, np.ndarray] = {}
-  for name, column in roles.items():
-    if column.role in (SIZE, HYPERPARAMETER) and facts[name].is_positive:
-      values = np.log(np.array(table.columns[name], np.float64))
-      if np.ptp(values) > 0:
-        logs[name] = values
-  for name in list(logs):
-    if name not in free or roles[name].reason != UNKNOWN:
-      continue
-    others = [other for other in logs if other != name]
-    design = np.column_stack([np.ones(len(table)), *(logs[other] for other in others)])
-    if len(others) < 2 or len(table) < 3 * design.shape[1]:
-      continue
-    fit = design @ np.linalg.lstsq(design, logs[name], rcond=None)[0]
-    if np.abs(logs[name] - fit).max() < DERIVED_ERROR:
-      roles[name] = Column(METADATA_ROLE, 'sizes and hyperparameters determine it')
-      del logs[name]
-
-
-def _promote_names(table: RawTable, roles: dict[str, Column], free: set[str]) -> None:
-  """Reads the names of the runs as their setting if the table has no other setting."""
-  settings = [*names_with(roles, HYPERPARAMETER), *names_with(roles, SIZE)]
-  if any(len(set(map(repr, table.columns[name]))) > 1 for name in settings):
-    return
-  for name in names_with(roles, IDENTITY):
-    words = column_name(name)
-    is_name = words.text in ('name', 'run_name', 'run', 'experiment', 'exp', 'label')
-    if (
-      is_name and name in free and all(isinstance(v, str) for v in table.columns[name])
-    ):
-      roles[name] = Column(HYPERPARAMETER, 'nothing else tells the runs apart')
-      return
-
-
-def _demote_settings_of_log(
-  table: RawTable, roles: dict[str, Column], free: set[str]
-) -> None:
-  """Reads `lr` as a log value if a column `learning_rate` has the setting."""
-  names = {column_name(name).text: name for name in table.columns}
-  setting = names.get('learning_rate')
-  logged = names.get('lr')
-  if setting and logged in free and roles[logged].role == HYPERPARAMETER:
-    if table.columns[setting] != table.columns[logged]:
-      roles[logged] = Column(OUTCOME, f'{setting} has the setting')
-
-
-def _find_replicates(
-  table: RawTable,
-  facts: Mapping[str, _Values],
-  roles: dict[str, Column],
-  free: set[str],
-) -> None:
-  """Reads columns such as `run` and `trial` as replicates if they number equal settings."""
-  if names_with(roles, SEED):
-    return
-  for name in free:
-    words = column_name(name)
-    if words.text not in ('run', 'trial', 'index', 'number', 'id', 'exp', 'experiment'):
-      continue
-    settings = [
-      table.columns[other]
-      for other in names_with(roles, HYPERPARAMETER)
-      if other != name
-    ]
-    if not settings:
-      continue
-    values = facts[name]
-    if not values.is_whole or values.n_distinct * 2 > len(values.values):
-      continue
-    keys = [repr([column[i] for column in settings]) for i in range(len(table))]
-    pairs = set(zip(keys, map(repr, values.values)))
-    if len(pairs) == len(table) and len(set(keys)) * 2 <= len(table):
-      roles[name] = Column(SEED, 'it numbers the runs of each setting')
-
-
-def _find_shapes(table: RawTable, roles: dict[str, Column], free: set[str]) -> None:
-  """Reads columns that the size of the model and of the data determines as sizes.
-
-  These are the shape of the model, its name, and the batch size if each size has one. A setting
-  of the optimizer stays a hyperparameter: it was chosen for each size.
-  """
-  sizes = [
-    n for n in names_with(roles, SIZE) if column_name(n).is_model_size or len(n) == 1
-  ]
-  varied = [name for name in sizes if len(set(map(repr, table.columns[name]))) > 1]
-  if not varied:
-    return
-  by = [table.columns[name] for name in varied]
-  for name in names_with(roles, HYPERPARAMETER):
-    words = column_name(name)
-    is_shape = words.text in SHAPES | BATCHES or roles[name].reason == UNKNOWN
-    if name not in free or not is_shape:
-      continue
-    column = table.columns[name]
-    if len(set(map(repr, column))) > 1 and is_determined(column, by):
-      roles[name] = Column(SIZE, f'{_listed(varied)} determine it')
-
-
-def _listed(names: Sequence[str]) -> str:
-  return names[0] if len(names) == 1 else f'{", ".join(names[:-1])} and {names[-1]}'

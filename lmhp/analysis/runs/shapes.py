@@ -21,6 +21,8 @@ from lmhp.analysis.runs.names import (
   METADATA_ROLE,
   OUTCOME,
   PROGRESS,
+  SPREADS,
+  STATISTICS,
   column_name,
 )
 from lmhp.analysis.runs.raw_table import Curve, RawTable, from_records
@@ -31,6 +33,7 @@ SWEPT_NAMES = frozenset(
 SWEPT_VALUES = frozenset('value val setting level'.split())
 UNFINISHED = 0.9
 """A run whose curve ends before this fraction of the longest one is unfinished."""
+STANDARD_ERRORS = frozenset('sem se stderr'.split())
 MIN_STEPS = 5
 """Mean number of rows per run from which rows are read as the steps of a run."""
 
@@ -277,3 +280,59 @@ def _from_long_form(table: RawTable) -> RawTable | None:
 def _numbers(column: Sequence[object]) -> np.ndarray:
   numbers = [v if isinstance(v, (int, float)) else math.nan for v in column]
   return np.asarray(numbers, np.float64)
+
+
+# --- aggregated seeds -------------------------------------------------------------------
+
+
+def expand_seeds(
+  table: RawTable, seeds: Sequence[str], objective: str
+) -> tuple[RawTable, tuple[str, ...]]:
+  """Turns rows of a mean, a spread and a number of seeds into one row per seed.
+
+  The values have exactly the given mean and standard deviation, so every test of means gives
+  what it would give for the runs themselves.
+  """
+  counts = [name for name in seeds if is_count(name)]
+  spreads = [name for name in table.columns if _is_spread_of(name, objective)]
+  if not counts or not spreads:
+    return table, ()
+  rows: list[int] = []
+  values: list[object] = []
+  for i in range(len(table)):
+    mean = _finite_number(table.columns[objective][i])
+    spread = _finite_number(table.columns[spreads[0]][i])
+    n = table.columns[counts[0]][i]
+    if not isinstance(n, int) or n < 2 or not math.isfinite(mean + spread):
+      rows.append(i)
+      values.append(table.columns[objective][i])
+      continue
+    if column_name(spreads[0]).words[-1] in STANDARD_ERRORS:
+      spread = spread * math.sqrt(n)
+    # Evenly spaced numbers, scaled to a standard deviation of 1.
+    pattern = np.arange(n) - (n - 1) / 2
+    pattern = pattern / np.std(pattern, ddof=1)
+    rows += [i] * n
+    values += (mean + spread * pattern).tolist()
+  columns = {name: [column[i] for i in rows] for name, column in table.columns.items()}
+  columns[objective] = values
+  note = f'{counts[0]} runs stand for each row, with the mean and the spread in {spreads[0]}.'
+  return RawTable(columns, roles=table.roles, notes=table.notes), (note,)
+
+
+def _is_spread_of(name: str, objective: str) -> bool:
+  """Returns True for the spread of the objective, such as `loss_std` of `loss_mean`."""
+  words = column_name(name)
+  if not words.is_spread:
+    return False
+  other = set(column_name(objective).words) - STATISTICS
+  return set(words.words) - SPREADS - STATISTICS == other
+
+
+def is_count(name: str) -> bool:
+  """Returns True for a number of seeds, such as `num_seeds` and `n_seeds`."""
+  return column_name(name).words[0] in ('n', 'num', 'number') or name.lower() == 'seeds'
+
+
+def _finite_number(value: object) -> float:
+  return float(value) if isinstance(value, (int, float)) else math.nan

@@ -18,7 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from lmhp.analysis.runs.axis import Axis
-from lmhp.analysis.runs.roles import Column
+from lmhp.analysis.runs.columns import (
+  SIZE_GAP as SIZE_GAP,
+  groups_of_size,
+  move_together,
+)
+from lmhp.analysis.runs.raw_table import Column
 from lmhp.errors import ConfigError, suggest
 from lmhp.statistics.seed_noise import rows_by_point
 
@@ -32,8 +37,6 @@ STATUSES = (
   'missing',
 )
 """Ends of a run. A run is 'missing' if a table has its row, but no result and no status."""
-SIZE_GAP = 1.1
-"""Ratio of two neighbouring sizes above which runs are not compared."""
 SEARCH = 'search'
 CONFIRM = 'confirm'
 BASE_POINT = -1
@@ -44,29 +47,6 @@ Curve: TypeAlias = Mapping[str, np.ndarray]
 such as 'tokens', 'seconds', 'loss_nats', 'eval_loss_nats' and 'grad_norm'."""
 
 Losses = TypeVar('Losses', float, np.ndarray)
-
-
-def _move_together(a: np.ndarray, b: np.ndarray, n_points: int) -> bool:
-  """Returns True if the levels (T,) of two axes belong to each other one by one.
-
-  Levels in the same or the reverse order are enough. Otherwise each level needs two points on
-  average, because points that all differ belong to each other by chance.
-  """
-  if np.array_equal(a, b) or np.array_equal(a, b.max(initial=0) - b):
-    return True
-  n_pairs = len(np.unique(np.column_stack([a, b]), axis=0))
-  n_levels = len(np.unique(a))
-  return n_pairs == n_levels == len(np.unique(b)) and 2 * n_levels <= n_points
-
-
-def _groups_of_size(sizes: np.ndarray) -> np.ndarray:
-  """Numbers the groups of sizes (T,) that are close to each other. Unknown ones are a group."""
-  order = np.argsort(sizes)
-  with np.errstate(divide='ignore', invalid='ignore'):
-    gaps = np.diff(np.log(sizes[order]))
-  groups = np.zeros(len(sizes), int)
-  groups[order[1:]] = np.cumsum(~(gaps <= math.log(SIZE_GAP)))
-  return np.where(np.isfinite(sizes), groups, -1)
 
 
 def _missing() -> np.ndarray:
@@ -338,7 +318,7 @@ class Runs:
 
     Sizes count as equal if no gap above `SIZE_GAP` divides them.
     """
-    keys = [_groups_of_size(self.measured[name]) for name in self.sizes]
+    keys = [groups_of_size(self.measured[name]) for name in self.sizes]
     if not keys:
       return np.zeros(len(self), int)
     return np.unique(np.column_stack(keys), axis=0, return_inverse=True)[1].ravel()
@@ -385,7 +365,7 @@ class Runs:
     for name in names:
       n_levels = len(np.unique(codes[name]))
       for other in kept:
-        if n_levels > 1 and _move_together(codes[name], codes[other], self.n_points):
+        if n_levels > 1 and move_together(codes[name], codes[other], self.n_points):
           together[name] = other
           break
       else:

@@ -17,14 +17,12 @@ from lmhp.analysis.runs.names import (
   OUTCOME,
   SEED,
   SIZE,
-  SPREADS,
-  STATISTICS,
   STATUS,
   column_name,
 )
-from lmhp.analysis.runs.raw_table import RawTable
-from lmhp.analysis.runs.roles import Column, column_roles, names_with
-from lmhp.analysis.runs.shapes import one_row_per_run
+from lmhp.analysis.runs.raw_table import Column, RawTable, names_with
+from lmhp.analysis.runs.roles import column_roles
+from lmhp.analysis.runs.shapes import expand_seeds, is_count, one_row_per_run
 from lmhp.analysis.runs.table import STATUSES, Runs, StudyFacts
 from lmhp.errors import ConfigError, suggest
 
@@ -58,7 +56,6 @@ SIZE_NAMES = {
 """{name in `Runs.measured`: words of a column}."""
 
 MULTIPLIERS = {'k': 1e3, 'm': 1e6, 'b': 1e9, 'millions': 1e6, 'billions': 1e9}
-STANDARD_ERRORS = frozenset('sem se stderr'.split())
 KEPT_WORDS = frozenset('keep kept accepted'.split())
 DISCARDED_WORDS = frozenset('discard discarded reverted rejected'.split())
 
@@ -72,7 +69,7 @@ _SIZE_OF_WORD = {
 
 @dataclasses.dataclass(frozen=True)
 class TableOptions:
-  """How a user reads a table.
+  """Statements of a user about a table.
 
   Attributes:
     objective: Column of the objective. None finds it by its name.
@@ -113,7 +110,7 @@ def runs_of_table(
     table, objective, _given_roles(table, source, options, objective)
   )
   table, notes = _without_duplicates(table, roles)
-  table, expanded = _expand_seeds(table, roles, objective)
+  table, expanded = expand_seeds(table, names_with(roles, SEED), objective)
 
   axes, values = _axes(table, names_with(roles, HYPERPARAMETER))
   measured = _measured(table, roles)
@@ -243,50 +240,6 @@ def _without_duplicates(
   return dataclasses.replace(table, columns=columns, curves=curves), (note,)
 
 
-def _expand_seeds(
-  table: RawTable, roles: Mapping[str, Column], objective: str
-) -> tuple[RawTable, tuple[str, ...]]:
-  """Turns rows of a mean, a spread and a number of seeds into one row per seed.
-
-  The values have exactly the given mean and standard deviation, so every test of means gives
-  what it would give for the runs themselves.
-  """
-  counts = [name for name in names_with(roles, SEED) if _is_count(name)]
-  spreads = [name for name in table.columns if _is_spread_of(name, objective)]
-  if not counts or not spreads:
-    return table, ()
-  rows: list[int] = []
-  values: list[object] = []
-  for i in range(len(table)):
-    mean = _to_float(table.columns[objective][i])
-    spread = _to_float(table.columns[spreads[0]][i])
-    n = table.columns[counts[0]][i]
-    if not isinstance(n, int) or n < 2 or not math.isfinite(mean + spread):
-      rows.append(i)
-      values.append(table.columns[objective][i])
-      continue
-    if column_name(spreads[0]).words[-1] in STANDARD_ERRORS:
-      spread = spread * math.sqrt(n)
-    # Evenly spaced numbers, scaled to a standard deviation of 1.
-    pattern = np.arange(n) - (n - 1) / 2
-    pattern = pattern / np.std(pattern, ddof=1)
-    rows += [i] * n
-    values += (mean + spread * pattern).tolist()
-  columns = {name: [column[i] for i in rows] for name, column in table.columns.items()}
-  columns[objective] = values
-  note = f'{counts[0]} runs stand for each row, with the mean and the spread in {spreads[0]}.'
-  return RawTable(columns, roles=table.roles, notes=table.notes), (note,)
-
-
-def _is_spread_of(name: str, objective: str) -> bool:
-  """Returns True for the spread of the objective, such as `loss_std` of `loss_mean`."""
-  words = column_name(name)
-  if not words.is_spread:
-    return False
-  other = set(column_name(objective).words) - STATISTICS
-  return set(words.words) - SPREADS - STATISTICS == other
-
-
 def _axes(
   table: RawTable, names: Sequence[str]
 ) -> tuple[dict[str, Axis], dict[str, np.ndarray]]:
@@ -355,7 +308,7 @@ def _fill_diverged(
 
 def _seeds(table: RawTable, roles: Mapping[str, Column]) -> np.ndarray:
   """Returns (T,) the seeds, with the row index for a run without one."""
-  names = [n for n in names_with(roles, SEED) if not _is_count(n)]
+  names = [n for n in names_with(roles, SEED) if not is_count(n)]
   if not names:
     return np.arange(len(table))
   seeds: dict[str, int] = {}
@@ -366,11 +319,6 @@ def _seeds(table: RawTable, roles: Mapping[str, Column]) -> np.ndarray:
     is_whole = len(names) == 1 and isinstance(value, int)
     numbers.append(value if is_whole else seeds.setdefault(key, len(seeds)))
   return np.array(numbers, int)
-
-
-def _is_count(name: str) -> bool:
-  """Returns True for a number of seeds, such as `num_seeds` and `n_seeds`."""
-  return column_name(name).words[0] in ('n', 'num', 'number') or name.lower() == 'seeds'
 
 
 def _labels(table: RawTable, roles: Mapping[str, Column]) -> tuple[str, ...]:

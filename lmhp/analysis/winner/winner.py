@@ -37,18 +37,17 @@ import numpy as np
 import numpy.typing as npt
 
 from lmhp.analysis.runs.table import BASE_POINT, SEARCH, Runs
+from lmhp.analysis.winner.contenders import contender_weights, counted_contenders
 from lmhp.errors import ConfigError
 from lmhp.statistics.confirmation import Confirmation, SeedLoss, confirm_on_seeds
 from lmhp.statistics.group_variances import GroupVariances, moderated_variances
-from lmhp.statistics.intervals import check_confidence
+from lmhp.statistics.intervals import check_confidence, student_quantile
 from lmhp.statistics.seed_noise import SeedNoise, rows_by_point, seed_noise
 
 FRESH_SEEDS = 'fresh_seeds'
 AMONG_CONTENDERS = 'among_contenders'
 NO_INTERVAL = 'none'
 ROUNDING = 1e-12
-CONTENDER_GAP = 1.5
-"""Lead in standard errors up to which a point counts in full as a contender."""
 EQUAL_NOISE = 20.0
 """Freedom that the common variance adds, from which all points have one variance."""
 
@@ -372,42 +371,6 @@ def _among_contenders(
     freedom=freedom,
     reason=reason,
   )
-
-
-def contender_weights(gaps: np.ndarray) -> np.ndarray:
-  """Returns how much points count as contenders of the winner, between 0 and 1.
-
-  The weight is the p-value of a gap that is smaller by `CONTENDER_GAP`, so that points which
-  may well be equal to the winner count in full.
-
-  Args:
-    gaps: Leads of the winner in standard errors of a mean.
-
-  >>> contender_weights(np.array([0.0, 3.0, 6.0])).round(3).tolist()
-  [1.0, 0.289, 0.001]
-  """
-  from scipy.special import ndtr
-
-  return np.minimum(1, 2 * ndtr(-(gaps - CONTENDER_GAP) / math.sqrt(2)))
-
-
-def counted_contenders(n_contenders: float, n_points: int) -> str:
-  """Returns the number of contenders in words."""
-  n = round(n_contenders) - 1
-  if n_points == 1:
-    return "Student's interval"
-  if not n:
-    return f'no other of the {n_points} points comes near the winner'
-  return f'about {n} of {n_points - 1} other points may be as good as the winner'
-
-
-def student_quantile(probability: float, freedom: float) -> float:
-  """Returns a quantile of Student's distribution, or of the normal one if freedom is inf."""
-  from scipy.special import ndtri, stdtrit
-
-  if math.isinf(freedom):
-    return float(ndtri(probability))
-  return float(stdtrit(freedom, probability))
 
 
 # --- confirmation -----------------------------------------------------------------------

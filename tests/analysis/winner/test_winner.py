@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lmhp.analysis.winner.winner import contender_weights, expected_loss_of_best
+from lmhp.analysis.winner.contenders import contender_weights
+from lmhp.analysis.winner.winner import expected_loss_of_best
 from lmhp.errors import ConfigError
 
 # --- coverage -----------------------------------------------------------------------

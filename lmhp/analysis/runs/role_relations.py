@@ -1,0 +1,224 @@
+"""Roles that a column has by its relation to other columns.
+
+Each function changes the roles of the free columns, which neither a flag nor the format decided.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from lmhp.analysis.runs.names import (
+  HYPERPARAMETER,
+  IDENTITY,
+  METADATA_ROLE,
+  OUTCOME,
+  SEED,
+  SIZE,
+  column_name,
+)
+from lmhp.analysis.runs.raw_table import (
+  UNKNOWN,
+  Column,
+  ColumnValues,
+  RawTable,
+  names_with,
+)
+
+SHAPES = frozenset(
+  """d_model width hidden hidden_size n_embd embd dim n_layers n_layer layers num_layers depth
+  n_heads n_head heads num_heads d_ff n_hidden head_dim emb_dim model_dim""".split()
+)
+"""Names of the shape of a model. With a column of sizes, they are sizes too."""
+BATCHES = frozenset(
+  'batch_size bs batch global_batch_size train_batch_size gbs'.split()
+)
+DERIVED_ERROR = 0.02
+"""Largest relative error of a number that other columns determine."""
+MEASURED_DIGITS = 6
+"""Median number of characters from which a number looks measured."""
+
+
+def is_determined(column: Sequence[object], by: Sequence[Sequence[object]]) -> bool:
+  """Returns True if equal values of other columns mean equal values of a column.
+
+  It is evidence only if values of the other columns repeat, so that at least a quarter of the
+  rows has a partner.
+  """
+  values: dict[str, str] = {}
+  n_repeated = 0
+  for i, value in enumerate(column):
+    key = repr([other[i] for other in by])
+    if key in values:
+      n_repeated += 1
+      if values[key] != repr(value):
+        return False
+    values[key] = repr(value)
+  return n_repeated >= len(column) / 4
+
+
+def find_measurements(
+  table: RawTable,
+  facts: Mapping[str, ColumnValues],
+  roles: dict[str, Column],
+  objective: str,
+  free: set[str],
+) -> None:
+  """Reads numbers of many digits behind the first metric as outcomes.
+
+  People write settings first, and then what came out. A number that was set has few digits,
+  or a name that is known.
+  """
+  names = list(table.columns)
+  first = min(
+    names.index(name)
+    for name in names
+    if name == objective or roles[name].reason == 'its name is a metric'
+  )
+  known = [
+    n
+    for n in names
+    if roles[n].reason.startswith(('its name is one of a', 'its prefix'))
+  ]
+  known = [n for n in known if roles[n].role == HYPERPARAMETER]
+  last_setting = max((names.index(name) for name in known), default=-1)
+  for i, name in enumerate(names):
+    if name not in free or roles[name].reason != UNKNOWN:
+      continue
+    values = facts[name]
+    if not values.is_number:
+      continue
+    is_behind = i > max(first, last_setting)
+    if (is_behind and not values.is_whole) or _varies_within_settings(
+      name, table, known
+    ):
+      roles[name] = Column(OUTCOME, 'its numbers look measured')
+
+
+def _varies_within_settings(name: str, table: RawTable, known: Sequence[str]) -> bool:
+  """Returns True if a column differs between most rows whose known settings are equal."""
+  if not known or not any(isinstance(v, float) for v in table.columns[name]):
+    return False
+  groups: dict[str, list[object]] = {}
+  for i, value in enumerate(table.columns[name]):
+    key = repr([table.columns[other][i] for other in known])
+    groups.setdefault(key, []).append(value)
+  several = [values for values in groups.values() if len(values) > 1]
+  n_rows = sum(map(len, several))
+  n_values = sum(len(set(map(repr, values))) for values in several)
+  digits = [len(repr(v)) for v in table.columns[name] if isinstance(v, float)]
+  is_long = float(np.median(digits)) >= MEASURED_DIGITS
+  return n_rows >= len(table) / 2 and n_values >= 0.9 * n_rows and is_long
+
+
+def find_derived(
+  table: RawTable,
+  facts: Mapping[str, ColumnValues],
+  roles: dict[str, Column],
+  free: set[str],
+) -> None:
+  """Reads a number that is a product of powers of other columns as determined by them.
+
+  An example is the number of steps beside tokens and batch size.
+  """
+  logs: dict[str, np.ndarray] = {}
+  for name, column in roles.items():
+    if column.role in (SIZE, HYPERPARAMETER) and facts[name].is_positive:
+      values = np.log(np.array(table.columns[name], np.float64))
+      if np.ptp(values) > 0:
+        logs[name] = values
+  for name in list(logs):
+    if name not in free or roles[name].reason != UNKNOWN:
+      continue
+    others = [other for other in logs if other != name]
+    design = np.column_stack([np.ones(len(table)), *(logs[other] for other in others)])
+    if len(others) < 2 or len(table) < 3 * design.shape[1]:
+      continue
+    fit = design @ np.linalg.lstsq(design, logs[name], rcond=None)[0]
+    if np.abs(logs[name] - fit).max() < DERIVED_ERROR:
+      roles[name] = Column(METADATA_ROLE, 'sizes and hyperparameters determine it')
+      del logs[name]
+
+
+def promote_names(table: RawTable, roles: dict[str, Column], free: set[str]) -> None:
+  """Reads the names of the runs as their setting if the table has no other setting."""
+  settings = [*names_with(roles, HYPERPARAMETER), *names_with(roles, SIZE)]
+  if any(len(set(map(repr, table.columns[name]))) > 1 for name in settings):
+    return
+  for name in names_with(roles, IDENTITY):
+    words = column_name(name)
+    is_name = words.text in ('name', 'run_name', 'run', 'experiment', 'exp', 'label')
+    if (
+      is_name and name in free and all(isinstance(v, str) for v in table.columns[name])
+    ):
+      roles[name] = Column(HYPERPARAMETER, 'nothing else tells the runs apart')
+      return
+
+
+def demote_settings_of_log(
+  table: RawTable, roles: dict[str, Column], free: set[str]
+) -> None:
+  """Reads `lr` as a log value if a column `learning_rate` has the setting."""
+  names = {column_name(name).text: name for name in table.columns}
+  setting = names.get('learning_rate')
+  logged = names.get('lr')
+  if setting and logged in free and roles[logged].role == HYPERPARAMETER:
+    if table.columns[setting] != table.columns[logged]:
+      roles[logged] = Column(OUTCOME, f'{setting} has the setting')
+
+
+def find_replicates(
+  table: RawTable,
+  facts: Mapping[str, ColumnValues],
+  roles: dict[str, Column],
+  free: set[str],
+) -> None:
+  """Reads columns such as `run` and `trial` as replicates if they number equal settings."""
+  if names_with(roles, SEED):
+    return
+  for name in free:
+    words = column_name(name)
+    if words.text not in ('run', 'trial', 'index', 'number', 'id', 'exp', 'experiment'):
+      continue
+    settings = [
+      table.columns[other]
+      for other in names_with(roles, HYPERPARAMETER)
+      if other != name
+    ]
+    if not settings:
+      continue
+    values = facts[name]
+    if not values.is_whole or values.n_distinct * 2 > len(values.values):
+      continue
+    keys = [repr([column[i] for column in settings]) for i in range(len(table))]
+    pairs = set(zip(keys, map(repr, values.values)))
+    if len(pairs) == len(table) and len(set(keys)) * 2 <= len(table):
+      roles[name] = Column(SEED, 'it numbers the runs of each setting')
+
+
+def find_shapes(table: RawTable, roles: dict[str, Column], free: set[str]) -> None:
+  """Reads columns that the size of the model and of the data determines as sizes.
+
+  These are the shape of the model, its name, and the batch size if each size has one. A setting
+  of the optimizer stays a hyperparameter: it was chosen for each size.
+  """
+  sizes = [
+    n for n in names_with(roles, SIZE) if column_name(n).is_model_size or len(n) == 1
+  ]
+  varied = [name for name in sizes if len(set(map(repr, table.columns[name]))) > 1]
+  if not varied:
+    return
+  by = [table.columns[name] for name in varied]
+  for name in names_with(roles, HYPERPARAMETER):
+    words = column_name(name)
+    is_shape = words.text in SHAPES | BATCHES or roles[name].reason == UNKNOWN
+    if name not in free or not is_shape:
+      continue
+    column = table.columns[name]
+    if len(set(map(repr, column))) > 1 and is_determined(column, by):
+      roles[name] = Column(SIZE, f'{_listed(varied)} determine it')
+
+
+def _listed(names: Sequence[str]) -> str:
+  return names[0] if len(names) == 1 else f'{", ".join(names[:-1])} and {names[-1]}'
