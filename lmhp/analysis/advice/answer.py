@@ -285,13 +285,12 @@ def _compared_with_base(
       title=f'{name} trains, and the base config diverged on all {seeds}.',
     )
   difference = abs(confirmation.difference)
+  low, high = sorted((abs(confirmation.low), abs(confirmation.high)))
+  gain = Estimate(difference, low, high, confirmation.confidence, runs.unit)
   return dataclasses.replace(
     blank,
     kind=kind,
-    title=(
-      f'{name} is {confirmation.verdict} than the base config by '
-      f'{quantity(difference, runs.unit)}.'
-    ),
+    title=f'{name} is {confirmation.verdict} than the base config by {gain}.',
     evidence=describe_pairs(confirmation, runs.unit),
     numbers={
       **blank.numbers,
