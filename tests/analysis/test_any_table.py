@@ -77,13 +77,6 @@ def test_a_page_is_written(seed):
   report_on(seed)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('part', range(10))
-def test_many_pages_are_written(part):
-  for seed in range(1000 + 30 * part, 1030 + 30 * part):
-    report_on(seed)
-
-
 @pytest.mark.parametrize('seed', range(6))
 def test_a_planted_effect_is_shown(seed):
   rng = np.random.default_rng(seed)

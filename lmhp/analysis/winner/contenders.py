@@ -35,3 +35,9 @@ def counted_contenders(n_contenders: float, n_points: int) -> str:
   if not n:
     return f'no other of the {n_points} points comes near the winner'
   return f'about {n} of {n_points - 1} other points may be as good as the winner'
+
+
+def losses_of_finite_points(losses: np.ndarray, points: np.ndarray) -> np.ndarray:
+  """Returns (T,) losses, NaN for all runs of a point that has a loss which is not finite."""
+  is_finite = ~np.isin(points, points[~np.isfinite(losses)])
+  return np.where(is_finite, losses, math.nan)
