@@ -191,10 +191,8 @@ def expected_loss_of_best(
   if fresh.ndim != 1:
     raise ConfigError(f'fresh_losses: got shape {fresh.shape}, expected a list')
   rows = rows_by_point(point_of_run)
-  # Mean loss of each point over its seeds. The lowest wins.
   means = {point: float(np.mean(loss[indices])) for point, indices in rows.items()}
   point = min(means, key=lambda each: means[each])
-  # A given noise replaces the one that the seeds show.
   noise = seed_noise(loss, point_of_run, seed)
   if noise_sd is not None:
     noise = SeedNoise(float(noise_sd), float(noise_freedom), noise.correlation)
@@ -213,7 +211,6 @@ def expected_loss_of_best(
     confidence=float(confidence),
     correlation=noise.correlation,
   )
-  # Fresh seeds are free of selection bias, so they are preferred to the search.
   if len(fresh):
     return _from_fresh_seeds(winner, fresh, noise)
   if math.isnan(noise.noise):
