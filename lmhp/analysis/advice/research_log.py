@@ -9,15 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import dataclasses
+import math
 
 import numpy as np
 
 from lmhp.analysis.findings import Finding
 from lmhp.analysis.phrases import amount, counted, listed, quantity, shortened
-from lmhp.analysis.runs.table import Runs
+from lmhp.analysis.runs.table import DISCARDED, KEPT, Runs
 
-KEPT = 'kept'
-DISCARDED = 'discarded'
 MAX_LISTED = 4
 MAX_LABEL = 60
 CLEAR_STEP = 2.0
@@ -45,7 +44,7 @@ def research_log(runs: Runs) -> list[Finding]:
   total = runs.losses[first] - runs.losses[last]
   # Without a discarded edit, nothing shows how much a run changes by itself.
   changes = np.abs([edit.change for edit in discarded])
-  typical = float(np.median(changes)) if len(changes) else float('nan')
+  typical = float(np.median(changes)) if len(changes) else math.nan
   clear = [edit for edit in kept if -edit.change > CLEAR_STEP * typical]
   small = [edit for edit in kept if not -edit.change > CLEAR_STEP * typical]
   n_repeated = len(runs) - len({repr(name) for name in runs.labels})

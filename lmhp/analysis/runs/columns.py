@@ -63,12 +63,17 @@ def to_float(value: object) -> float:
   return float(value) if isinstance(value, (int, float)) else math.nan
 
 
+def number_column(values: Sequence[object]) -> np.ndarray:
+  """Returns values as numbers (T,) float64, NaN for anything else."""
+  return np.array([to_float(value) for value in values], np.float64)
+
+
 def number_columns(rows: Sequence[Mapping[str, object]]) -> dict[str, np.ndarray]:
   """Returns rows of numbers as columns (T,) float64, NaN if a row has no number."""
   names = dict.fromkeys(name for row in rows for name in row)
   columns = {}
   for name in names:
-    columns[name] = np.array([to_float(row.get(name)) for row in rows], np.float64)
+    columns[name] = number_column([row.get(name) for row in rows])
   return columns
 
 
@@ -126,7 +131,7 @@ def axis_and_column(name: str, column: Sequence[object]) -> tuple[Axis, np.ndarr
   # More than two different numbers are an axis of numbers. All else is a choice.
   present = [value for value in column if value is not None]
   if present and all(map(is_numeric, present)) and len(set(present)) > 2:
-    numbers = np.array([to_float(value) for value in column])
+    numbers = number_column(column)
     finite = numbers[np.isfinite(numbers)]
     axis = Axis(
       name,
@@ -160,9 +165,11 @@ def move_together(a: np.ndarray, b: np.ndarray, n_points: int) -> bool:
   """
   if np.array_equal(a, b) or np.array_equal(a, b.max(initial=0) - b):
     return True
-  n_pairs = len(np.unique(np.column_stack([a, b]), axis=0))
+  # The cheap conditions stand first: axes are compared in pairs.
   n_levels = len(np.unique(a))
-  return n_pairs == n_levels == len(np.unique(b)) and 2 * n_levels <= n_points
+  if 2 * n_levels > n_points or n_levels != len(np.unique(b)):
+    return False
+  return n_levels == len(np.unique(np.column_stack([a, b]), axis=0))
 
 
 def groups_of_size(sizes: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+from collections import Counter
 from collections.abc import Mapping, Sequence
 import csv
 import gzip
@@ -17,6 +18,7 @@ from etils import epath
 import numpy as np
 
 from lmhp.analysis.runs.cells import parse_column, split_spread
+from lmhp.analysis.runs.columns import number_columns
 from lmhp.analysis.runs.raw_table import Curve, RawTable, from_records
 from lmhp.errors import ConfigError
 
@@ -271,10 +273,10 @@ def _named_runs(runs: Mapping[str, Mapping[str, object]]) -> list[Record]:
 
   An entry that shares no key with another, such as a description of the study, is left out.
   """
+  n_with_key = Counter(key for run in runs.values() for key in run)
   records = []
   for name, run in runs.items():
-    others = [set(other) for each, other in runs.items() if each != name]
-    if others and not any(set(run) & other for other in others):
+    if len(runs) > 1 and all(n_with_key[key] == 1 for key in run):
       continue
     inner = {key: each for key, each in run.items() if isinstance(each, Mapping)}
     if len(inner) == len(run) and _holds_runs(run):
@@ -323,7 +325,8 @@ def _take_curve(record: Record) -> Curve | None:
   for name, value in list(record.items()):
     if _is_list_of_records(value) and _has_step(value):
       del record[name]
-      curve |= _log_curve(value)
+      numbers = number_columns(value)
+      curve |= {key: c for key, c in numbers.items() if np.isfinite(c).any()}
     elif isinstance(value, Mapping) and _is_history(value):
       del record[name]
       curve |= {key: np.asarray(column, np.float64) for key, column in value.items()}
@@ -333,16 +336,6 @@ def _take_curve(record: Record) -> Curve | None:
   length = len(next(iter(curve.values())))
   curve['step'] = curve.pop(step) if step else np.arange(length, dtype=np.float64)
   return curve
-
-
-def _log_curve(rows: Sequence[Mapping[str, object]]) -> dict[str, np.ndarray]:
-  names = dict.fromkeys(name for row in rows for name in row)
-  curve = {}
-  for name in names:
-    column = [row.get(name) for row in rows]
-    numbers = [v if isinstance(v, (int, float)) else math.nan for v in column]
-    curve[name] = np.asarray(numbers, np.float64)
-  return {name: column for name, column in curve.items() if np.isfinite(column).any()}
 
 
 def _is_history(value: Mapping[str, object]) -> bool:

@@ -10,6 +10,8 @@ import re
 
 import numpy as np
 
+from lmhp.analysis.runs.columns import is_numeric, to_float
+
 Curve = Mapping[str, np.ndarray]
 UNKNOWN = 'it is no other column'
 """Reason of the role of a column about which nothing is known."""
@@ -39,20 +41,36 @@ class RawTable:
 
   def rows(self) -> list[dict[str, object]]:
     """Returns {column: value} of each row, without missing values."""
-    return [
-      {
-        name: values[i]
-        for name, values in self.columns.items()
-        if values[i] is not None
-      }
-      for i in range(len(self))
-    ]
+    rows: list[dict[str, object]] = [{} for _ in range(len(self))]
+    for name, values in self.columns.items():
+      for row, value in zip(rows, values):
+        if value is not None:
+          row[name] = value
+    return rows
+
+  def row_keys(self, names: Sequence[str]) -> list[str]:
+    """Returns a text for each row, equal for rows that agree in these columns."""
+    columns = [self.columns[name] for name in names]
+    return [repr([column[i] for column in columns]) for i in range(len(self))]
+
+  def select(self, rows: Sequence[int]) -> RawTable:
+    """Returns the table of some rows, with their curves."""
+    columns = {name: [column[i] for i in rows] for name, column in self.columns.items()}
+    curves = {new: self.curves[i] for new, i in enumerate(rows) if i in self.curves}
+    return dataclasses.replace(self, columns=columns, curves=curves)
 
 
 def from_records(records: Sequence[Mapping[str, object]]) -> RawTable:
   """Returns a table with one row per record. A record may lack some columns."""
-  names = dict.fromkeys(name for record in records for name in record)
-  return RawTable({name: [record.get(name) for record in records] for name in names})
+  columns: dict[str, list[object]] = {}
+  for name in dict.fromkeys(name for record in records for name in record):
+    columns[name] = [record.get(name) for record in records]
+  return RawTable(columns)
+
+
+def n_distinct(values: Sequence[object]) -> int:
+  """Returns the number of different values. A missing value is one."""
+  return len(set(map(repr, values)))
 
 
 # --- columns ----------------------------------------------------------------------------
@@ -80,7 +98,7 @@ class ColumnValues:
 
   @functools.cached_property
   def n_distinct(self) -> int:
-    return len({repr(value) for value in self.present})
+    return n_distinct(self.present)
 
   @functools.cached_property
   def is_text(self) -> bool:
@@ -88,15 +106,13 @@ class ColumnValues:
 
   @functools.cached_property
   def is_number(self) -> bool:
-    return bool(self.present) and all(
-      isinstance(v, (int, float)) and not isinstance(v, bool) for v in self.present
-    )
+    return bool(self.present) and all(map(is_numeric, self.present))
 
   @functools.cached_property
   def is_positive(self) -> bool:
     """True for numbers above 0 in every row."""
     is_full = self.is_number and len(self.present) == len(self.values)
-    return is_full and all(isinstance(v, (int, float)) and v > 0 for v in self.present)
+    return is_full and all(to_float(v) > 0 for v in self.present)
 
   @functools.cached_property
   def is_bool(self) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from lmhp.analysis.phrases import listed
 from lmhp.analysis.runs.names import (
   HYPERPARAMETER,
   IDENTITY,
@@ -23,6 +24,7 @@ from lmhp.analysis.runs.raw_table import (
   Column,
   ColumnValues,
   RawTable,
+  n_distinct,
   names_with,
 )
 
@@ -34,13 +36,15 @@ SHAPES = frozenset(
 BATCHES = frozenset(
   'batch_size bs batch global_batch_size train_batch_size gbs'.split()
 )
+REPLICATES = frozenset('run trial index number id exp experiment'.split())
+"""Names of a column that may number the runs of each setting."""
 DERIVED_ERROR = 0.02
 """Largest relative error of a number that other columns determine."""
 MEASURED_DIGITS = 6
 """Median number of characters from which a number looks measured."""
 
 
-def is_determined(column: Sequence[object], by: Sequence[Sequence[object]]) -> bool:
+def is_determined(table: RawTable, name: str, by: Sequence[str]) -> bool:
   """Returns True if equal values of other columns mean equal values of a column.
 
   It is evidence only if values of the other columns repeat, so that at least a quarter of the
@@ -48,14 +52,13 @@ def is_determined(column: Sequence[object], by: Sequence[Sequence[object]]) -> b
   """
   values: dict[str, str] = {}
   n_repeated = 0
-  for i, value in enumerate(column):
-    key = repr([other[i] for other in by])
+  for key, value in zip(table.row_keys(by), map(repr, table.columns[name])):
     if key in values:
       n_repeated += 1
-      if values[key] != repr(value):
+      if values[key] != value:
         return False
-    values[key] = repr(value)
-  return n_repeated >= len(column) / 4
+    values[key] = value
+  return n_repeated >= len(table) / 4
 
 
 def find_measurements(
@@ -101,12 +104,11 @@ def _varies_within_settings(name: str, table: RawTable, known: Sequence[str]) ->
   if not known or not any(isinstance(v, float) for v in table.columns[name]):
     return False
   groups: dict[str, list[object]] = {}
-  for i, value in enumerate(table.columns[name]):
-    key = repr([table.columns[other][i] for other in known])
+  for key, value in zip(table.row_keys(known), table.columns[name]):
     groups.setdefault(key, []).append(value)
   several = [values for values in groups.values() if len(values) > 1]
   n_rows = sum(map(len, several))
-  n_values = sum(len(set(map(repr, values))) for values in several)
+  n_values = sum(map(n_distinct, several))
   digits = [len(repr(v)) for v in table.columns[name] if isinstance(v, float)]
   is_long = float(np.median(digits)) >= MEASURED_DIGITS
   return n_rows >= len(table) / 2 and n_values >= 0.9 * n_rows and is_long
@@ -144,7 +146,7 @@ def find_derived(
 def promote_names(table: RawTable, roles: dict[str, Column], free: set[str]) -> None:
   """Reads the names of the runs as their setting if the table has no other setting."""
   settings = [*names_with(roles, HYPERPARAMETER), *names_with(roles, SIZE)]
-  if any(len(set(map(repr, table.columns[name]))) > 1 for name in settings):
+  if any(n_distinct(table.columns[name]) > 1 for name in settings):
     return
   for name in names_with(roles, IDENTITY):
     words = column_name(name)
@@ -177,21 +179,25 @@ def find_replicates(
   """Reads columns such as `run` and `trial` as replicates if they number equal settings."""
   if names_with(roles, SEED):
     return
-  for name in free:
+  for name in table.columns:
     words = column_name(name)
-    if words.text not in ('run', 'trial', 'index', 'number', 'id', 'exp', 'experiment'):
+    if name not in free or words.text not in (
+      'run',
+      'trial',
+      'index',
+      'number',
+      'id',
+      'exp',
+      'experiment',
+    ):
       continue
-    settings = [
-      table.columns[other]
-      for other in names_with(roles, HYPERPARAMETER)
-      if other != name
-    ]
+    settings = [n for n in names_with(roles, HYPERPARAMETER) if n != name]
     if not settings:
       continue
     values = facts[name]
     if not values.is_whole or values.n_distinct * 2 > len(values.values):
       continue
-    keys = [repr([column[i] for column in settings]) for i in range(len(table))]
+    keys = table.row_keys(settings)
     pairs = set(zip(keys, map(repr, values.values)))
     if len(pairs) == len(table) and len(set(keys)) * 2 <= len(table):
       roles[name] = Column(SEED, 'it numbers the runs of each setting')
@@ -206,19 +212,14 @@ def find_shapes(table: RawTable, roles: dict[str, Column], free: set[str]) -> No
   sizes = [
     n for n in names_with(roles, SIZE) if column_name(n).is_model_size or len(n) == 1
   ]
-  varied = [name for name in sizes if len(set(map(repr, table.columns[name]))) > 1]
+  varied = [name for name in sizes if n_distinct(table.columns[name]) > 1]
   if not varied:
     return
-  by = [table.columns[name] for name in varied]
   for name in names_with(roles, HYPERPARAMETER):
     words = column_name(name)
     is_shape = words.text in SHAPES | BATCHES or roles[name].reason == UNKNOWN
     if name not in free or not is_shape:
       continue
-    column = table.columns[name]
-    if len(set(map(repr, column))) > 1 and is_determined(column, by):
-      roles[name] = Column(SIZE, f'{_listed(varied)} determine it')
-
-
-def _listed(names: Sequence[str]) -> str:
-  return names[0] if len(names) == 1 else f'{", ".join(names[:-1])} and {names[-1]}'
+    is_varied = n_distinct(table.columns[name]) > 1
+    if is_varied and is_determined(table, name, varied):
+      roles[name] = Column(SIZE, f'{listed(varied)} determine it')

@@ -1,8 +1,11 @@
 """Tables in other shapes than one row per run, turned into that shape.
 
-Four shapes are known: W&B's export of a chart, with one column per run; a log with one row per
-step of each run; long form, with a column for the name of the swept hyperparameter and one for
-its value; and settings that stand in the names of the runs, such as `lr_0.001`.
+These shapes are known:
+- W&B's export of a chart, with one column per run.
+- A log with one row per step of each run.
+- Long form, with a column for the name of the swept hyperparameter and one for its value.
+- Settings that stand in the names of the runs, such as `lr_0.001`.
+- A mean, a spread and a number of seeds in each row.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import re
 import numpy as np
 
 from lmhp.analysis.runs.cells import parse_number
+from lmhp.analysis.runs.columns import number_column, to_float
 from lmhp.analysis.runs.names import (
   HYPERPARAMETER,
   IDENTITY,
@@ -25,7 +29,7 @@ from lmhp.analysis.runs.names import (
   STATISTICS,
   column_name,
 )
-from lmhp.analysis.runs.raw_table import Curve, RawTable, from_records
+from lmhp.analysis.runs.raw_table import Curve, RawTable, from_records, n_distinct
 
 SWEPT_NAMES = frozenset(
   'sweep swept param parameter hyperparameter hparam axis variable factor knob'.split()
@@ -128,8 +132,8 @@ def _from_chart(table: RawTable) -> RawTable | None:
   for name, match in matches.items():
     if match and not match.group(3):
       run = runs.setdefault(match.group(1), {})
-      run[match.group(2)] = _numbers(table.columns[name])
-  step = _numbers(table.columns[names[0]])
+      run[match.group(2)] = number_column(table.columns[name])
+  step = number_column(table.columns[names[0]])
   records = []
   curves: dict[int, Curve] = {}
   for name, metrics in runs.items():
@@ -199,7 +203,7 @@ def _from_steps(table: RawTable) -> RawTable | None:
   )
   if step_name is None:
     return None
-  step = _numbers(table.columns[step_name])
+  step = number_column(table.columns[step_name])
   if not np.isfinite(step).all():
     return None
 
@@ -210,10 +214,9 @@ def _from_steps(table: RawTable) -> RawTable | None:
     if words.is_metric or words.is_cost or words.group == 'metric':
       metrics.append(name)
   keys = [n for n in table.columns if n not in metrics and n != step_name]
-  keys = [n for n in keys if not _changes_with(table.columns[n], step, keys, table)]
+  keys = [n for n in keys if not _changes_with(table.columns[n], step)]
   groups: dict[str, list[int]] = {}
-  for i in range(len(table)):
-    key = repr([table.columns[name][i] for name in keys])
+  for i, key in enumerate(table.row_keys(keys)):
     groups.setdefault(key, []).append(i)
   if not metrics or len(table) < MIN_STEPS * len(groups):
     return None
@@ -228,7 +231,7 @@ def _from_steps(table: RawTable) -> RawTable | None:
     record |= {name: table.columns[name][rows[0]] for name in keys}
     curve = {'step': step[rows]}
     for name in others:
-      column = _numbers(table.columns[name])[rows]
+      column = number_column(table.columns[name])[rows]
       finite = column[np.isfinite(column)]
       if len(finite):
         curve[name] = column
@@ -239,13 +242,11 @@ def _from_steps(table: RawTable) -> RawTable | None:
   return _with_curves(records, curves)
 
 
-def _changes_with(
-  column: Sequence[object], step: np.ndarray, keys: Sequence[str], table: RawTable
-) -> bool:
+def _changes_with(column: Sequence[object], step: np.ndarray) -> bool:
   """Returns True for a number that takes about as many values as there are steps."""
   if not all(isinstance(value, (int, float)) for value in column if value is not None):
     return False
-  n_values = len(set(map(repr, column)))
+  n_values = n_distinct(column)
   return n_values > 2 and n_values >= 0.5 * len(np.unique(step))
 
 
@@ -277,11 +278,6 @@ def _from_long_form(table: RawTable) -> RawTable | None:
   )
 
 
-def _numbers(column: Sequence[object]) -> np.ndarray:
-  numbers = [v if isinstance(v, (int, float)) else math.nan for v in column]
-  return np.asarray(numbers, np.float64)
-
-
 # --- aggregated seeds -------------------------------------------------------------------
 
 
@@ -300,8 +296,8 @@ def expand_seeds(
   rows: list[int] = []
   values: list[object] = []
   for i in range(len(table)):
-    mean = _finite_number(table.columns[objective][i])
-    spread = _finite_number(table.columns[spreads[0]][i])
+    mean = to_float(table.columns[objective][i])
+    spread = to_float(table.columns[spreads[0]][i])
     n = table.columns[counts[0]][i]
     if not isinstance(n, int) or n < 2 or not math.isfinite(mean + spread):
       rows.append(i)
@@ -314,8 +310,7 @@ def expand_seeds(
     pattern = pattern / np.std(pattern, ddof=1)
     rows += [i] * n
     values += (mean + spread * pattern).tolist()
-  columns = {name: [column[i] for i in rows] for name, column in table.columns.items()}
-  columns[objective] = values
+  columns = {**table.select(rows).columns, objective: values}
   note = f'{counts[0]} runs stand for each row, with the mean and the spread in {spreads[0]}.'
   return RawTable(columns, roles=table.roles, notes=table.notes), (note,)
 
@@ -332,7 +327,3 @@ def _is_spread_of(name: str, objective: str) -> bool:
 def is_count(name: str) -> bool:
   """Returns True for a number of seeds, such as `num_seeds` and `n_seeds`."""
   return column_name(name).words[0] in ('n', 'num', 'number') or name.lower() == 'seeds'
-
-
-def _finite_number(value: object) -> float:
-  return float(value) if isinstance(value, (int, float)) else math.nan

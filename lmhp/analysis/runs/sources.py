@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 import os
-import sys
-from typing import TYPE_CHECKING, TypedDict, TypeGuard, Unpack
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 from lmhp.analysis.runs.formats import from_frame, is_table_file, read_file
 from lmhp.analysis.runs.lmhp_studies import read_study
@@ -99,12 +98,6 @@ def read(path: PathLike | pd.DataFrame, **options: Unpack[ReadOptions]) -> Runs:
     f'{text}: got a file with the suffix {suffix!r}, expected a directory, an Optuna journal, '
     f'or a file that ends in {TABLE_SUFFIXES}'
   )
-
-
-def is_frame(source: object) -> TypeGuard[pd.DataFrame]:
-  """Returns True for a pandas DataFrame, without an import of pandas."""
-  pandas = sys.modules.get('pandas')
-  return pandas is not None and isinstance(source, pandas.DataFrame)
 
 
 def _read_table(table: RawTable, name: str, source: str, options: ReadOptions) -> Runs:

@@ -39,6 +39,8 @@ STATUSES = (
 """Ends of a run. A run is 'missing' if a table has its row, but no result and no status."""
 SEARCH = 'search'
 CONFIRM = 'confirm'
+KEPT = 'kept'
+DISCARDED = 'discarded'
 BASE_POINT = -1
 """Point of the base config in the confirmation."""
 
@@ -357,15 +359,17 @@ class Runs:
     names = sorted(self.axes, key=lambda name: self.axes[name].is_choice)
     codes = {}
     for name in names:
-      texts = [repr(value) for value in self.values[name].tolist()]
-      values = self.values[name] if self.axes[name].is_number else np.array(texts)
+      values = self.values[name]
+      if self.axes[name].is_choice:
+        values = np.array([repr(value) for value in values.tolist()])
       codes[name] = np.unique(values, return_inverse=True)[1].ravel()
+    n_points = self.n_points
     together: dict[str, str] = {}
     kept: list[str] = []
     for name in names:
-      n_levels = len(np.unique(codes[name]))
+      is_varied = codes[name].any()
       for other in kept:
-        if n_levels > 1 and move_together(codes[name], codes[other], self.n_points):
+        if is_varied and move_together(codes[name], codes[other], n_points):
           together[name] = other
           break
       else:

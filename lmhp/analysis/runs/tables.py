@@ -9,7 +9,7 @@ import math
 import numpy as np
 
 from lmhp.analysis.runs.axis import Axis
-from lmhp.analysis.runs.columns import axis_and_column, point_numbers
+from lmhp.analysis.runs.columns import axis_and_column, is_numeric, point_numbers
 from lmhp.analysis.runs.names import (
   HYPERPARAMETER,
   IDENTITY,
@@ -23,7 +23,7 @@ from lmhp.analysis.runs.names import (
 from lmhp.analysis.runs.raw_table import Column, RawTable, names_with
 from lmhp.analysis.runs.roles import column_roles
 from lmhp.analysis.runs.shapes import expand_seeds, is_count, one_row_per_run
-from lmhp.analysis.runs.table import STATUSES, Runs, StudyFacts
+from lmhp.analysis.runs.table import DISCARDED, KEPT, STATUSES, Runs, StudyFacts
 from lmhp.errors import ConfigError, suggest
 
 OBJECTIVES = ('objective', 'value', 'values_0')
@@ -98,7 +98,7 @@ def runs_of_table(
     table: The table, in any of the shapes of `lmhp.analysis.runs.shapes`.
     name: Name of the study.
     source: Path that the table was read from, for messages.
-    options: What the user said about its columns.
+    options: Statements of the user about its columns.
 
   Raises:
     ConfigError: If a column is missing, the objective or its direction is unknown.
@@ -114,9 +114,8 @@ def runs_of_table(
 
   axes, values = _axes(table, names_with(roles, HYPERPARAMETER))
   measured = _measured(table, roles)
-  sizes = tuple(
-    n for n in (_size_name(c) for c in names_with(roles, SIZE)) if n in measured
-  )
+  sizes = [_size_name(column) for column in names_with(roles, SIZE)]
+  sizes = [size for size in dict.fromkeys(sizes) if size in measured]
   status = _status(table, roles, table.columns[objective])
   number = np.array(
     [_to_float(value) for value in table.columns[objective]], np.float64
@@ -142,7 +141,7 @@ def runs_of_table(
     curves=table.curves,
     configs=dict(enumerate(rows)),
     columns=roles,
-    sizes=tuple(dict.fromkeys(sizes)),
+    sizes=tuple(sizes),
     labels=_labels(table, roles),
     decisions=decisions,
     notes=(*table.notes, *notes, *expanded),
@@ -222,22 +221,19 @@ def _without_duplicates(
   table: RawTable, roles: Mapping[str, Column]
 ) -> tuple[RawTable, tuple[str, ...]]:
   """Leaves out rows that agree in everything that is set and measured."""
-  ignored = (IDENTITY, 'metadata')
+  ignored = (IDENTITY, METADATA_ROLE)
   kept_columns = [n for n, column in roles.items() if column.role not in ignored]
   first: dict[str, int] = {}
-  for i in range(len(table)):
-    key = repr([table.columns[name][i] for name in kept_columns])
+  for i, key in enumerate(table.row_keys(kept_columns)):
     first.setdefault(key, i)
   rows = list(first.values())
   n_equal = len(table) - len(rows)
   if not n_equal or not names_with(roles, HYPERPARAMETER) + names_with(roles, SIZE):
     return table, ()
-  columns = {name: [values[i] for i in rows] for name, values in table.columns.items()}
-  curves = {new: table.curves[i] for new, i in enumerate(rows) if i in table.curves}
   note = (
     f'{n_equal} rows equal another one in setting, seed and outcome, and count once.'
   )
-  return dataclasses.replace(table, columns=columns, curves=curves), (note,)
+  return table.select(rows), (note,)
 
 
 def _axes(
@@ -259,9 +255,7 @@ def _nan_to_none(value: object) -> object:
 
 
 def _to_float(value: object) -> float:
-  if isinstance(value, (int, float)) and not isinstance(value, bool):
-    return float(value)
-  return math.nan
+  return float(value) if is_numeric(value) else math.nan
 
 
 def _status(
@@ -313,9 +307,7 @@ def _seeds(table: RawTable, roles: Mapping[str, Column]) -> np.ndarray:
     return np.arange(len(table))
   seeds: dict[str, int] = {}
   numbers = []
-  for i in range(len(table)):
-    key = repr([table.columns[name][i] for name in names])
-    value = table.columns[names[0]][i]
+  for key, value in zip(table.row_keys(names), table.columns[names[0]]):
     is_whole = len(names) == 1 and isinstance(value, int)
     numbers.append(value if is_whole else seeds.setdefault(key, len(seeds)))
   return np.array(numbers, int)
@@ -343,10 +335,11 @@ def _decisions(table: RawTable, roles: Mapping[str, Column]) -> tuple[str, ...]:
   for name in names_with(roles, STATUS):
     words = [str(value or '').lower() for value in table.columns[name]]
     if KEPT_WORDS & set(words) and DISCARDED_WORDS & set(words):
-      return tuple(
-        'kept' if w in KEPT_WORDS else 'discarded' if w in DISCARDED_WORDS else ''
-        for w in words
-      )
+      decisions = {
+        **dict.fromkeys(KEPT_WORDS, KEPT),
+        **dict.fromkeys(DISCARDED_WORDS, DISCARDED),
+      }
+      return tuple(decisions.get(word, '') for word in words)
   return ()
 
 
