@@ -10,6 +10,7 @@ Dimension key: P groups.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import dataclasses
 import math
 
@@ -40,6 +41,16 @@ class GroupVariances:
   freedom: Floats
   common: float
   common_freedom: float
+
+
+def variances_of_groups(groups: Sequence[Floats]) -> GroupVariances:
+  """Returns the moderated variances of groups of values.
+
+  >>> variances_of_groups([np.array([1.0, 3.0]), np.array([5.0])]).variance.tolist()
+  [2.0, 2.0]
+  """
+  variances = [float(np.var(g, ddof=1)) if len(g) > 1 else 0.0 for g in groups]
+  return moderated_variances(variances, [len(group) - 1 for group in groups])
 
 
 def moderated_variances(

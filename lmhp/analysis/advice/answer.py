@@ -1,8 +1,13 @@
 """The finding that answers a study: the winning setting, and how sure it is.
 
-The first case that applies is the answer: a decided comparison with the base config on fresh
-seeds; settings that differ beyond the noise between their seeds; a hyperparameter with a
-significant effect; a scaling law, if nothing was free to choose; or no significant difference.
+The first of these cases that applies is the answer:
+- A log of edits that were kept or discarded.
+- A decided comparison with the base config on fresh seeds.
+- A scaling law, if almost every run has a size of its own.
+- Settings that differ beyond the noise between their seeds.
+- A hyperparameter with a significant effect.
+- Sizes alone, if nothing else was free to choose.
+- No significant difference.
 """
 
 from __future__ import annotations
@@ -57,10 +62,9 @@ def answer(
   """
   if winner is None:
     return [_no_complete_trial(runs)]
-  if runs.decisions:
-    log = research_log(runs)
-    if log:
-      return log
+  log = research_log(runs)
+  if log:
+    return log
   number = runs.first_run(winner.point)
   blank = Finding(
     kind='no_significant_difference',
@@ -88,7 +92,8 @@ def answer(
   significant = [effect for effect in effects if effect.significant()]
   if significant:
     return [_best_trial(runs, winner, confirmation, significant, blank)]
-  if not _free_axes(runs, effects) and n_blocks > 1:
+  n_free = len(runs.varied_axes()) - len(_axes_of_size(runs, effects))
+  if not n_free and n_blocks > 1:
     return [_sizes_alone(runs, winner, effects, scaling_law, blank)]
   return [_no_difference(runs, winner, confirmation, effects, blank)]
 
@@ -155,10 +160,10 @@ def _best_setting(
   )
 
 
-def _free_axes(runs: Runs, effects: Sequence[Effect]) -> list[str]:
-  """Returns the axes that were free to choose at some size."""
-  bound = [effect.axis for effect in effects if effect.reason == SAME_AS_SIZE]
-  return [name for name in runs.varied_axes() if name not in bound]
+def _axes_of_size(runs: Runs, effects: Sequence[Effect]) -> list[str]:
+  """Returns the axes that were not free to choose, because the size determines them."""
+  bound = {effect.axis for effect in effects if effect.reason == SAME_AS_SIZE}
+  return [name for name in runs.varied_axes() if name in bound]
 
 
 def describe_size(runs: Runs, point: int) -> str:
@@ -190,9 +195,7 @@ def _sizes_alone(
   blank: Finding,
 ) -> Finding:
   """Returns the answer of runs that differ in their sizes, with nothing else to choose."""
-  free = _free_axes(runs, effects)
-  names = [name for name in runs.varied_axes() if name not in free]
-  bound = listed(names, MAX_VALUES)
+  bound = listed(_axes_of_size(runs, effects), MAX_VALUES)
   note = f'{bound} cannot be told apart from the size of the runs' if bound else ''
   best = quantity(runs.to_objective(winner.mean), runs.unit)
   if law is None:

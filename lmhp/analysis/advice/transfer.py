@@ -72,7 +72,7 @@ def power_laws(groups: Sequence[SizedOptima], confidence: float = 0.9) -> list[F
     with_name = [group for group in groups if name in group.optima]
     sizes = [size for size in SIZES if _n_different(with_name, size) >= MIN_GROUPS]
     for candidate in (sizes, sizes[:1]):
-      usable = [g for g in with_name if all(size in g.sizes for size in candidate)]
+      usable = [group for group in with_name if set(candidate) <= set(group.sizes)]
       if not candidate or len(usable) < max(MIN_GROUPS, len(candidate) + 2):
         continue
       try:
@@ -96,7 +96,9 @@ def _n_different(groups: Sequence[SizedOptima], size: str) -> int:
 def _power_law(
   name: str, sizes: Sequence[str], groups: Sequence[SizedOptima], confidence: float
 ) -> Finding:
-  x = np.array([[group.sizes[size] for size in sizes] for group in groups])
+  x = np.zeros((len(groups), len(sizes)))
+  for i, group in enumerate(groups):
+    x[i] = [group.sizes[size] for size in sizes]
   y = np.array([group.optima[name].value for group in groups])
   symbols = [SYMBOLS[size] for size in sizes]
   law = fit_power_law(x, y, confidence=confidence, names=symbols)

@@ -95,7 +95,7 @@ def contour(
   # Evaluate the surface on a grid, with the other axes at their best values.
   x_units, x = axis_grid(surface.axes[a], unit_values(comparable, a), N_VALUES)
   y_units, y = axis_grid(surface.axes[b], unit_values(comparable, b), N_VALUES)
-  best_place = surface.best(seed)
+  best_place = surface.best()
   places = np.tile(best_place, (len(y) * len(x), 1))
   places[:, names.index(a)] = np.tile(x_units, len(y))
   places[:, names.index(b)] = np.repeat(y_units, len(x))

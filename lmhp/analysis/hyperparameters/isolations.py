@@ -18,7 +18,7 @@ from lmhp.analysis.hyperparameters.surface import Surface, fit_surface
 from lmhp.analysis.runs.axis import Axis
 from lmhp.analysis.runs.columns import object_column
 from lmhp.analysis.runs.table import Runs
-from lmhp.analysis.winner.contenders import losses_of_finite_points
+from lmhp.analysis.winner.contenders import has_finite_point
 from lmhp.analysis.winner.winner import Winner, expected_loss_of_best
 from lmhp.errors import ConfigError
 from lmhp.statistics.seed_noise import seed_noise
@@ -138,8 +138,8 @@ def isolation(
 
 def _best_of_bin(runs: Runs, noise: _Noise, confidence: float) -> Winner:
   """Returns the best point of the runs of a bin, `NO_POINT` if a run of each diverged."""
-  losses = losses_of_finite_points(_losses(runs), runs.point)
-  if not np.isfinite(losses).any():
+  losses = _losses(runs)
+  if not has_finite_point(losses, runs.point).any():
     n_points = len(np.unique(runs.point))
     return Winner(NO_POINT, n_points, 0, math.nan, math.inf, confidence)
 

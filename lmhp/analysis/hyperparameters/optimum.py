@@ -175,7 +175,7 @@ def optimum_on(
 
   # Minima of functions drawn from the posterior along the axis.
   units_G = np.linspace(tried[0], tried[-1], N_VALUES)
-  places = surface.slice(name, units_G, seed)
+  places = surface.slice(name, units_G)
   minima_R = units_G[np.argmin(surface.sample(places, N_DRAWS, seed), 1)]
   median_G, _ = surface.predict(places)
   best = int(np.argmin(median_G))

@@ -127,7 +127,7 @@ def response(
   optimum = Optimum(confidence=confidence, reason=reason)
   curve = None
   if surface is not None:
-    curve = _slice(surface, axis, comparable, confidence, seed)
+    curve = _slice(surface, axis, comparable, confidence)
     optimum = optimum_on(surface, axis, comparable, confidence, seed=seed)
     optimum = _with_near_runs(optimum, comparable.values[axis], comparable.losses)
 
@@ -226,14 +226,12 @@ def _with_near_runs(
   return dataclasses.replace(optimum, basin=(low, high))
 
 
-def _slice(
-  surface: Surface, name: str, runs: Runs, confidence: float, seed: int
-) -> ResponseCurve:
+def _slice(surface: Surface, name: str, runs: Runs, confidence: float) -> ResponseCurve:
   """Returns the surface along one axis, with the other axes at their best values."""
   from scipy.special import ndtri
 
   units, values = axis_grid(surface.axes[name], unit_values(runs, name), N_VALUES)
-  median, sd = surface.predict(surface.slice(name, units, seed))
+  median, sd = surface.predict(surface.slice(name, units))
   half = float(ndtri((1 + confidence) / 2)) * sd
   return ResponseCurve(values, median, median - half, median + half)
 

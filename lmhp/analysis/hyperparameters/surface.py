@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -65,6 +66,7 @@ class Surface:
   _mean: float
   _best: float
   _scale: float
+  _seed: int
 
   def predict(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Predicts the loss without seed noise.
@@ -76,7 +78,7 @@ class Surface:
     Returns:
       (M,) posterior median and (M,) standard deviation, in the unit of the losses.
     """
-    columns, cross = self._covariance_with_points(places)
+    _, cross = self._covariance_with_points(places)
     compressed = self._mean + cross @ self._weights
     explained = np.sum(self._whitened(cross) ** 2, 0)
     sd = np.sqrt(np.maximum(self.signal_sd**2 - explained, 0))
@@ -105,9 +107,9 @@ class Surface:
     noise = np.random.default_rng(seed).standard_normal((n_draws, len(places)))
     return self._mean + cross @ self._weights + noise @ root.T
 
-  def slice(self, name: str, units: np.ndarray, seed: int = 0) -> np.ndarray:
+  def slice(self, name: str, units: np.ndarray) -> np.ndarray:
     """Returns places (G, A) along one axis, with the other axes at their best."""
-    places = np.tile(self.best(seed), (len(units), 1))
+    places = np.tile(self.best(), (len(units), 1))
     places[:, list(self.axes).index(name)] = units
     return places
 
@@ -126,14 +128,19 @@ class Surface:
 
     return solve_triangular(self._factor, cross.T, lower=True)
 
-  def best(self, seed: int = 0) -> np.ndarray:
-    """Returns (A,) the place of the lowest predicted loss.
+  def best(self) -> np.ndarray:
+    """Returns (A,) the place of the lowest predicted loss."""
+    return self._best_place
+
+  @functools.cached_property
+  def _best_place(self) -> np.ndarray:
+    """The place of `best`. It is found once, because each slice needs it.
 
     The search starts from random places, and then draws around the best place with a width
     that shrinks.
     """
     # Random positions on all axes.
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(self._seed)
     n_axes = len(self.axes)
     sizes = np.array(
       [len(axis.choices) if axis.is_choice else 0 for axis in self.axes.values()]
@@ -160,7 +167,7 @@ def fit_surface(runs: Runs, *, max_points: int = 400, seed: int = 0) -> Surface:
     runs: Table of runs.
     max_points: Largest number of points to fit. If there are more, half of them are the
       best points and the others are drawn at random.
-    seed: Seed of that draw.
+    seed: Seed of that draw, and of the search for the best place.
 
   Raises:
     ConfigError: If there are fewer than `MIN_POINTS` points, no varied axis, or only equal
@@ -232,6 +239,7 @@ def fit_surface(runs: Runs, *, max_points: int = 400, seed: int = 0) -> Surface:
     _mean=mean,
     _best=float(losses.min()),
     _scale=scale,
+    _seed=seed,
   )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import numpy.typing as npt
 
 CONTENDER_GAP = 1.5
 """Lead in standard errors up to which a point counts in full as a contender."""
@@ -37,7 +38,6 @@ def counted_contenders(n_contenders: float, n_points: int) -> str:
   return f'about {n} of {n_points - 1} other points may be as good as the winner'
 
 
-def losses_of_finite_points(losses: np.ndarray, points: np.ndarray) -> np.ndarray:
-  """Returns (T,) losses, NaN for all runs of a point that has a loss which is not finite."""
-  is_finite = ~np.isin(points, points[~np.isfinite(losses)])
-  return np.where(is_finite, losses, math.nan)
+def has_finite_point(losses: np.ndarray, points: np.ndarray) -> npt.NDArray[np.bool_]:
+  """Returns (T,) True for the runs of the points whose losses are all finite."""
+  return ~np.isin(points, points[~np.isfinite(losses)])

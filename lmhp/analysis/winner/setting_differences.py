@@ -17,7 +17,7 @@ import math
 import numpy as np
 
 from lmhp.analysis.runs.table import SEARCH, Runs
-from lmhp.statistics.group_variances import moderated_variances
+from lmhp.statistics.group_variances import variances_of_groups
 from lmhp.statistics.hypothesis_tests import adjust_p_values
 from lmhp.statistics.seed_noise import seed_noise
 
@@ -101,9 +101,7 @@ def setting_differences(
   groups = [_Group(search.losses[rows[p]], search.seed[rows[p]]) for p in order]
 
   # The noise of each setting, moved towards the common one.
-  found = moderated_variances(
-    [group.variance for group in groups], [len(group.losses) - 1 for group in groups]
-  )
+  found = variances_of_groups([group.losses for group in groups])
   if math.isnan(found.common) or not found.common > 0:
     return []
   # Pairs of one seed are compared only if seeds have an effect that settings share.
@@ -137,11 +135,6 @@ class _Group:
 
   losses: np.ndarray
   seeds: np.ndarray
-
-  @property
-  def variance(self) -> float:
-    """Sample variance, 0 for one run."""
-    return float(np.var(self.losses, ddof=1)) if len(self.losses) > 1 else 0.0
 
 
 @dataclasses.dataclass(frozen=True)

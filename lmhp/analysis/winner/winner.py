@@ -39,11 +39,11 @@ from lmhp.analysis.runs.table import BASE_POINT, SEARCH, Runs
 from lmhp.analysis.winner.contenders import (
   contender_weights,
   counted_contenders,
-  losses_of_finite_points,
+  has_finite_point,
 )
 from lmhp.errors import ConfigError
 from lmhp.statistics.confirmation import Confirmation, SeedLoss, confirm_on_seeds
-from lmhp.statistics.group_variances import GroupVariances, moderated_variances
+from lmhp.statistics.group_variances import variances_of_groups
 from lmhp.statistics.intervals import check_confidence, student_quantile
 from lmhp.statistics.seed_noise import SeedNoise, rows_by_point, seed_noise
 
@@ -117,7 +117,7 @@ def find_winner(runs: Runs) -> Winner | None:
   )
   # A point with a run that diverged cannot win.
   losses = np.where(search.status == 'complete', search.losses, math.nan)
-  losses = losses_of_finite_points(losses, search.point)
+  losses = np.where(has_finite_point(losses, search.point), losses, math.nan)
   if not np.isfinite(losses).any():
     return None
   # Sizes are not compared. The winner is that of the block with the lowest loss.
@@ -127,6 +127,8 @@ def find_winner(runs: Runs) -> Winner | None:
   losses = losses[in_block]
   winner = expected_loss_of_best(losses, search.point, seeds=search.seed)
   fresh = runs.confirmation_runs(winner.point)
+  if not len(fresh):
+    return winner
   # On fresh seeds, a divergence makes the expected loss infinite.
   fresh_losses = np.where(fresh.status == 'diverged', math.inf, fresh.losses)
   return expected_loss_of_best(
@@ -219,26 +221,8 @@ def expected_loss_of_best(
       cause = 'the seeds of each point are equal, as copies of one run are'
     reason = f'{cause}, so the noise between seeds and the selection bias are unknown'
     return dataclasses.replace(winner, reason=reason)
-  # Points that differ in their noise have their own. Otherwise it is pooled.
-  own = None if noise_sd is not None else _point_noise(loss, rows)
-  sd_P = np.full(len(rows), noise.noise)
-  freedom_P = np.full(len(rows), noise.degrees_of_freedom)
-  if own is not None:
-    sd_P = np.sqrt(own.variance)
-    freedom_P = own.freedom
-    noise = dataclasses.replace(noise, correlation=0.0)
-
-  # The winner first, then the others.
-  order = sorted(range(len(rows)), key=lambda i: list(rows)[i] != point)
-  counts = np.array([len(indices) for indices in rows.values()])
-  errors_P = math.sqrt(1 - noise.correlation) * sd_P / np.sqrt(counts)
-  winner = dataclasses.replace(
-    winner, noise_sd=float(sd_P[order[0]]), correlation=noise.correlation
-  )
-  means_P = np.array(list(means.values()))
-  return _among_contenders(
-    winner, means_P[order], errors_P[order], float(freedom_P[order[0]])
-  )
+  groups = {each: loss[indices] for each, indices in rows.items()}
+  return _among_contenders(winner, groups, noise, noise_sd is not None)
 
 
 # --- data -------------------------------------------------------------------------------
@@ -260,25 +244,13 @@ def _finite_points(
     raise ConfigError(
       f'seeds: got shape {seed.shape}, expected one seed for each of {len(loss)} losses'
     )
-  # Leave out every point with a loss that is not finite.
-  is_finite = ~np.isin(point, point[~np.isfinite(loss)])
+  is_finite = has_finite_point(loss, point)
   if not is_finite.any():
     raise ConfigError(
       f'losses: got {len(loss)} runs and no point whose runs are all finite, expected at '
       'least one'
     )
   return loss[is_finite], point[is_finite], None if seed is None else seed[is_finite]
-
-
-def _point_noise(
-  loss: np.ndarray, rows: Mapping[int, np.ndarray]
-) -> GroupVariances | None:
-  """Returns the variance of each point if the seeds show that points differ in it."""
-  variances = [
-    float(np.var(loss[r], ddof=1)) if len(r) > 1 else 0.0 for r in rows.values()
-  ]
-  found = moderated_variances(variances, [len(r) - 1 for r in rows.values()])
-  return found if found.common_freedom < EQUAL_NOISE else None
 
 
 # --- intervals --------------------------------------------------------------------------
@@ -333,21 +305,40 @@ def _from_fresh_seeds(winner: Winner, fresh: np.ndarray, noise: SeedNoise) -> Wi
 
 
 def _among_contenders(
-  winner: Winner, means_P: np.ndarray, errors_P: np.ndarray, freedom: float
+  winner: Winner, groups: Mapping[int, np.ndarray], noise: SeedNoise, is_given: bool
 ) -> Winner:
   """Returns the interval of a winner among its contenders.
 
   Args:
     winner: The winner, without an interval.
-    means_P: (P,) mean loss of each point, the winner first.
-    errors_P: (P,) standard error of each mean. With shared seeds, it holds the noise that
-      points do not share.
-    freedom: Degrees of freedom of the winner's noise.
+    groups: {point: losses}.
+    noise: Noise between seeds, pooled over points.
+    is_given: True if the user stated the noise.
   """
-  own = float(errors_P[0])
+  losses = list(groups.values())
+  means_P = np.array([float(np.mean(each)) for each in losses])
+  is_winner_P = np.array([point == winner.point for point in groups])
+  sd_P = np.full(len(losses), noise.noise)
+  freedom = noise.degrees_of_freedom
+  correlation = noise.correlation
+  if not is_given:
+    # Points that differ in their noise have their own.
+    own_noise = variances_of_groups(losses)
+    if own_noise.common_freedom < EQUAL_NOISE:
+      sd_P = np.sqrt(own_noise.variance)
+      freedom = float(own_noise.freedom[is_winner_P][0])
+      correlation = 0.0
+  # Standard errors of the noise that points do not share.
+  counts = np.array([len(each) for each in losses])
+  errors_P = math.sqrt(1 - correlation) * sd_P / np.sqrt(counts)
+  own = float(errors_P[is_winner_P][0])
+  noise_sd = float(sd_P[is_winner_P][0])
+
   # Leads in standard errors. A lead of a difference has the errors of both means.
+  leads = (means_P - winner.mean)[~is_winner_P]
+  others = errors_P[~is_winner_P]
   with np.errstate(divide='ignore', invalid='ignore'):
-    gaps = (means_P[1:] - means_P[0]) / np.sqrt((errors_P[1:] ** 2 + own**2) / 2)
+    gaps = leads / np.sqrt((others**2 + own**2) / 2)
   gaps = np.nan_to_num(gaps, posinf=np.inf)
   n_contenders = 1.0 + float(np.sum(contender_weights(gaps)))
   tail = (1 - winner.confidence) / 2
@@ -357,10 +348,10 @@ def _among_contenders(
   plain = -student_quantile(tail, freedom)
 
   # Shared noise is not selected, and adds to both ends.
-  shared = math.sqrt(winner.correlation / (1 - winner.correlation)) * own
+  shared = math.sqrt(correlation / (1 - correlation)) * own
   reason = (
     f'{counted_contenders(n_contenders, winner.n_points)}, with a standard deviation of '
-    f'{winner.noise_sd:.3g} between seeds'
+    f'{noise_sd:.3g} between seeds'
   )
   return dataclasses.replace(
     winner,
@@ -368,7 +359,9 @@ def _among_contenders(
     low=winner.mean - math.hypot(own, shared) * plain,
     high=winner.mean + math.hypot(own * luck, shared * plain),
     method=AMONG_CONTENDERS,
+    noise_sd=noise_sd,
     freedom=freedom,
+    correlation=correlation,
     reason=reason,
   )
 
