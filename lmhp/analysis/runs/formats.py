@@ -228,7 +228,7 @@ def _records(value: object) -> list[Record]:
   if isinstance(value, list):
     if value and all(isinstance(row, list) for row in value):
       # Rows of a matrix have numbered columns.
-      return [{str(i): cell for i, cell in enumerate(row)} for row in value]
+      return [dict(zip(map(str, range(len(row))), row)) for row in value]
     records = [dict(record) for record in value if isinstance(record, Mapping)]
     if len(records) < len(value):
       raise ValueError('expected a list of objects, one per run')

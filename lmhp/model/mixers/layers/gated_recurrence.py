@@ -6,6 +6,7 @@ The recurrences are computed one token at a time, in L steps. Dimension key: see
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable
 from typing import ClassVar, TypeAlias
 
@@ -33,7 +34,7 @@ state. `input_gates` and `state_gates` hold these parts for all gates, each (B, 
 """
 
 
-class GatedRecurrence(nn.Module):
+class GatedRecurrence(nn.Module, abc.ABC):
   """Base class of recurrent layers that are computed one token at a time.
 
   Attributes:
@@ -46,13 +47,13 @@ class GatedRecurrence(nn.Module):
   N_GATES: ClassVar[int]
   N_STATES: ClassVar[int]
 
+  @abc.abstractmethod
   def step(self, width: int) -> Step:
     """Returns the function that computes one token.
 
     Args:
       width: Size of a state, I.
     """
-    raise NotImplementedError
 
   @nn.compact
   def __call__(
