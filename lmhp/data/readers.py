@@ -6,10 +6,11 @@ Sources of text are .txt, .jsonl and .parquet files and Hugging Face datasets. S
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 import dataclasses
 import hashlib
 import json
+from typing import cast
 
 from etils import epath
 
@@ -270,10 +271,10 @@ def _hugging_face_text(name: str, text_field: str) -> Text:
     raise ConfigError(f'data.path: cannot load {name!r}: {reason}') from error
 
   # A dict has one table for each split.
-  if isinstance(table, dict):
+  if isinstance(table, datasets.DatasetDict):
     if 'train' not in table:
       raise ConfigError(
-        f'data.path: {name!r} has no split train, only {", ".join(table)}'
+        f'data.path: {name!r} has no split train, only {", ".join(map(str, table))}'
       )
     table = table['train']
   names = table.column_names
@@ -283,7 +284,8 @@ def _hugging_face_text(name: str, text_field: str) -> Text:
     )
 
   def documents() -> Iterator[str]:
-    for number, row in enumerate(table.select_columns([text_field])):
+    rows = cast(Iterable[dict[str, object]], table.select_columns([text_field]))
+    for number, row in enumerate(rows):
       yield _checked_text(row[text_field], f'{name} row {number}')
 
   digest = hashlib.sha256()

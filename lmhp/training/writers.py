@@ -149,7 +149,7 @@ class _WeightsAndBiases:
         dir=str(directory),
         config=dict(config),
       )
-    except wandb.errors.Error as error:
+    except wandb.Error as error:
       reason = str(error).splitlines()[0]
       raise ConfigError(
         f'log.wandb_project: {reason} (WANDB_MODE=offline needs no account)'

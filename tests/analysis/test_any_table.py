@@ -7,6 +7,7 @@ from lmhp.analysis.analysis import analyze
 from lmhp.analysis.report.page import page_of
 from lmhp.analysis.runs.raw_table import RawTable
 from lmhp.analysis.runs.tables import TableOptions, runs_of_table
+from lmhp.errors import ConfigError
 
 
 def column(rng, n, others):
@@ -70,6 +71,19 @@ def test_a_page_is_written(seed):
   page = page_of([runs])
   assert page.text('html').startswith('<!doctype html>')
   assert all(sentence.strip() for sentence in page.answer)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('part', range(10))
+def test_many_pages_are_written(part):
+  for seed in range(1000 + 30 * part, 1030 + 30 * part):
+    table = table_of(seed)
+    if all(loss is None for loss in table.columns['val_loss']):
+      with pytest.raises(ConfigError, match='--objective'):
+        runs_of_table(table, 'a table', 'runs.csv', TableOptions())
+      continue
+    page = page_of([runs_of_table(table, 'a table', 'runs.csv', TableOptions())])
+    assert page.text('html').startswith('<!doctype html>')
 
 
 @pytest.mark.parametrize('seed', range(6))

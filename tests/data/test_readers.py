@@ -188,6 +188,8 @@ class Table:
 class Library(types.ModuleType):
   """A replacement of the package `datasets` that records its calls."""
 
+  DatasetDict = dict
+
   def __init__(self, splits):
     super().__init__('datasets')
     self.splits = splits

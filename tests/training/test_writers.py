@@ -113,9 +113,7 @@ def wandb(monkeypatch):
     return runs[-1]
 
   error_type = type('Error', (Exception,), {})
-  fake = types.SimpleNamespace(
-    init=init, errors=types.SimpleNamespace(Error=error_type), runs=runs
-  )
+  fake = types.SimpleNamespace(init=init, Error=error_type, runs=runs)
   monkeypatch.setitem(sys.modules, 'wandb', fake)
   return fake
 
@@ -144,7 +142,7 @@ def test_wandb_keeps_the_id_of_a_resumed_run(tmp_path, wandb):
 
 def test_an_error_of_wandb_is_one_line(tmp_path, wandb, monkeypatch):
   def refuse(**options):
-    raise wandb.errors.Error('api_key not configured\nmore')
+    raise wandb.Error('api_key not configured\nmore')
 
   monkeypatch.setattr(wandb, 'init', refuse)
   with pytest.raises(

@@ -185,17 +185,21 @@ class ScalingLaw(Law):
       log_b = draws[:, 2] + draws[:, 4] * centre[1]
       sizes = _optimal_size(c[..., None], log_a, log_b, draws[:, 3], draws[:, 4])
       low, high = np.quantile(sizes, self._levels, axis=-1)
+    # An optimal size of 0 asks for infinitely many tokens.
+    with np.errstate(divide='ignore'):
+      tokens = c / 6 / size
+      tokens_interval = (c / 6 / high, c / 6 / low)
     return ComputeOptimal(
       flops=c,
       parameters=size,
-      tokens=c / 6 / size,
-      losses=self.predict(size, c / 6 / size),
+      tokens=tokens,
+      losses=self.predict(size, tokens),
       a=a,
       b=1 - a,
       a_interval=a_interval,
       b_interval=(1 - a_interval[1], 1 - a_interval[0]),
       parameters_interval=(low, high),
-      tokens_interval=(c / 6 / high, c / 6 / low),
+      tokens_interval=tokens_interval,
     )
 
   @property
