@@ -333,6 +333,7 @@ class Analysis:
   def scaling_law(self) -> ScalingLaw | None:
     """Scaling law of runs that differ in size and tokens. None if there are too few."""
     complete = self.runs.complete_runs()
+    complete = complete.select(complete.in_main_group())
     unknown = np.full(len(complete), math.nan)
     sizes = complete.measured.get('parameters', unknown)
     tokens = complete.measured.get('tokens', unknown)

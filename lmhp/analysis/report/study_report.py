@@ -7,12 +7,15 @@ import math
 
 import numpy as np
 
+from lmhp.analysis.advice.cost import describe_cost
+from lmhp.analysis.advice.yardsticks import describe_yardsticks
 from lmhp.analysis.analysis import Analysis
 from lmhp.analysis.findings import next_space
 from lmhp.analysis.hyperparameters.effects import LEVEL as EFFECT_LEVEL
 from lmhp.analysis.hyperparameters.interactions import LEVEL as INTERACTION_LEVEL
 from lmhp.analysis.phrases import (
   Estimate,
+  amount,
   counted,
   listed,
   p_text,
@@ -23,6 +26,7 @@ from lmhp.analysis.report.document import Block, Report, Section
 from lmhp.analysis.report.registry import FIGURES, SECTIONS, blocks_of
 from lmhp.analysis.report.tables import trials_table
 from lmhp.analysis.runs.table import Runs, StudyFacts
+from lmhp.analysis.winner.sampling_error import sampling_error
 from lmhp.statistics.confirmation import CONFIDENCE
 
 MAX_LISTED = 4
@@ -40,12 +44,14 @@ OF_CURVES = (
 def study_report(analysis: Analysis) -> Report:
   """Builds the report of one study: its answer, findings, figures and trials."""
   runs = analysis.runs
+  cost = describe_cost(runs)
   return Report(
     title=runs.name,
     answer=[
       analysis.answer.title,
       _expectation_sentence(analysis),
       _next_step_sentence(analysis),
+      *([cost] if cost else []),
     ],
     basis=_basis(analysis),
     findings=analysis.findings,
@@ -101,6 +107,7 @@ def _basis(analysis: Analysis) -> list[str]:
     sentences.append(
       f'{name} always moves with {other}, so their effects cannot be told apart.'
     )
+  sentences += describe_yardsticks(runs)
   if runs.columns:
     sentences.append(_roles_sentence(runs))
   return [*sentences, *runs.notes]
@@ -123,16 +130,24 @@ def _expectation_sentence(analysis: Analysis) -> str:
   winner = analysis.winner
   if winner is None:
     return 'There is no result to expect.'
+  error = sampling_error(runs, runs.to_objective(winner.mean))
+  items = ''
+  if error is not None:
+    spread = float(np.ptp(runs.complete_runs().objective))
+    items = (
+      f' {runs.objective_name} is a rate over {error.n_items:,} items, so its sampling error '
+      f'alone is {amount(error.standard_error)}; all results differ by {amount(spread)} at most.'
+    )
   if not winner.has_interval:
     mean = quantity(runs.to_objective(winner.mean), runs.unit)
     return (
       f'Its result is {mean}; {winner.reason.partition(",")[0]}, so how much of it is luck '
-      'is not known.'
+      f'is not known.{items}'
     )
   low, high = runs.objective_interval(winner.low, winner.high)
   expected = runs.to_objective(winner.expected)
   estimate = Estimate(expected, low, high, winner.confidence, runs.unit)
-  return f'On a fresh seed expect {estimate}.'
+  return f'On a fresh seed expect {estimate}.{items}'
 
 
 def _next_step_sentence(analysis: Analysis) -> str:

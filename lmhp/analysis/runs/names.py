@@ -20,6 +20,7 @@ OUTCOME = 'outcome'
 STATUS = 'status'
 IDENTITY = 'identity'
 METADATA_ROLE = 'metadata'
+YARDSTICK = 'yardstick'
 ROLES = (
   HYPERPARAMETER,
   SIZE,
@@ -29,6 +30,7 @@ ROLES = (
   STATUS,
   IDENTITY,
   METADATA_ROLE,
+  YARDSTICK,
 )
 """What a column of a table is. See `lmhp.analysis.runs.roles`."""
 
@@ -125,6 +127,22 @@ AVERAGES = frozenset('mean avg average median lo hi low high lower upper ci'.spl
 SPREADS = frozenset('std sd stdev stddev sem se stderr variance var ci95'.split())
 RATES = frozenset('rate ratio pct percent percentage fraction frac at norm'.split())
 """Words after a metric that leave it one, as in `error_rate` and `acc_norm`."""
+DATA_NAMES = frozenset(
+  'dataset datasets split task tasks benchmark testset valset testbed'.split()
+)
+"""Last words of the data on which a metric is measured."""
+TEXT_UNITS = frozenset(
+  """tokenizer vocab vocabulary vocab_size vocabulary_size n_vocab context context_length
+  context_size block_size seq_len sequence_length n_ctx ctx_len ctx""".split()
+)
+"""Settings with which a loss for each token is another measure."""
+AMOUNTS = frozenset(
+  'tokens samples examples items questions sentences utts length size n batches'.split()
+)
+PER_TOKEN = frozenset(
+  'loss losses perplexity ppl nll ce xent crossentropy nats'.split()
+)
+"""Metrics whose value depends on what a token is."""
 RATE_OUTCOMES = frozenset(
   """success done fallen timeout error win pass hit completion clear acceptance
   collapse failure detection survival positive negative false true""".split()
@@ -290,6 +308,25 @@ class ColumnName:
   def is_model_size(self) -> bool:
     """True for parameters, tokens and FLOPs, but not for steps and epochs."""
     return self.is_size and bool((MODEL_SIZES | {'size'}) & set(self.words))
+
+  def is_yardstick(self, objective: ColumnName) -> bool:
+    """Returns True if runs with other values measure the objective in another way.
+
+    Examples are the data set, the split, the number of test items, and for a loss of tokens the
+    vocabulary and the context.
+    """
+    words = tuple(w for w in self.words if w not in ('name', 'id'))
+    if not words:
+      return False
+    if words[-1] in DATA_NAMES and words[0] != 'train':
+      return True
+    is_evaluation = words[0] in SPLITS and SPLITS[words[0]] != 'train'
+    if words[-1] in AMOUNTS and (
+      is_evaluation or self.text in ('num_utts', 'n_items', 'num_questions')
+    ):
+      return True
+    is_per_token = bool(PER_TOKEN & set(objective.words))
+    return is_per_token and '_'.join(words) in TEXT_UNITS
 
   @property
   def is_other_outcome(self) -> bool:

@@ -119,6 +119,15 @@ class ColumnValues:
     return bool(self.present) and all(isinstance(v, bool) for v in self.present)
 
   @functools.cached_property
+  def is_measured_lists(self) -> bool:
+    """True for lists of numbers that are not whole."""
+    items = [
+      each for value in self.present if isinstance(value, tuple) for each in value
+    ]
+    is_list = bool(items) and all(isinstance(value, tuple) for value in self.present)
+    return is_list and not ColumnValues(items).is_whole and all(map(is_numeric, items))
+
+  @functools.cached_property
   def is_whole(self) -> bool:
     return self.is_number and all(float(v).is_integer() for v in self._finite())
 

@@ -38,6 +38,10 @@ BATCHES = frozenset(
 )
 REPLICATES = frozenset('run trial index number id exp experiment'.split())
 """Names of a column that may number the runs of each setting."""
+NAMES_OF_RUNS = frozenset(
+  'name run_name run experiment exp label file filename file_name'.split()
+)
+"""Names of a column that may be the only one that tells the runs apart."""
 DERIVED_ERROR = 0.02
 """Largest relative error of a number that other columns determine."""
 MEASURED_DIGITS = 6
@@ -148,12 +152,11 @@ def promote_names(table: RawTable, roles: dict[str, Column], free: set[str]) -> 
   settings = [*names_with(roles, HYPERPARAMETER), *names_with(roles, SIZE)]
   if any(n_distinct(table.columns[name]) > 1 for name in settings):
     return
-  for name in names_with(roles, IDENTITY):
+  for name in [*names_with(roles, IDENTITY), *names_with(roles, METADATA_ROLE)]:
     words = column_name(name)
-    is_name = words.text in ('name', 'run_name', 'run', 'experiment', 'exp', 'label')
-    if (
-      is_name and name in free and all(isinstance(v, str) for v in table.columns[name])
-    ):
+    is_name = words.text in NAMES_OF_RUNS
+    is_text = all(isinstance(value, str) for value in table.columns[name])
+    if is_name and name in free and is_text and n_distinct(table.columns[name]) > 1:
       roles[name] = Column(HYPERPARAMETER, 'nothing else tells the runs apart')
       return
 

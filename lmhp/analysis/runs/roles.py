@@ -28,6 +28,7 @@ from lmhp.analysis.runs.names import (
   SIZE,
   STATUS,
   STATUSES,
+  YARDSTICK,
   ColumnName,
   column_name,
 )
@@ -86,6 +87,10 @@ def column_roles(
     elif name in table.roles:
       roles[name] = Column(table.roles[name], 'the format says so')
     else:
+      is_yardstick = column_name(name).is_yardstick(column_name(objective))
+      if is_yardstick and values.n_distinct > 1 and not values.is_bool:
+        roles[name] = Column(YARDSTICK, 'it changes what is measured')
+        continue
       roles[name] = _by_name(name, values) or _by_values(
         values, column_name(name), table.columns[objective]
       )
@@ -181,7 +186,7 @@ def _is_seed(words: ColumnName, values: ColumnValues) -> bool:
 
 def _is_size(words: ColumnName, values: ColumnValues) -> bool:
   if not values.is_number:
-    return False
+    return words.text in ('model_size', 'model_scale') and values.n_distinct > 1
   if words.is_size:
     return True
   return words.text in ('n', 'd', 'c') and values.largest >= LARGE_SIZE
@@ -224,6 +229,8 @@ def _by_values(
     return Column(METADATA_ROLE, 'its texts are long')
   if words.is_hyperparameter:
     return Column(HYPERPARAMETER, 'its name is one of a setting')
+  if values.is_measured_lists:
+    return Column(OUTCOME, 'its lists of numbers look measured')
   if values.n_distinct == 1 and len(values.values) > 1:
     return Column(METADATA_ROLE, 'it has one value')
   if len(values.values) >= MIN_ROWS:

@@ -22,6 +22,7 @@ from lmhp.analysis.runs.columns import (
   SIZE_GAP as SIZE_GAP,
   groups_of_size,
   move_together,
+  point_numbers,
 )
 from lmhp.analysis.runs.raw_table import Column
 from lmhp.errors import ConfigError, suggest
@@ -114,6 +115,8 @@ class Runs:
     columns: Role of each column of the table that was read. Empty for a study of lmhp.
     sizes: Names in `measured` of the sizes and budgets that a run was given, such as
       'parameters' and 'tokens'. Runs are compared only if these are equal.
+    matched: (T,) object columns in which runs must also be equal to be compared: names of
+      sizes, and yardsticks such as the data set and the split that are evaluated.
     labels: (T,) name of each run. Empty if the runs have none.
     decisions: (T,) 'kept', 'discarded' or '' of each run, if the table is a log of edits that
       were tried one after another. Empty otherwise.
@@ -138,6 +141,7 @@ class Runs:
   configs: Mapping[int, Mapping[str, object]] = dataclasses.field(default_factory=dict)
   columns: Mapping[str, Column] = dataclasses.field(default_factory=dict)
   sizes: tuple[str, ...] = ()
+  matched: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
   labels: tuple[str, ...] = ()
   decisions: tuple[str, ...] = ()
   notes: tuple[str, ...] = ()
@@ -228,6 +232,7 @@ class Runs:
       self,
       values={name: column[index] for name, column in self.values.items()},
       measured={name: column[index] for name, column in self.measured.items()},
+      matched={name: column[index] for name, column in self.matched.items()},
       scores=tuple(self.scores[i] for i in index.tolist()),
       labels=tuple(self.labels[i] for i in index.tolist()) if self.labels else (),
       decisions=(),
@@ -316,14 +321,33 @@ class Runs:
     return finished, None
 
   def blocks(self) -> npt.NDArray[np.int64]:
-    """Returns (T,) the number of each run's block: the runs of equal sizes and budgets.
+    """Returns (T,) the number of each run's block: the runs that are compared.
 
-    Sizes count as equal if no gap above `SIZE_GAP` divides them.
+    They have equal sizes, budgets and yardsticks. Sizes count as equal if no gap above
+    `SIZE_GAP` divides them.
     """
     keys = [groups_of_size(self.measured[name]) for name in self.sizes]
-    if not keys:
-      return np.zeros(len(self), int)
+    keys = [np.zeros(len(self), int), *keys, self.matched_groups()]
     return np.unique(np.column_stack(keys), axis=0, return_inverse=True)[1].ravel()
+
+  def matched_groups(self) -> npt.NDArray[np.int64]:
+    """Returns (T,) the number of each run's group with equal `matched` columns."""
+    return point_numbers(self.matched, len(self))
+
+  def in_main_group(self) -> npt.NDArray[np.bool_]:
+    """Returns (T,) True for the runs of the group of `matched_groups` that a report answers for.
+
+    It is the one with the most results, and the one with the best result of several.
+    """
+    groups = self.matched_groups()
+    has_result = (self.status == 'complete') & np.isfinite(self.losses)
+    if not has_result.any():
+      return np.ones(len(self), bool)
+    keys = {}
+    for group in np.unique(groups[has_result]).tolist():
+      losses = self.losses[has_result & (groups == group)]
+      keys[group] = (-len(losses), float(losses.min()))
+    return groups == min(keys, key=lambda group: keys[group])
 
   def rows_by_point(self) -> dict[int, np.ndarray]:
     """Returns {point: row indices}, in the order of each point's first row."""

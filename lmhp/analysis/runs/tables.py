@@ -9,7 +9,12 @@ import math
 import numpy as np
 
 from lmhp.analysis.runs.axis import Axis
-from lmhp.analysis.runs.columns import axis_and_column, is_numeric, point_numbers
+from lmhp.analysis.runs.columns import (
+  axis_and_column,
+  is_numeric,
+  object_column,
+  point_numbers,
+)
 from lmhp.analysis.runs.names import (
   HYPERPARAMETER,
   IDENTITY,
@@ -18,6 +23,7 @@ from lmhp.analysis.runs.names import (
   SEED,
   SIZE,
   STATUS,
+  YARDSTICK,
   column_name,
 )
 from lmhp.analysis.runs.raw_table import Column, RawTable, names_with
@@ -122,7 +128,8 @@ def runs_of_table(
   )
   # The value of a crash or of a pruned run is no result.
   number = np.where(np.isin(status, ('complete', 'diverged')), number, math.nan)
-  groups = {**values, **{size: measured[size] for size in sizes}}
+  matched = _matched(table, roles)
+  groups = {**values, **{size: measured[size] for size in sizes}, **matched}
   decisions = _decisions(table, roles)
   # Each row of a log is another edit.
   point = np.arange(len(table)) if decisions else point_numbers(groups, len(table))
@@ -142,6 +149,7 @@ def runs_of_table(
     configs=dict(enumerate(rows)),
     columns=roles,
     sizes=tuple(sizes),
+    matched=matched,
     labels=_labels(table, roles),
     decisions=decisions,
     notes=(*table.notes, *notes, *expanded),
@@ -355,6 +363,15 @@ def _size_name(name: str) -> str:
     if word in _SIZE_OF_WORD:
       return _SIZE_OF_WORD[word]
   return name
+
+
+def _matched(table: RawTable, roles: Mapping[str, Column]) -> dict[str, np.ndarray]:
+  """Returns the yardsticks, and the sizes that are words."""
+  names = names_with(roles, YARDSTICK)
+  for name in names_with(roles, SIZE):
+    if not any(map(is_numeric, table.columns[name])):
+      names.append(name)
+  return {name: object_column(table.columns[name]) for name in names}
 
 
 def _measured(table: RawTable, roles: Mapping[str, Column]) -> dict[str, np.ndarray]:

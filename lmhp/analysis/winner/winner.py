@@ -121,8 +121,11 @@ def find_winner(runs: Runs) -> Winner | None:
   if not np.isfinite(losses).any():
     return None
   # Sizes are not compared. The winner is that of the block with the lowest loss.
+  main_losses = np.where(search.in_main_group(), losses, math.nan)
+  if not np.isfinite(main_losses).any():
+    main_losses = losses
   blocks = search.blocks()
-  in_block = blocks == blocks[np.nanargmin(losses)]
+  in_block = blocks == blocks[np.nanargmin(main_losses)]
   search = search.select(in_block)
   losses = losses[in_block]
   winner = expected_loss_of_best(losses, search.point, seeds=search.seed)
