@@ -83,6 +83,8 @@ def answer(
   if confirmation is not None and confirmation.verdict in (BETTER, WORSE):
     return [_compared_with_base(runs, winner, confirmation, blank)]
   n_blocks = len(np.unique(runs.blocks()))
+  if scaling_law is not None and not _has_exponents(scaling_law):
+    scaling_law = None
   if scaling_law is not None and 2 * n_blocks > len(runs):
     # Almost every run has a size of its own, so the law is the result.
     return [_sizes_alone(runs, winner, effects, scaling_law, blank)]
@@ -99,6 +101,12 @@ def answer(
   return [_no_difference(runs, winner, lead, confirmation, effects, blank)]
 
 
+def _has_exponents(law: ScalingLaw) -> bool:
+  """Returns True if the runs bound both exponents. They do not if N and D rise together."""
+  ends = [*law.intervals.get('alpha', ()), *law.intervals.get('beta', ())]
+  return bool(np.isfinite(ends).all())
+
+
 def _lead(runs: Runs, winner: Winner, differences: Sequence[SettingDifference]) -> str:
   """Returns the lead of the winner over the next setting, with its interval if there is one."""
   if differences:
@@ -108,6 +116,8 @@ def _lead(runs: Runs, winner: Winner, differences: Sequence[SettingDifference]) 
   lead = winner.runner_up - winner.mean
   if not math.isfinite(lead):
     return ''
+  if not lead:
+    return 'equal to the next setting'
   return f'{quantity(lead, runs.unit)} ahead of the next setting'
 
 

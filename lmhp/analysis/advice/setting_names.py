@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lmhp.analysis.phrases import amount, listed, setting, shortened
+from lmhp.analysis.runs.role_relations import ONLY_NAME
 from lmhp.analysis.runs.table import SIZE_GAP, Runs
 
 MAIN_SIZES = ('parameters', 'tokens', 'flops', 'steps', 'epochs')
@@ -37,8 +38,11 @@ def describe_point(runs: Runs, point: int, beside: int | None = None) -> str:
     is_shared_value = beside is not None and repr(value) == repr(
       runs.values[name][np.flatnonzero(runs.point == beside)[0]]
     )
-    if value is not None and value == value and not is_shared_value:
-      values.append(f'{name}={setting(value)}')
+    if value is None or value != value or is_shared_value:
+      continue
+    # A column of names needs no name of its own.
+    is_name = name in runs.columns and runs.columns[name].reason == ONLY_NAME
+    values.append(setting(value) if is_name else f'{name}={setting(value)}')
   if len(labels) == 1 and (is_shared or not values):
     name = shortened(labels.pop(), MAX_LABEL)
   else:

@@ -110,6 +110,8 @@ def interaction(runs: Runs, a: str, b: str) -> Interaction:
     raise ConfigError(f'axes: got {a!r} twice, expected two that differ')
   points, losses = points_with_axes(runs, (a, b))
   blank = Interaction((a, b), n_points=len(points))
+  if not len(points):
+    return dataclasses.replace(blank, reason='no point has a value of both')
 
   # Columns of the model without the product: other axes, and main effects of both axes.
   main = [design_columns(points, name) for name in (a, b)]

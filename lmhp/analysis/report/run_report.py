@@ -107,19 +107,18 @@ def _answer(runs: Runs, findings: Sequence[Finding]) -> list[str]:
   ]
   after = f' after {listed(budgets)}' if budgets else ''
   loss = float(runs.objective[0])
-  result = 'It has no evaluation yet.'
+  outcome = ''
+  luck = 'It has no evaluation yet.'
   if math.isfinite(loss):
     spread = ''
     if 'eval_loss_nats_standard_error' in measured:
       error = amount(measured['eval_loss_nats_standard_error'])
       spread = f' with a standard error of {error} over sequences'
-    result = (
-      f'Its {runs.objective_name} is {amount(loss)}{spread}. It has one seed, so the result of '
-      'another seed is unknown.'
-    )
+    outcome = f': its {runs.objective_name} is {amount(loss)}{spread}'
+    luck = 'It has one seed, so the result of another seed is unknown.'
   warnings = [f.title for f in findings if f.level in ('warning', 'advice')]
   return [
-    f'{run} {STATUS_WORDS[str(runs.status[0])]}{after}.',
-    result,
+    f'{run} {STATUS_WORDS.get(str(runs.status[0]), "has no result")}{after}{outcome}.',
+    luck,
     warnings[0] if warnings else 'Its curves give no reason for a warning.',
   ]

@@ -143,10 +143,17 @@ def axis_and_column(name: str, column: Sequence[object]) -> tuple[Axis, np.ndarr
     return axis, numbers
 
   # Choices are compared and counted, which a list does not allow.
-  hashable = [tuple(value) if isinstance(value, list) else value for value in column]
+  hashable = [_hashable(value) for value in column]
   choices = dict.fromkeys(value for value in hashable if value is not None)
   axis = Axis(name, is_choice=True, choices=tuple(choices))
   return axis, object_column(hashable)
+
+
+def _hashable(value: object) -> object:
+  """Returns a value with its lists, and the lists in them, as tuples."""
+  if isinstance(value, (list, tuple)):
+    return tuple(_hashable(each) for each in value)
+  return repr(value) if isinstance(value, Mapping) else value
 
 
 def point_numbers(values: Mapping[str, np.ndarray], n: int) -> np.ndarray:

@@ -80,7 +80,7 @@ OTHER_OUTCOMES = frozenset(
   """grad gradnorm gnorm entropy metric metrics spikes sharpness delta
   improvement correlation similarity wasserstein tp fp fn tn lds q10 q25 q50 q75
   q90 q95 p50 p90 p95 p99 clipfrac predictions prediction confusion bytes
-  speedup quality measured observed achieved explained smoothness divergence
+  speedup matrix quality measured observed achieved explained smoothness divergence
   sparsity_achieved""".split()
 )
 COSTS = frozenset(
@@ -95,11 +95,13 @@ MEMORY_UNITS = frozenset('gb mb kb gib mib kib'.split())
 SIZES = frozenset(
   """parameters params nparams mparams bparams parameter param tokens token
   flops flop gflops tflops compute macs gmacs budget steps updates iterations
-  iters epochs samples examples""".split()
+  iters epochs samples examples batches""".split()
 )
-MODEL_SIZES = SIZES - frozenset('steps updates iterations iters epochs'.split())
+MODEL_SIZES = SIZES - frozenset('steps updates iterations iters epochs batches'.split())
 PROGRESS = frozenset('step iter iteration epoch update'.split())
-SEEDS = frozenset('seed seeds replicate replication rep repeat repetition fold'.split())
+SEEDS = frozenset(
+  'seed seeds replicate replication rep repeat repetition fold subject participant'.split()
+)
 STATUSES = frozenset(
   """state status diverged failed crashed verdict done kept keep accepted
   completed converged finished oom pruned decision""".split()
@@ -249,6 +251,9 @@ class ColumnName:
       core.pop()
     if not core or core[-1] in KNOBS:
       return 0
+    if core[-1] == 'bits' and len(words) > 1 and len(core) == len(words):
+      # `w_bits` is a number of bits of a number, not of a text.
+      return 0
     # The last word decides, or else the first: `loss_c4` and `bleu_de` name the data last.
     if core[-1] in LOWER_IS_BETTER:
       return -1
@@ -338,9 +343,11 @@ class ColumnName:
       return True
     if len(words) > 1 and (words[-1] in AVERAGES | SPREADS or words[0] in AVERAGES):
       return True
-    if {'best', 'stop', 'stopped'} & set(words) and PROGRESS & set(words):
+    if {'best', 'stop', 'stopped', 'converged'} & set(words) and PROGRESS & set(words):
       return True
-    return not OTHER_OUTCOMES.isdisjoint((*words[:1], *words[-1:]))
+    # `delta` alone is a setting, as that of Huber's loss.
+    is_delta = words == ('delta',)
+    return not is_delta and not OTHER_OUTCOMES.isdisjoint((*words[:1], *words[-1:]))
 
 
 @functools.cache

@@ -15,6 +15,7 @@ from lmhp.analysis.runs.columns import is_numeric, to_float
 Curve = Mapping[str, np.ndarray]
 UNKNOWN = 'it is no other column'
 """Reason of the role of a column about which nothing is known."""
+_FILE = re.compile(r'\S+\.(png|jpe?g|svg|pdf|pth?|ckpt|h5|keras|pkl|npz|log|gif)')
 _DATE = re.compile(
   r'\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?|\d+ days? .*|\d+:\d{2}:\d{2}.*'
 )
@@ -150,6 +151,10 @@ class ColumnValues:
   @property
   def is_dates(self) -> bool:
     return self.is_text and all(_DATE.fullmatch(str(v).strip()) for v in self.present)
+
+  @property
+  def is_files(self) -> bool:
+    return self.is_text and all(_FILE.fullmatch(str(v).strip()) for v in self.present)
 
   @property
   def largest(self) -> float:

@@ -42,6 +42,8 @@ NAMES_OF_RUNS = frozenset(
   'name run_name run experiment exp label file filename file_name'.split()
 )
 """Names of a column that may be the only one that tells the runs apart."""
+ONLY_NAME = 'nothing else tells the runs apart'
+"""Reason of a column of names that is read as the setting."""
 DERIVED_ERROR = 0.02
 """Largest relative error of a number that other columns determine."""
 MEASURED_DIGITS = 6
@@ -152,12 +154,19 @@ def promote_names(table: RawTable, roles: dict[str, Column], free: set[str]) -> 
   settings = [*names_with(roles, HYPERPARAMETER), *names_with(roles, SIZE)]
   if any(n_distinct(table.columns[name]) > 1 for name in settings):
     return
-  for name in [*names_with(roles, IDENTITY), *names_with(roles, METADATA_ROLE)]:
-    words = column_name(name)
-    is_name = words.text in NAMES_OF_RUNS
+  names = [*names_with(roles, IDENTITY), *names_with(roles, METADATA_ROLE)]
+  # A column of names comes before other texts.
+  names.sort(key=lambda name: column_name(name).text not in NAMES_OF_RUNS)
+  for name in names:
     is_text = all(isinstance(value, str) for value in table.columns[name])
-    if is_name and name in free and is_text and n_distinct(table.columns[name]) > 1:
-      roles[name] = Column(HYPERPARAMETER, 'nothing else tells the runs apart')
+    is_free = name in free or column_name(name).text == 'run'
+    is_written_by_tool = roles[name].reason in (
+      'its values are dates or durations',
+      'its name is written by the tool',
+    )
+    is_varied = n_distinct(table.columns[name]) > 1
+    if is_text and is_free and is_varied and not is_written_by_tool:
+      roles[name] = Column(HYPERPARAMETER, ONLY_NAME)
       return
 
 

@@ -54,6 +54,8 @@ HYPERPARAMETER_WORDS = frozenset(
   cooldown accumulation accum steps iters epochs samples clip clipping""".split()
 )
 """Words with which a name that begins with `train` or `eval` is no outcome."""
+EVERY = frozenset('interval every freq frequency steps'.split())
+"""Words of settings of the output, such as `log_interval`."""
 RAY_METADATA = frozenset(
   """training_iteration iterations_since_restore timesteps_since_restore time_since_restore
   timesteps_total episodes_total experiment_tag hostname node_ip pid warmup_time
@@ -132,6 +134,8 @@ def _by_name(name: str, values: ColumnValues) -> Column | None:
     return Column(METADATA_ROLE, 'it is empty')
   if values.is_dates:
     return Column(METADATA_ROLE, 'its values are dates or durations')
+  if values.is_files:
+    return Column(METADATA_ROLE, 'its values are files')
   if words.group == 'metadata' or name in RAY_METADATA:
     return Column(METADATA_ROLE, 'its name is written by the tool')
   if _is_seed(words, values):
@@ -201,7 +205,10 @@ def _is_identity(words: ColumnName, values: ColumnValues) -> bool:
   """Returns True for names such as `run_name`, `id` and `trial`, but not `optimizer_name`."""
   if not words.words or words.words[-1] not in IDENTITIES:
     return False
-  if words.words[-1] in ALWAYS_IDENTITIES:
+  if words.words[-1] in ALWAYS_IDENTITIES or words.text in (
+    'trial_number',
+    'run_number',
+  ):
     return True
   if all(word in IDENTITIES for word in words.words):
     return values.is_text or values.is_unique or values.n_distinct == 1
@@ -209,6 +216,10 @@ def _is_identity(words: ColumnName, values: ColumnValues) -> bool:
 
 
 def _is_metadata(words: ColumnName, values: ColumnValues) -> bool:
+  if words.words[:1] in (('datetime',), ('timestamp',)):
+    return True
+  if words.words[0] in ('log', 'logging', 'save', 'print') and EVERY & set(words.words):
+    return True
   if words.is_hyperparameter and len(words.words) > 1:
     return False
   if words.text in METADATA:
