@@ -6,6 +6,7 @@ Both are read through their own libraries, which are extras of lmhp.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+import contextlib
 import os
 import pathlib
 import sqlite3
@@ -33,7 +34,8 @@ def is_mlflow(path: epath.Path) -> bool:
   if path.is_dir():
     return any((each / 'meta.yaml').exists() for each in path.iterdir())
   try:
-    with sqlite3.connect(f'file:{path}?mode=ro', uri=True) as connection:
+    uri = f'file:{path}?mode=ro'
+    with contextlib.closing(sqlite3.connect(uri, uri=True)) as connection:
       query = "select name from sqlite_master where name in ('experiments', 'runs')"
       return len(connection.execute(query).fetchall()) == 2
   except sqlite3.Error:
