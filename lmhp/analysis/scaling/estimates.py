@@ -82,19 +82,16 @@ class Fit(ResultTable):
   def rows(self) -> list[dict[str, object]]:
     """Returns a row for each estimate: its name, value, standard error and interval."""
     errors = self.se
-    rows: list[dict[str, object]] = []
-    for name, value in self.estimates.items():
-      low, high = self.intervals.get(name, UNKNOWN)
-      rows.append(
-        {
-          'name': name,
-          'estimate': value,
-          'standard_error': errors[name],
-          'low': low,
-          'high': high,
-        }
-      )
-    return rows
+    return [
+      {
+        'name': name,
+        'estimate': value,
+        'standard_error': errors[name],
+        'low': self.intervals.get(name, UNKNOWN)[0],
+        'high': self.intervals.get(name, UNKNOWN)[1],
+      }
+      for name, value in self.estimates.items()
+    ]
 
 
 def usable_rows(

@@ -31,57 +31,9 @@ if TYPE_CHECKING:
   import pandas as pd
 
 
-@dataclasses.dataclass(frozen=True)
-class SampleComparison(ResultTable):
-  """Difference of the means of two samples.
-
-  Attributes:
-    test: Mean of a minus mean of b in their unit, with its interval, its two-sided p-value, and
-      its degrees of freedom.
-    confidence: Confidence of the interval.
-    paired: True if the values were compared pair by pair.
-    n_a: Number of values of a.
-    n_b: Number of values of b.
-  """
-
-  test: TestedDifference
-  confidence: float
-  paired: bool
-  n_a: int
-  n_b: int
-
-  @property
-  def difference(self) -> float:
-    """Mean of a minus mean of b, in their unit."""
-    return self.test.difference
-
-  @property
-  def interval(self) -> tuple[float, float]:
-    """(low, high) of the difference."""
-    return self.test.low, self.test.high
-
-  @property
-  def p_value(self) -> float:
-    """Two-sided p-value of "the means are equal"."""
-    return self.test.p_value
-
-  @property
-  def title(self) -> str:
-    """Test, and numbers of values."""
-    test = 'paired t test' if self.paired else "Welch's t test"
-    return (
-      f'mean(a) - mean(b) of {self.n_a} and {self.n_b} values, {test}, '
-      f'{self.confidence:.0%} interval'
-    )
-
-  def rows(self) -> list[dict[str, object]]:
-    """Returns one row: the difference, its interval, the p-value and degrees of freedom."""
-    return [self.test._asdict()]
-
-
 def compare_samples(
   a: npt.ArrayLike, b: npt.ArrayLike, *, paired: bool = False, confidence: float = 0.9
-) -> SampleComparison:
+) -> TestedDifference:
   """Compares the means of two samples, such as the losses of two settings over seeds.
 
   Args:
@@ -91,6 +43,10 @@ def compare_samples(
       False is Welch's test, which allows unequal variances.
     confidence: Confidence of the interval.
 
+  Returns:
+    Mean of a minus mean of b in their unit, its interval, the two-sided p-value of "the means
+    are equal", and the degrees of freedom.
+
   Raises:
     ConfigError: If a value is not finite, a sample has fewer than two values, lengths of pairs
       differ, or no difference varies.
@@ -98,8 +54,8 @@ def compare_samples(
   Source: Welch 1947, Biometrika 34.
 
   >>> found = compare_samples([3.31, 3.33, 3.32], [3.28, 3.27, 3.29])
-  >>> round(found.difference, 3), round(found.p_value, 3)
-  (0.04, 0.008)
+  >>> [round(value, 3) for value in found]
+  [0.04, 0.023, 0.057, 0.008, 4.0]
   """
   check_confidence(confidence)
   if paired:
@@ -114,8 +70,7 @@ def compare_samples(
   if not variances.any():
     raise ConfigError('a, b: got values that do not vary, so their noise is not known')
   freedoms = np.array([len(sample) - 1 for sample in samples])
-  test = difference_test(float(x.mean() - y.mean()), variances, freedoms, confidence)
-  return SampleComparison(test, confidence, paired, len(x), len(y))
+  return difference_test(float(x.mean() - y.mean()), variances, freedoms, confidence)
 
 
 # --- levels of a choice within blocks -----------------------------------------------

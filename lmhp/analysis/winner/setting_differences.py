@@ -102,10 +102,10 @@ def setting_differences(
   order = sorted(means, key=lambda point: (point != winner, means[point]))[
     :MAX_SETTINGS
   ]
-  groups = [_Group(search.losses[rows[p]], search.seed[rows[p]]) for p in order]
+  groups = [rows[point] for point in order]
 
   # The noise of each setting, moved towards the common one.
-  found = variances_of_groups([group.losses for group in groups])
+  found = variances_of_groups([search.losses[group] for group in groups])
   if math.isnan(found.common) or not found.common > 0:
     return []
   # Pairs of one seed are compared only if seeds have an effect that settings share.
@@ -115,10 +115,10 @@ def setting_differences(
   for i, j in itertools.combinations(range(len(order)), 2):
     a = groups[i]
     b = groups[j]
-    sizes = (len(a.losses), len(b.losses))
+    sizes = (len(a), len(b))
     variances = found.variance[[i, j]] / sizes
     freedoms = found.freedom[[i, j]]
-    paired = _paired_differences(a, b) if is_paired else np.zeros(0)
+    paired = _paired_differences(search, a, b) if is_paired else np.zeros(0)
     if len(paired) > 2 and sizes == (len(paired), len(paired)):
       variances = np.array([np.var(paired, ddof=1) / len(paired)])
       freedoms = np.array([len(paired) - 1])
@@ -135,25 +135,17 @@ def setting_differences(
       high=tests[0, j].high,
       p_holm=adjusted[0, j],
       confidence=confidence,
-      n_seeds=len(groups[j].losses),
+      n_seeds=len(groups[j]),
     )
     for j in range(1, len(order))
   ]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Group:
-  """Losses and seeds of the runs of one setting."""
-
-  losses: np.ndarray
-  seeds: np.ndarray
-
-
-def _paired_differences(a: _Group, b: _Group) -> np.ndarray:
-  """Returns (S,) the differences on seeds that both settings ran once."""
-  of_a = dict(zip(a.seeds.tolist(), a.losses.tolist()))
-  of_b = dict(zip(b.seeds.tolist(), b.losses.tolist()))
-  if len(of_a) < len(a.losses) or len(of_b) < len(b.losses):
+def _paired_differences(runs: Runs, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+  """Returns (S,) the differences of rows b and a on the seeds that both have once."""
+  of_a = dict(zip(runs.seed[a].tolist(), runs.losses[a].tolist()))
+  of_b = dict(zip(runs.seed[b].tolist(), runs.losses[b].tolist()))
+  if len(of_a) < len(a) or len(of_b) < len(b):
     return np.zeros(0)
   return np.array([of_b[seed] - of_a[seed] for seed in of_a if seed in of_b])
 
