@@ -612,3 +612,25 @@ def test_the_loss_of_a_new_run_has_an_interval():
 def test_other_mistakes_are_named(call, words):
   with pytest.raises(ConfigError, match=words):
     call()
+
+
+def test_ends_with_a_known_e_are_where_the_score_test_turns():
+  # Oracle: A is fixed at an end, scipy fits alpha, and the correlation of the scores with
+  # the slope by log A, cleaned of the slope by alpha, is the critical one.
+  losses = compute_losses(0.003)
+  law = fit_compute_law(FLOPS, losses, E=1.6, huber=HuberSettings(delta=3e-3))
+  for end in law.intervals['A']:
+    found = optimize.minimize_scalar(
+      lambda alpha, a=end: np.sum(
+        special.huber(3e-3, np.log(losses / (1.6 + a / FLOPS**alpha)))
+      ),
+      (0.09, 0.095),
+      tol=1e-12,
+    )
+    term = end / FLOPS**found.x
+    by_log_a = term / (1.6 + term)
+    by_alpha = by_log_a * np.log(FLOPS)
+    along = by_log_a - by_alpha * (by_log_a @ by_alpha) / (by_alpha @ by_alpha)
+    scores = np.clip(np.log(losses / (1.6 + term)), -3e-3, 3e-3)
+    correlation = along @ scores / np.sqrt((along @ along) * (scores @ scores))
+    assert abs(correlation) == pytest.approx(critical_correlation(10, 0.9), rel=0.01)
