@@ -1,4 +1,4 @@
-"""Rank correlation."""
+"""Rank correlation, and lists of numbers as arrays."""
 
 from __future__ import annotations
 
@@ -62,10 +62,30 @@ def check_paired(
   >>> check_paired([1, 2], [3, 4])[1].tolist()
   [3.0, 4.0]
   """
-  a = np.asarray(a, np.float64)
-  b = np.asarray(b, np.float64)
+  a = as_numbers(a, names)
+  b = as_numbers(b, names)
   if a.shape != b.shape or a.ndim != 1:
     raise ConfigError(
       f'{names}: got shapes {a.shape} and {b.shape}, expected two lists of one length'
     )
   return a, b
+
+
+def as_numbers(values: npt.ArrayLike, name: str) -> npt.NDArray[np.float64]:
+  """Returns numbers as an array. A column (n, 1) becomes a list (n,).
+
+  Args:
+    values: Numbers, such as a list, an array, or a column of a DataFrame.
+    name: Name of the argument, for the error message.
+
+  Raises:
+    ConfigError: If a value is no number.
+
+  >>> as_numbers([[1], [2]], 'losses').tolist()
+  [1.0, 2.0]
+  """
+  try:
+    numbers = np.asarray(values, np.float64)
+  except (TypeError, ValueError) as error:
+    raise ConfigError(f'{name}: expected numbers, and {error}') from None
+  return numbers[:, 0] if numbers.ndim == 2 and numbers.shape[1] == 1 else numbers

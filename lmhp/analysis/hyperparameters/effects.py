@@ -147,10 +147,27 @@ def effect(runs: Runs, axis: str, confidence: float = 0.9) -> Effect:
 def effects(runs: Runs, confidence: float = 0.9) -> list[Effect]:
   """Estimates the effect of each varied axis, with Holm's correction over all of them.
 
+  Args:
+    runs: Table of runs, as in `effect`.
+    confidence: Confidence of the intervals of gains.
+
   Returns:
-    The effects by rising p-value. Those without a result come last.
+    The effects by rising p-value. Those without a result come last. `pandas.DataFrame` makes a
+    table of the list.
+
+  Raises:
+    ConfigError: If the confidence is outside (0, 1).
 
   Source: Holm 1979, Scandinavian Journal of Statistics 6(2).
+
+  >>> from lmhp.analysis.runs.axis import Axis
+  >>> rng = np.random.default_rng(0)
+  >>> x, y = rng.random((2, 40))
+  >>> axes = {name: Axis(name, low=0, high=1) for name in 'xy'}
+  >>> losses = 3 + (x - 0.3) ** 2 + 0.01 * rng.standard_normal(40)
+  >>> found = effects(Runs('a study', axes, {'x': x, 'y': y}, losses))
+  >>> [(one.axis, one.significant()) for one in found]
+  [('x', True), ('y', False)]
   """
   comparable, _ = runs.comparable_runs()
   tested = [effect(runs, name, confidence) for name in comparable.varied_axes()]

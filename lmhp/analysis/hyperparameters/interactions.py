@@ -28,7 +28,7 @@ from lmhp.analysis.hyperparameters.design import (
   other_axes_basis,
   points_with_axes,
 )
-from lmhp.analysis.hyperparameters.effects import Effect
+from lmhp.analysis.hyperparameters.effects import Effect, effects
 from lmhp.analysis.runs.table import Runs
 from lmhp.errors import ConfigError
 from lmhp.statistics.hypothesis_tests import adjust_p_values
@@ -145,18 +145,31 @@ def interaction(runs: Runs, a: str, b: str) -> Interaction:
   )
 
 
-def interactions(runs: Runs, known_effects: Sequence[Effect]) -> list[Interaction]:
+def interactions(
+  runs: Runs, known_effects: Sequence[Effect] | None = None
+) -> list[Interaction]:
   """Tests all pairs of the axes with the largest effects, with Holm's correction.
 
   Args:
     runs: Table of runs, as in `interaction`.
-    known_effects: Result of `effects(runs)`.
+    known_effects: Result of `effects(runs)`. None computes it.
 
   Returns:
-    The pairs of at most `MAX_AXES` axes, by rising p-value.
+    The pairs of at most `MAX_AXES` axes, by rising p-value. `pandas.DataFrame` makes a table of
+    the list.
 
   Source: Holm 1979, Scandinavian Journal of Statistics 6(2).
+
+  >>> from lmhp.analysis.runs.axis import Axis
+  >>> x, y, z = np.random.default_rng(0).random((3, 60))
+  >>> axes = {name: Axis(name, low=0, high=1) for name in 'xyz'}
+  >>> runs = Runs(
+  ...   'a study', axes, {'x': x, 'y': y, 'z': z}, (x - 0.7 + 0.4 * y) ** 2 + z
+  ... )
+  >>> [one.axes for one in interactions(runs) if one.significant()]
+  [('x', 'y')]
   """
+  known_effects = effects(runs) if known_effects is None else known_effects
   names = [one.axis for one in known_effects if not one.reason][:MAX_AXES]
   tested = [interaction(runs, a, b) for a, b in itertools.combinations(names, 2)]
   adjusted = adjust_p_values([one.p_value for one in tested])

@@ -12,11 +12,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 import dataclasses
 import math
-from typing import TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from lmhp.analysis.result_tables import data_frame
 from lmhp.analysis.runs.axis import Axis
 from lmhp.analysis.runs.columns import (
   SIZE_GAP as SIZE_GAP,
@@ -27,6 +28,9 @@ from lmhp.analysis.runs.columns import (
 from lmhp.analysis.runs.raw_table import Column
 from lmhp.errors import ConfigError, suggest
 from lmhp.statistics.seed_noise import rows_by_point
+
+if TYPE_CHECKING:
+  import pandas as pd
 
 STATUSES = (
   'waiting',
@@ -250,10 +254,9 @@ class Runs:
 
   def finished_runs(self) -> Runs:
     """Returns the runs of the search that are complete or diverged."""
+    has_ended = np.isin(self.status, ('complete', 'diverged'))
     return self.select(
-      (self.cohort == SEARCH)
-      & np.isin(self.status, ('complete', 'diverged'))
-      & np.isfinite(self.objective)
+      (self.cohort == SEARCH) & has_ended & np.isfinite(self.objective)
     )
 
   def complete_runs(self) -> Runs:
@@ -269,25 +272,15 @@ class Runs:
 
     Runs that diverged before the rung keep their final objective.
     """
-    rows = [
-      i
-      for i in range(len(self))
-      if self.cohort[i] == SEARCH
-      and (
-        math.isfinite(self.scores[i].get(step, math.nan))
-        or self.status[i] == 'diverged'
-      )
-    ]
-    reached = self.select(rows)
-    # A run that diverged before the rung keeps its own objective.
-    scored = [
-      float(scores.get(step, end))
-      for scores, end in zip(reached.scores, reached.objective)
-    ]
-    status = np.where(reached.status == 'diverged', 'diverged', 'complete')
-    return dataclasses.replace(
-      reached, objective=np.array(scored, np.float64), status=status
+    scores = np.array([float(each.get(step, math.nan)) for each in self.scores])
+    has_score = np.isfinite(scores)
+    has_diverged = self.status == 'diverged'
+    scored = dataclasses.replace(
+      self,
+      objective=np.where(has_score, scores, self.objective),
+      status=np.where(has_diverged, 'diverged', 'complete'),
     )
+    return scored.select((self.cohort == SEARCH) & (has_score | has_diverged))
 
   def comparable_runs(self) -> tuple[Runs, int | None]:
     """Returns the runs that can be compared with each other, for effects and responses.
@@ -304,14 +297,7 @@ class Runs:
     n_pruned = int(np.sum((self.cohort == SEARCH) & (self.status == 'pruned')))
     if n_pruned <= len(finished):
       return finished, None
-    steps = sorted(
-      {
-        step
-        for row, scores in enumerate(self.scores)
-        if self.cohort[row] == SEARCH
-        for step in scores
-      }
-    )
+    steps = sorted({step for scores in self.search_runs().scores for step in scores})
 
     # Take the last rung that half of the runs reached.
     for step in reversed(steps):
@@ -399,6 +385,21 @@ class Runs:
       else:
         kept.append(name)
     return together
+
+  def to_columns(self) -> dict[str, np.ndarray]:
+    """Returns {column: (T,) values} of runs, axes and measurements."""
+    own = ('number', 'point', 'seed', 'cohort', 'status', 'objective')
+    columns = {name: getattr(self, name) for name in own}
+    labels = {'label': np.array(self.labels)} if self.labels else {}
+    return {**labels, **self.measured, **columns, **self.values}
+
+  def to_pandas(self) -> pd.DataFrame:
+    """Returns the table as a DataFrame with one row for each run, and `to_columns()`.
+
+    Raises:
+      ConfigError: If pandas is not installed.
+    """
+    return data_frame(self.to_columns())
 
   def with_usable_curves(self) -> Runs:
     """Returns the table with curves only of runs that started and have rows."""

@@ -18,7 +18,11 @@ import numpy as np
 
 from lmhp.analysis.runs.table import SEARCH, Runs
 from lmhp.statistics.group_variances import variances_of_groups
-from lmhp.statistics.hypothesis_tests import adjust_p_values
+from lmhp.statistics.hypothesis_tests import (
+  TestedDifference,
+  adjust_p_values,
+  difference_test,
+)
 from lmhp.statistics.seed_noise import seed_noise
 
 LEVEL = 0.05
@@ -98,20 +102,28 @@ def setting_differences(
   order = sorted(means, key=lambda point: (point != winner, means[point]))[
     :MAX_SETTINGS
   ]
-  groups = [_Group(search.losses[rows[p]], search.seed[rows[p]]) for p in order]
+  groups = [rows[point] for point in order]
 
   # The noise of each setting, moved towards the common one.
-  found = variances_of_groups([group.losses for group in groups])
+  found = variances_of_groups([search.losses[group] for group in groups])
   if math.isnan(found.common) or not found.common > 0:
     return []
   # Pairs of one seed are compared only if seeds have an effect that settings share.
   noise = seed_noise(search.losses, search.point, search.seed)
   is_paired = noise.correlation > PAIRED_CORRELATION
-  tests: dict[tuple[int, int], _Test] = {}
+  tests: dict[tuple[int, int], TestedDifference] = {}
   for i, j in itertools.combinations(range(len(order)), 2):
-    pair = [i, j]
-    noise_of_pair = _Noise(found.variance[pair], found.freedom[pair], is_paired)
-    tests[i, j] = _test(groups[i], groups[j], noise_of_pair, confidence)
+    a = groups[i]
+    b = groups[j]
+    sizes = (len(a), len(b))
+    variances = found.variance[[i, j]] / sizes
+    freedoms = found.freedom[[i, j]]
+    paired = _paired_differences(search, a, b) if is_paired else np.zeros(0)
+    if len(paired) > 2 and sizes == (len(paired), len(paired)):
+      variances = np.array([np.var(paired, ddof=1) / len(paired)])
+      freedoms = np.array([len(paired) - 1])
+    difference = means[order[j]] - means[order[i]]
+    tests[i, j] = difference_test(difference, variances, freedoms, confidence)
   adjusted = dict(
     zip(tests, adjust_p_values([test.p_value for test in tests.values()]))
   )
@@ -119,68 +131,21 @@ def setting_differences(
     SettingDifference(
       point=order[j],
       difference=tests[0, j].difference,
-      low=tests[0, j].difference - tests[0, j].half,
-      high=tests[0, j].difference + tests[0, j].half,
+      low=tests[0, j].low,
+      high=tests[0, j].high,
       p_holm=adjusted[0, j],
       confidence=confidence,
-      n_seeds=len(groups[j].losses),
+      n_seeds=len(groups[j]),
     )
     for j in range(1, len(order))
   ]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Group:
-  """Losses and seeds of the runs of one setting."""
-
-  losses: np.ndarray
-  seeds: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
-class _Test:
-  """Difference b - a, half of its interval, and the two-sided p-value."""
-
-  difference: float
-  half: float
-  p_value: float
-
-
-@dataclasses.dataclass(frozen=True)
-class _Noise:
-  """Variances and degrees of freedom of two settings, and if their seeds are paired."""
-
-  variances: np.ndarray
-  freedoms: np.ndarray
-  is_paired: bool
-
-
-def _test(a: _Group, b: _Group, noise: _Noise, confidence: float) -> _Test:
-  """Tests the difference of two settings."""
-  from scipy.special import stdtr, stdtrit
-
-  difference = float(b.losses.mean() - a.losses.mean())
-  paired = _paired_differences(a, b) if noise.is_paired else np.zeros(0)
-  if len(paired) > 2 and len(paired) == len(a.losses) == len(b.losses):
-    square = float(np.var(paired, ddof=1)) / len(paired)
-    freedom = len(paired) - 1.0
-  else:
-    # Welch's standard error and Satterthwaite's degrees of freedom.
-    parts = noise.variances / (len(a.losses), len(b.losses))
-    square = float(parts.sum())
-    freedom = square**2 / float(np.sum(parts**2 / noise.freedoms))
-  error = math.sqrt(square)
-  if not error > 0:
-    return _Test(difference, math.nan, math.nan)
-  half = float(stdtrit(freedom, (1 + confidence) / 2)) * error
-  return _Test(difference, half, 2 * float(stdtr(freedom, -abs(difference) / error)))
-
-
-def _paired_differences(a: _Group, b: _Group) -> np.ndarray:
-  """Returns (S,) the differences on seeds that both settings ran once."""
-  of_a = dict(zip(a.seeds.tolist(), a.losses.tolist()))
-  of_b = dict(zip(b.seeds.tolist(), b.losses.tolist()))
-  if len(of_a) < len(a.losses) or len(of_b) < len(b.losses):
+def _paired_differences(runs: Runs, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+  """Returns (S,) the differences of rows b and a on the seeds that both have once."""
+  of_a = dict(zip(runs.seed[a].tolist(), runs.losses[a].tolist()))
+  of_b = dict(zip(runs.seed[b].tolist(), runs.losses[b].tolist()))
+  if len(of_a) < len(a) or len(of_b) < len(b):
     return np.zeros(0)
   return np.array([of_b[seed] - of_a[seed] for seed in of_a if seed in of_b])
 
