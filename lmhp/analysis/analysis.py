@@ -28,6 +28,7 @@ from lmhp.analysis.runs.table import Runs
 from lmhp.analysis.scaling.laws import MIN_RUNS, ScalingLaw, fit_scaling_law
 from lmhp.analysis.winner.best_of_n_curve import BestOfN, best_of_n
 from lmhp.analysis.winner.doubling_gain import DoublingGain, gain_of_doubling
+from lmhp.analysis.winner.main_group import in_main_group
 from lmhp.analysis.winner.matched_budget import (
   BudgetRange,
   budget_ranges,
@@ -333,7 +334,7 @@ class Analysis:
   def scaling_law(self) -> ScalingLaw | None:
     """Scaling law of runs that differ in size and tokens. None if there are too few."""
     complete = self.runs.complete_runs()
-    complete = complete.select(complete.in_main_group())
+    complete = complete.select(in_main_group(complete))
     unknown = np.full(len(complete), math.nan)
     sizes = complete.measured.get('parameters', unknown)
     tokens = complete.measured.get('tokens', unknown)

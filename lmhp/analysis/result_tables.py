@@ -20,7 +20,7 @@ class ResultTable(abc.ABC):
   @property
   @abc.abstractmethod
   def title(self) -> str:
-    """What was estimated, from how many runs."""
+    """Title of the summary: the fit and its number of runs."""
 
   @abc.abstractmethod
   def rows(self) -> list[dict[str, object]]:

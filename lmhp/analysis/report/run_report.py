@@ -13,7 +13,8 @@ from lmhp.analysis.report.document import Column, Report, Section, Table, Text
 from lmhp.analysis.report.figures.curves.single_run import single_run_figure
 from lmhp.analysis.report.registry import blocks_of
 from lmhp.analysis.report.study_report import OF_CURVES, describe_origin
-from lmhp.analysis.runs.table import Runs, finite_rows
+from lmhp.analysis.runs.columns import finite_rows
+from lmhp.analysis.runs.table import Runs
 
 STATUS_WORDS = {
   'complete': 'is complete',

@@ -8,6 +8,7 @@ import math
 from typing import TypeGuard
 
 import numpy as np
+import numpy.typing as npt
 
 from lmhp.analysis.runs.axis import Axis
 from lmhp.errors import ConfigError
@@ -187,3 +188,15 @@ def groups_of_size(sizes: np.ndarray) -> np.ndarray:
   groups = np.zeros(len(sizes), int)
   groups[order[1:]] = np.cumsum(~(gaps <= math.log(SIZE_GAP)))
   return np.where(np.isfinite(sizes), groups, -1)
+
+
+def finite_rows(
+  curve: Mapping[str, npt.ArrayLike], name: str
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns steps and values of a column at its finite values."""
+  steps = np.asarray(curve.get('step', ()), np.float64)
+  values = np.asarray(curve.get(name, ()), np.float64)
+  if len(values) != len(steps):
+    return np.zeros(0), np.zeros(0)
+  finite = np.isfinite(values) & np.isfinite(steps)
+  return steps[finite], values[finite]

@@ -32,7 +32,7 @@ ROLES = (
   METADATA_ROLE,
   YARDSTICK,
 )
-"""What a column of a table is. See `lmhp.analysis.runs.roles`."""
+"""Roles of the columns of a table. See `lmhp.analysis.runs.roles`."""
 
 CONFIG_GROUPS = (
   'config',

@@ -313,27 +313,8 @@ class Runs:
     `SIZE_GAP` divides them.
     """
     keys = [groups_of_size(self.measured[name]) for name in self.sizes]
-    keys = [np.zeros(len(self), int), *keys, self.matched_groups()]
+    keys.append(point_numbers(self.matched, len(self)))
     return np.unique(np.column_stack(keys), axis=0, return_inverse=True)[1].ravel()
-
-  def matched_groups(self) -> npt.NDArray[np.int64]:
-    """Returns (T,) the number of each run's group with equal `matched` columns."""
-    return point_numbers(self.matched, len(self))
-
-  def in_main_group(self) -> npt.NDArray[np.bool_]:
-    """Returns (T,) True for the runs of the group of `matched_groups` that a report answers for.
-
-    It is the one with the most results, and the one with the best result of several.
-    """
-    groups = self.matched_groups()
-    has_result = (self.status == 'complete') & np.isfinite(self.losses)
-    if not has_result.any():
-      return np.ones(len(self), bool)
-    keys = {}
-    for group in np.unique(groups[has_result]).tolist():
-      losses = self.losses[has_result & (groups == group)]
-      keys[group] = (-len(losses), float(losses.min()))
-    return groups == min(keys, key=lambda group: keys[group])
 
   def rows_by_point(self) -> dict[int, np.ndarray]:
     """Returns {point: row indices}, in the order of each point's first row."""
@@ -410,15 +391,3 @@ class Runs:
       if len(self.curves.get(number, {}).get('step', ()))
     }
     return dataclasses.replace(self, curves=curves)
-
-
-def finite_rows(
-  curve: Mapping[str, npt.ArrayLike], name: str
-) -> tuple[np.ndarray, np.ndarray]:
-  """Returns steps and values of a column at its finite values."""
-  steps = np.asarray(curve.get('step', ()), np.float64)
-  values = np.asarray(curve.get(name, ()), np.float64)
-  if len(values) != len(steps):
-    return np.zeros(0), np.zeros(0)
-  finite = np.isfinite(values) & np.isfinite(steps)
-  return steps[finite], values[finite]

@@ -12,13 +12,14 @@ from lmhp.analysis.runs.axis import Axis
 from lmhp.analysis.runs.columns import (
   axis_and_column,
   base_config,
+  finite_rows,
   is_numeric,
   number_columns,
   point_numbers,
   read_curve,
   read_json_object,
 )
-from lmhp.analysis.runs.table import Curve, Runs, StudyFacts, finite_rows
+from lmhp.analysis.runs.table import Curve, Runs, StudyFacts
 from lmhp.errors import ConfigError
 from lmhp.files import as_path
 from lmhp.training.history import METRICS_FILE

@@ -41,6 +41,7 @@ from lmhp.analysis.winner.contenders import (
   counted_contenders,
   has_finite_point,
 )
+from lmhp.analysis.winner.main_group import in_main_group
 from lmhp.errors import ConfigError
 from lmhp.statistics.confirmation import Confirmation, SeedLoss, confirm_on_seeds
 from lmhp.statistics.group_variances import variances_of_groups
@@ -121,7 +122,7 @@ def find_winner(runs: Runs) -> Winner | None:
   if not np.isfinite(losses).any():
     return None
   # Sizes are not compared. The winner is that of the block with the lowest loss.
-  main_losses = np.where(search.in_main_group(), losses, math.nan)
+  main_losses = np.where(in_main_group(search), losses, math.nan)
   if not np.isfinite(main_losses).any():
     main_losses = losses
   blocks = search.blocks()
