@@ -207,7 +207,7 @@ class SweepConfig(Section):
     low=0,
   )
   min_rank_correlation: float | None = static(
-    0.8,
+    0.82,
     'a rung stops trials only if the rank correlation of its scores with the final scores is at '
     'least this value, and is significant. None: every rung stops trials, without a test',
     low=-1.0,

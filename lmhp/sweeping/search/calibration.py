@@ -66,7 +66,9 @@ def rung_tests(
   2. is larger than chance explains: the p-value of a one-sided permutation test is at most
      `NOISE_LEVEL` divided by the number of rungs (Bonferroni's correction).
 
-  Points with equal scores have equal ranks. Points that have diverged share the last rank.
+  Points with equal scores have equal ranks. A point that diverges after the rung shares the last
+  rank at the end. A point that has diverged before the rung is left out: its ranks agree, but
+  this says nothing about the order of the points among which the rung chooses.
 
   Args:
     scores: {step of a rung: {calibration point: score}}, steps increasing. The last step is the
@@ -84,11 +86,18 @@ def rung_tests(
   (0.943, None)
   """
   *rungs, end = scores
-  at_end = list(ranking_values(scores[end]).values())
+  value_at_end = ranking_values(scores[end])
   tests = {}
   for step in rungs:
-    at_rung = list(ranking_values(scores[step]).values())
-    tests[step] = _rung_test(at_rung, at_end, step, len(rungs), min_rank_correlation)
+    value_at_rung = ranking_values(scores[step])
+    reached = [point for point, value in value_at_rung.items() if value < math.inf]
+    tests[step] = _rung_test(
+      at_rung=[value_at_rung[point] for point in reached],
+      at_end=[value_at_end[point] for point in reached],
+      step=step,
+      n_rungs=len(rungs),
+      min_rank_correlation=min_rank_correlation,
+    )
   return tests
 
 
@@ -102,8 +111,8 @@ def _rung_test(
   """Returns the result of the test of one of several rungs.
 
   Args:
-    at_rung: Scores of the calibration points at the rung. Lower is better.
-    at_end: Final scores of the calibration points.
+    at_rung: Scores of the calibration points that reached the rung. Lower is better.
+    at_end: Their final scores, infinity for a point that diverged.
     step: Step of the rung, for the reason of a failure.
     n_rungs: Number of rungs that are tested.
     min_rank_correlation: Threshold, or None if every rung passes.
@@ -119,7 +128,10 @@ def _rung_test(
   if math.isnan(correlation):
     cause = f'all {n_points} calibration points have equal scores there or at the end'
     if n_points < MIN_CALIBRATION_POINTS:
-      cause = f'{n_points} calibration points, at least {MIN_CALIBRATION_POINTS} needed'
+      cause = (
+        f'{n_points} calibration points have a score there, and at least '
+        f'{MIN_CALIBRATION_POINTS} are needed'
+      )
     return RungTest(correlation, f'{start} could not be measured: {cause}')
 
   start += f' is {correlation:.3f} over {n_points} calibration points'

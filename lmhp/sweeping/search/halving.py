@@ -45,7 +45,7 @@ class HalvingPlan:
   eta: int
   brackets: tuple[Bracket, ...]
   n_calibration_points: int = 6
-  min_rank_correlation: float | None = 0.8
+  min_rank_correlation: float | None = 0.82
 
 
 @dataclasses.dataclass(frozen=True)
