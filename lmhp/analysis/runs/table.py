@@ -28,6 +28,7 @@ from lmhp.analysis.runs.columns import (
 from lmhp.analysis.runs.raw_table import Column
 from lmhp.errors import ConfigError, suggest
 from lmhp.statistics.seed_noise import rows_by_point
+from lmhp.sweeping.store.manifest import CalibrationCost
 
 if TYPE_CHECKING:
   import pandas as pd
@@ -72,6 +73,7 @@ class StudyFacts:
     match_budget: Budget that all trials were set to match ('steps', 'tokens', 'flops',
       'seconds' or 'none'). None if the study did not declare one.
     base_config: {dotted path: value} of the base config. Empty if unknown.
+    unaffordable_calibration: Cost that kept early stopping off. None if it was not too high.
     command: Command line that made the runs. Empty if unknown.
     data_sha256: Hash of the training data. Empty if unknown.
     versions: Versions of lmhp and its dependencies, by name.
@@ -84,6 +86,7 @@ class StudyFacts:
   search: str = ''
   match_budget: str | None = None
   base_config: Mapping[str, object] = dataclasses.field(default_factory=dict)
+  unaffordable_calibration: CalibrationCost | None = None
   command: str = ''
   data_sha256: str = ''
   versions: Mapping[str, object] = dataclasses.field(default_factory=dict)
@@ -106,11 +109,9 @@ class Runs:
     maximize: True if a larger objective is better.
     status: (T,) str, one of `STATUSES`.
     number: (T,) int, the number that identifies a run.
-    point: (T,) int. Runs of one point differ in their seed only. The base config in the
-      confirmation is `BASE_POINT`.
+    point: (T,) int. Runs of a point differ in the seed only. The base config: `BASE_POINT`.
     seed: (T,) int.
-    cohort: (T,) str, `SEARCH` for a run of the search, `CONFIRM` for a run that confirms
-      its result.
+    cohort: (T,) str, `SEARCH`, or `CONFIRM` for a run that confirms the result.
     scores: {step: objective} of each run at its rungs.
     measured: Other columns, (T,) float64 each, NaN if unknown: steps, tokens, flops,
       seconds, parameters, metrics.
