@@ -2,7 +2,9 @@
 
 A setting is a point: one value of each hyperparameter. If settings ran with several seeds, their
 means are compared by Welch's test, or pair by pair if they share seeds. Holm's correction
-counts all pairs of settings, because the winner is the best of all.
+counts all pairs of settings, because the winner is the best of all. The winner was also lucky,
+so differences are too large on average. The lower end of an interval is therefore that of the
+largest of K differences, if K settings may be the winner (`contenders`).
 
 Dimension key: P settings, S shared seeds.
 """
@@ -11,14 +13,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import dataclasses
-import itertools
 import math
 
 import numpy as np
 
 from lmhp.analysis.runs.table import SEARCH, Runs
+from lmhp.analysis.winner.contenders import contender_weights
 from lmhp.statistics.group_variances import variances_of_groups
 from lmhp.statistics.hypothesis_tests import adjust_p_values
+from lmhp.statistics.intervals import student_quantile
 from lmhp.statistics.seed_noise import seed_noise
 
 LEVEL = 0.05
@@ -36,8 +39,8 @@ class SettingDifference:
   Attributes:
     point: The setting.
     difference: Mean loss of the setting minus that of the winner.
-    low: Lower end of the confidence interval of the difference, without a correction for
-      several settings.
+    low: Lower end of the confidence interval of this one difference. It allows for the luck
+      of the winner.
     high: Upper end of the interval.
     p_holm: p-value with Holm's correction over all pairs of settings.
     confidence: Confidence of the interval.
@@ -84,6 +87,8 @@ def setting_differences(
   >>> round(one.difference, 2), one.is_significant
   (0.49, True)
   """
+  from scipy.special import stdtr
+
   search = runs.select((runs.cohort == SEARCH) & (runs.status == 'complete'))
   blocks = search.blocks()
   rows = {}
@@ -104,29 +109,57 @@ def setting_differences(
   found = variances_of_groups([group.losses for group in groups])
   if math.isnan(found.common) or not found.common > 0:
     return []
-  # Pairs of one seed are compared only if seeds have an effect that settings share.
+  # Welch's standard error and Satterthwaite's degrees of freedom of each pair.
+  first, second = np.triu_indices(len(order), 1)
+  mean_P = np.array([means[point] for point in order])
+  differences = mean_P[second] - mean_P[first]
+  part_P = found.variance / np.array([len(group.losses) for group in groups])
+  squares = part_P[first] + part_P[second]
+  terms_P = part_P**2 / found.freedom
+  freedoms = squares**2 / (terms_P[first] + terms_P[second])
+  # Seeds that both settings ran are compared pair by pair. Among many settings, they are so
+  # only if seeds have an effect that settings share.
   noise = seed_noise(search.losses, search.point, search.seed)
-  is_paired = noise.correlation > PAIRED_CORRELATION
-  tests: dict[tuple[int, int], _Test] = {}
-  for i, j in itertools.combinations(range(len(order)), 2):
-    pair = [i, j]
-    noise_of_pair = _Noise(found.variance[pair], found.freedom[pair], is_paired)
-    tests[i, j] = _test(groups[i], groups[j], noise_of_pair, confidence)
-  adjusted = dict(
-    zip(tests, adjust_p_values([test.p_value for test in tests.values()]))
-  )
-  return [
-    SettingDifference(
-      point=order[j],
-      difference=tests[0, j].difference,
-      low=tests[0, j].difference - tests[0, j].half,
-      high=tests[0, j].difference + tests[0, j].half,
-      p_holm=adjusted[0, j],
-      confidence=confidence,
-      n_seeds=len(groups[j].losses),
+  if len(order) == 2 or noise.correlation > PAIRED_CORRELATION:
+    for row, (i, j) in enumerate(zip(first, second)):
+      paired = _paired_differences(groups[i], groups[j])
+      if len(paired) > 2 and 2 * len(paired) == len(groups[i].losses) + len(
+        groups[j].losses
+      ):
+        squares[row] = np.var(paired, ddof=1) / len(paired)
+        freedoms[row] = len(paired) - 1.0
+  # Copies of one run show no noise, and are not tested.
+  errors = np.sqrt(np.where(squares > 0, squares, math.nan))
+  p_values = 2 * stdtr(freedoms, -np.abs(differences) / errors)
+  adjusted = adjust_p_values(p_values.tolist())
+
+  # The first pairs are those with the winner. A lead of x standard errors of a difference is
+  # one of x * sqrt(2) standard errors of a mean.
+  n_others = len(order) - 1
+  leads = differences[:n_others] / errors[:n_others]
+  weights = contender_weights(math.sqrt(2) * np.nan_to_num(leads))
+  tail = (1 - confidence) / 2
+  results = []
+  for row in range(n_others):
+    # Apart from this setting, K settings may be the winner. The error of the winner is that of
+    # the luckiest of K. Its distance from the typical one adds to the error of this setting.
+    n_contenders = 1 + float(weights.sum() - weights[row])
+    luck = student_quantile((1 - tail) ** (1 / n_contenders), freedoms[row])
+    typical = student_quantile(0.5 ** (1 / n_contenders), freedoms[row])
+    plain = student_quantile(1 - tail, freedoms[row])
+    below = (typical + math.hypot(plain, luck - typical)) / math.sqrt(2)
+    results.append(
+      SettingDifference(
+        point=order[row + 1],
+        difference=float(differences[row]),
+        low=float(differences[row] - below * errors[row]),
+        high=float(differences[row] + plain * errors[row]),
+        p_holm=adjusted[row],
+        confidence=confidence,
+        n_seeds=len(groups[row + 1].losses),
+      )
     )
-    for j in range(1, len(order))
-  ]
+  return results
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,45 +168,6 @@ class _Group:
 
   losses: np.ndarray
   seeds: np.ndarray
-
-
-@dataclasses.dataclass(frozen=True)
-class _Test:
-  """Difference b - a, half of its interval, and the two-sided p-value."""
-
-  difference: float
-  half: float
-  p_value: float
-
-
-@dataclasses.dataclass(frozen=True)
-class _Noise:
-  """Variances and degrees of freedom of two settings, and if their seeds are paired."""
-
-  variances: np.ndarray
-  freedoms: np.ndarray
-  is_paired: bool
-
-
-def _test(a: _Group, b: _Group, noise: _Noise, confidence: float) -> _Test:
-  """Tests the difference of two settings."""
-  from scipy.special import stdtr, stdtrit
-
-  difference = float(b.losses.mean() - a.losses.mean())
-  paired = _paired_differences(a, b) if noise.is_paired else np.zeros(0)
-  if len(paired) > 2 and len(paired) == len(a.losses) == len(b.losses):
-    square = float(np.var(paired, ddof=1)) / len(paired)
-    freedom = len(paired) - 1.0
-  else:
-    # Welch's standard error and Satterthwaite's degrees of freedom.
-    parts = noise.variances / (len(a.losses), len(b.losses))
-    square = float(parts.sum())
-    freedom = square**2 / float(np.sum(parts**2 / noise.freedoms))
-  error = math.sqrt(square)
-  if not error > 0:
-    return _Test(difference, math.nan, math.nan)
-  half = float(stdtrit(freedom, (1 + confidence) / 2)) * error
-  return _Test(difference, half, 2 * float(stdtr(freedom, -abs(difference) / error)))
 
 
 def _paired_differences(a: _Group, b: _Group) -> np.ndarray:

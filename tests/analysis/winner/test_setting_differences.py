@@ -8,18 +8,19 @@ from lmhp.analysis.runs.table import Runs
 from lmhp.analysis.winner.setting_differences import setting_differences, worse_settings
 
 
-def runs_of(table, **more):
-  """Runs of a table (P, S) of losses."""
+def runs_of(table, own_seeds=False, **more):
+  """Runs of a table (P, S) of losses. All settings have the same seeds, or each its own."""
   points, seeds = np.indices(table.shape).reshape(2, -1)
+  seeds = np.arange(table.size) if own_seeds else seeds
   return Runs('s', {}, {}, table.ravel(), point=points, seed=seeds, **more)
 
 
-def test_two_settings_have_welchs_test():
+def test_two_settings_with_seeds_of_their_own_have_welchs_test():
   rng = np.random.default_rng(0)
   table = np.array([[3.0], [3.2]]) + np.array([[0.05], [0.2]]) * rng.standard_normal(
     (2, 8)
   )
-  (found,) = setting_differences(runs_of(table), 0)
+  (found,) = setting_differences(runs_of(table, own_seeds=True), 0)
   expected = stats.ttest_ind(table[1], table[0], equal_var=False)
   assert found.p_holm == pytest.approx(expected.pvalue)
   interval = expected.confidence_interval(0.9)
