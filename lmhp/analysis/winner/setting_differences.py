@@ -26,8 +26,8 @@ from lmhp.statistics.seed_noise import seed_noise
 
 LEVEL = 0.05
 """Significance level of differences between settings, for all pairs together."""
-PAIRED_CORRELATION = 0.3
-"""Correlation of the noise of two settings on one seed above which they are paired."""
+PAIRED_LEVEL = 0.05
+"""Level of the test for an effect of seeds that settings share, from which they are paired."""
 MAX_SETTINGS = 60
 """Number of the best settings that are compared. More pairs would hide every difference."""
 
@@ -87,7 +87,7 @@ def setting_differences(
   >>> round(one.difference, 2), one.is_significant
   (0.49, True)
   """
-  from scipy.special import stdtr
+  from scipy.special import fdtrc, stdtr
 
   search = runs.select((runs.cohort == SEARCH) & (runs.status == 'complete'))
   blocks = search.blocks()
@@ -118,9 +118,12 @@ def setting_differences(
   terms_P = part_P**2 / found.freedom
   freedoms = squares**2 / (terms_P[first] + terms_P[second])
   # Seeds that both settings ran are compared pair by pair. Among many settings, they are so
-  # only if seeds have an effect that settings share.
-  noise = seed_noise(search.losses, search.point, search.seed)
-  if len(order) == 2 or noise.correlation > PAIRED_CORRELATION:
+  # only if seeds have an effect that settings share, by the F ratio of seeds to residuals.
+  correlation = seed_noise(search.losses, search.point, search.seed).correlation
+  freedom = min(len(group.losses) for group in groups) - 1.0
+  ratio = 1 + correlation * len(rows) / (1 - correlation)
+  p_value = fdtrc(freedom, (len(rows) - 1) * freedom, ratio)
+  if len(order) == 2 or p_value <= PAIRED_LEVEL:
     for row, (i, j) in enumerate(zip(first, second)):
       paired = _paired_differences(groups[i], groups[j])
       if len(paired) > 2 and 2 * len(paired) == len(groups[i].losses) + len(
