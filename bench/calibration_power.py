@@ -98,6 +98,9 @@ def oracle(losses: np.ndarray, columns: list[np.ndarray], known: np.ndarray) -> 
     added = orthonormal_columns(each, others)
     count = added.shape[1]
     freedom = len(losses) - others.shape[1] - count
+    if not count:
+      p_values.append(1.0)
+      continue
     explained = float(np.sum((added.T @ residuals) ** 2))
     rest = float(np.sum(residuals**2)) - explained
     p_values.append(float(fdtrc(count, freedom, explained / count / (rest / freedom))))

@@ -69,7 +69,7 @@ def moderated_variances(
   >>> moderated_variances([1.0, 4.0], [3, 3]).variance.tolist()
   [1.0, 4.0]
   >>> moderated_variances([1.0, 1.0, 4.0], [3, 3, 3]).variance.round(2).tolist()
-  [1.74, 1.74, 4.0]
+  [2.05, 2.05, 4.0]
   """
   variance_P = np.asarray(variances, np.float64)
   freedom_P = np.asarray(freedoms, np.float64)

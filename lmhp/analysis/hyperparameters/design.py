@@ -156,17 +156,16 @@ def points_with_axes(runs: Runs, names: Sequence[str]) -> tuple[Runs, np.ndarray
 
 
 def clipped_losses(losses: np.ndarray) -> np.ndarray:
-  """Returns (P,) losses, cut at `CLIP` robust standard deviations around their median.
+  """Returns (P,) losses minus their median, cut at `CLIP` robust standard deviations.
 
   Runs that diverged do not dominate then, and small tables keep more power than with ranks.
   """
-  median = float(np.median(losses))
-  distances = np.abs(losses - median)
+  heights = losses - np.median(losses)
   # If half of the losses are equal, the mean distance takes the place of the median one.
-  spread = float(np.median(distances)) or float(np.mean(distances))
+  spread = float(np.median(np.abs(heights))) or float(np.mean(np.abs(heights)))
   # The median distance of a normal variable is 1 / 1.4826 standard deviations.
   limit = CLIP * 1.4826 * spread
-  return np.clip(losses, median - limit, median + limit)
+  return np.clip(heights, -limit, limit)
 
 
 def normal_scores(losses: np.ndarray) -> np.ndarray:

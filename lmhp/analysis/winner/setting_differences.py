@@ -21,7 +21,6 @@ from lmhp.analysis.runs.table import SEARCH, Runs
 from lmhp.analysis.winner.contenders import contender_weights
 from lmhp.statistics.group_variances import variances_of_groups
 from lmhp.statistics.hypothesis_tests import adjust_p_values
-from lmhp.statistics.intervals import student_quantile
 from lmhp.statistics.seed_noise import seed_noise
 
 LEVEL = 0.05
@@ -87,7 +86,7 @@ def setting_differences(
   >>> round(one.difference, 2), one.is_significant
   (0.49, True)
   """
-  from scipy.special import fdtrc, stdtr
+  from scipy.special import fdtrc, stdtr, stdtrit
 
   search = runs.select((runs.cohort == SEARCH) & (runs.status == 'complete'))
   blocks = search.blocks()
@@ -103,83 +102,78 @@ def setting_differences(
   order = sorted(means, key=lambda point: (point != winner, means[point]))[
     :MAX_SETTINGS
   ]
-  groups = [_Group(search.losses[rows[p]], search.seed[rows[p]]) for p in order]
+  groups = [search.losses[rows[point]] for point in order]
 
   # The noise of each setting, moved towards the common one.
-  found = variances_of_groups([group.losses for group in groups])
+  found = variances_of_groups(groups)
   if math.isnan(found.common) or not found.common > 0:
     return []
   # Welch's standard error and Satterthwaite's degrees of freedom of each pair.
   first, second = np.triu_indices(len(order), 1)
   mean_P = np.array([means[point] for point in order])
   differences = mean_P[second] - mean_P[first]
-  part_P = found.variance / np.array([len(group.losses) for group in groups])
+  part_P = found.variance / np.array([len(group) for group in groups])
   squares = part_P[first] + part_P[second]
   terms_P = part_P**2 / found.freedom
   freedoms = squares**2 / (terms_P[first] + terms_P[second])
   # Seeds that both settings ran are compared pair by pair. Among many settings, they are so
   # only if seeds have an effect that settings share, by the F ratio of seeds to residuals.
   correlation = seed_noise(search.losses, search.point, search.seed).correlation
-  freedom = min(len(group.losses) for group in groups) - 1.0
+  freedom = min(len(group) for group in groups) - 1.0
   ratio = 1 + correlation * len(rows) / (1 - correlation)
   p_value = fdtrc(freedom, (len(rows) - 1) * freedom, ratio)
   if len(order) == 2 or p_value <= PAIRED_LEVEL:
     for row, (i, j) in enumerate(zip(first, second)):
-      paired = _paired_differences(groups[i], groups[j])
-      if len(paired) > 2 and 2 * len(paired) == len(groups[i].losses) + len(
-        groups[j].losses
-      ):
+      paired = _paired_differences(search, rows[order[i]], rows[order[j]])
+      if len(paired) > 2:
         squares[row] = np.var(paired, ddof=1) / len(paired)
         freedoms[row] = len(paired) - 1.0
   # Copies of one run show no noise, and are not tested.
   errors = np.sqrt(np.where(squares > 0, squares, math.nan))
-  p_values = 2 * stdtr(freedoms, -np.abs(differences) / errors)
-  adjusted = adjust_p_values(p_values.tolist())
+  ratios = np.abs(differences) / errors
+  adjusted = adjust_p_values((2 * stdtr(freedoms, -ratios)).tolist())
 
   # The first pairs are those with the winner. A lead of x standard errors of a difference is
   # one of x * sqrt(2) standard errors of a mean.
   n_others = len(order) - 1
-  leads = differences[:n_others] / errors[:n_others]
-  weights = contender_weights(math.sqrt(2) * np.nan_to_num(leads))
+  weights = contender_weights(math.sqrt(2) * np.nan_to_num(ratios[:n_others]))
+  # Apart from one setting, K settings may be the winner. The error of the winner is that of the
+  # luckiest of K. Its distance from the typical one adds to the error of the one setting.
+  contenders = 1 + weights.sum() - weights
   tail = (1 - confidence) / 2
-  results = []
-  for row in range(n_others):
-    # Apart from this setting, K settings may be the winner. The error of the winner is that of
-    # the luckiest of K. Its distance from the typical one adds to the error of this setting.
-    n_contenders = 1 + float(weights.sum() - weights[row])
-    luck = student_quantile((1 - tail) ** (1 / n_contenders), freedoms[row])
-    typical = student_quantile(0.5 ** (1 / n_contenders), freedoms[row])
-    plain = student_quantile(1 - tail, freedoms[row])
-    below = (typical + math.hypot(plain, luck - typical)) / math.sqrt(2)
-    results.append(
-      SettingDifference(
-        point=order[row + 1],
-        difference=float(differences[row]),
-        low=float(differences[row] - below * errors[row]),
-        high=float(differences[row] + plain * errors[row]),
-        p_holm=adjusted[row],
-        confidence=confidence,
-        n_seeds=len(groups[row + 1].losses),
-      )
+  luck = stdtrit(freedoms[:n_others], (1 - tail) ** (1 / contenders))
+  typical = stdtrit(freedoms[:n_others], 0.5 ** (1 / contenders))
+  plain = stdtrit(freedoms[:n_others], 1 - tail)
+  below = (typical + np.hypot(plain, luck - typical)) / math.sqrt(2)
+  return [
+    SettingDifference(
+      point=order[row + 1],
+      difference=float(differences[row]),
+      low=float(differences[row] - below[row] * errors[row]),
+      high=float(differences[row] + plain[row] * errors[row]),
+      p_holm=adjusted[row],
+      confidence=confidence,
+      n_seeds=len(groups[row + 1]),
     )
-  return results
+    for row in range(n_others)
+  ]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Group:
-  """Losses and seeds of the runs of one setting."""
+def _paired_differences(search: Runs, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+  """Returns (S,) the differences b - a of two settings that ran each seed once.
 
-  losses: np.ndarray
-  seeds: np.ndarray
+  It is empty if a setting ran a seed twice, or a seed that the other did not run.
 
-
-def _paired_differences(a: _Group, b: _Group) -> np.ndarray:
-  """Returns (S,) the differences on seeds that both settings ran once."""
-  of_a = dict(zip(a.seeds.tolist(), a.losses.tolist()))
-  of_b = dict(zip(b.seeds.tolist(), b.losses.tolist()))
-  if len(of_a) < len(a.losses) or len(of_b) < len(b.losses):
+  Args:
+    search: Table of runs.
+    a: Rows of one setting.
+    b: Rows of the other setting.
+  """
+  of_a = dict(zip(search.seed[a].tolist(), search.losses[a].tolist()))
+  of_b = dict(zip(search.seed[b].tolist(), search.losses[b].tolist()))
+  if not len(of_a) == len(a) == len(of_b) == len(b) or set(of_a) != set(of_b):
     return np.zeros(0)
-  return np.array([of_b[seed] - of_a[seed] for seed in of_a if seed in of_b])
+  return np.array([of_b[seed] - of_a[seed] for seed in of_a])
 
 
 def worse_settings(differences: Sequence[SettingDifference]) -> int:
