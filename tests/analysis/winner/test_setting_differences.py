@@ -54,3 +54,19 @@ def test_other_sizes_are_no_competitors():
   sizes = {'parameters': np.repeat([1e6, 1e9, 1e6], 2)}
   runs = runs_of(table, measured=sizes, sizes=('parameters',))
   assert [found.point for found in setting_differences(runs, 0)] == [2]
+
+
+def held_differences(n_settings, draws=150):
+  """Returns the fraction of 90% intervals that hold 0, if all settings are equal."""
+  held = []
+  for seed in range(draws):
+    table = 3 + 0.1 * np.random.default_rng(seed).standard_normal((n_settings, 4))
+    winner = int(table.mean(1).argmin())
+    found = setting_differences(runs_of(table), winner)
+    held.append(np.mean([each.low <= 0 <= each.high for each in found]))
+  return np.mean(held)
+
+
+@pytest.mark.parametrize('n_settings', [2, 12])
+def test_intervals_hold_in_spite_of_the_winners_luck(n_settings):
+  assert 0.85 < held_differences(n_settings) < 0.98
