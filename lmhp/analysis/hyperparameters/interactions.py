@@ -3,7 +3,7 @@
 The model has a parabola in each axis, the product of the two (for choices, an indicator of
 each combination), and Tukey's one degree of freedom, the square of the fit without products.
 The square takes up what a bend of the loss's scale alone would make look like an
-interaction. As in `effects`, the test is an F test on normal scores, and the size is estimated
+interaction. The test is an F test on normal scores, and the size is estimated
 with weights that favour good runs.
 
 Dimension key: P points, C columns of a product.

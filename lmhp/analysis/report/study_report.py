@@ -186,11 +186,11 @@ def method_paragraphs(analysis: Analysis) -> list[str]:
     paragraphs.append(
       'Winner: the point with the best mean over its seeds. Its expected result on a fresh '
       f'seed: {analysis.winner.reason}. Fresh seeds are independent of the choice. Without '
-      'them, the interval is conditional on having won (Andrews, Kitagawa, McCloskey 2024).'
+      'them, the interval allows for the luck of the best of its contenders.'
     )
   paragraphs.append(
     'Effects: an F test of a parabola in the hyperparameter (or a level for each choice), '
-    'beside parabolas in the others, on the normal scores of the ranks of the objective. The '
+    'beside parabolas in the others that explain it, with outliers cut. The '
     'gain is the fitted difference between a typical value and the best one. Curves and '
     'contours are slices of a Gaussian process over all hyperparameters, with the others at '
     'their best.'

@@ -7,18 +7,18 @@ truth in 54% of studies instead of 90%. There are three cases:
 - The winner was run again on fresh seeds. They are independent of the selection, so
   Student's interval holds. This is the best case: it is short and assumes least.
 - Otherwise the noise between seeds is known, or estimated from points with several seeds.
-  Points whose means are within about two standard errors of the winner's are its contenders.
-  Among K equal contenders, the winner's error is that of the luckiest of K. The interval ends
-  where the luckiest of K would end it on the side of luck, and where Student's interval ends on
-  the other side. It is Student's interval if there is no contender, and it is never more than
-  the luck of all points away from the winner's mean.
+  Points that the winner leads by little more than the luck of the best of all points are its
+  contenders. Among K equal contenders, the winner's error is that of the luckiest of K. The
+  interval ends where the luckiest of K would end it on the side of luck, and where Student's
+  interval ends on the other side. It is Student's interval if there is no contender, and it is
+  never more than the luck of all points away from the winner's mean.
 - Otherwise there is one seed per point and the noise is unknown. There is no interval.
 
 The noise of a point is its own if the seeds show that points differ in their noise, and the
 common one if they do not (`lmhp.statistics.group_variances`). Points that ran with the same
 seeds share a part of their noise (`seed_noise`), which did not help the winner.
 
-`bench/calibration_best.py` measures the coverage. Two other ways were tried. The interval
+`bench/calibration_intervals.py` measures the coverage. Two other ways were tried. The interval
 conditional on having won (Andrews, Kitagawa, McCloskey 2024) is exact, but puts the expected
 loss several standard errors above the winner if two points nearly tie. Shrinkage with a prior
 of the true losses covered the truth in 18% of studies with one good point among 32.
