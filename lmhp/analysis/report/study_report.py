@@ -153,12 +153,16 @@ def _expectation_sentence(analysis: Analysis) -> str:
 def _next_step_sentence(analysis: Analysis) -> str:
   """Proposes the next study."""
   findings = analysis.findings
-  # First a new space, then the first advice, then the lack of effects.
+  # First a new space, and last the first advice and the lack of effects.
   space = next_space(findings)
   if space:
     reason = next(finding.title for finding in findings if finding.proposal)
     ranges = listed([f'{axis} {domain.describe()}' for axis, domain in space.items()])
     return f'Next, search {ranges}. {reason}'
+  # Then the best values at other sizes.
+  laws = [finding.title for finding in findings if finding.kind == 'power_law']
+  if laws:
+    return f'For other sizes: {" ".join(laws)}'
   advice = [finding for finding in findings if finding.level in ('warning', 'advice')]
   if advice:
     return advice[0].title

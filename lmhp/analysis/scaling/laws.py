@@ -154,11 +154,12 @@ class ScalingLaw(RobustLaw):
     with np.errstate(divide='ignore'):
       tokens = c / 6 / size
       tokens_interval = (c / 6 / high, c / 6 / low)
+      losses = self.predict(size, tokens)
     return ComputeOptimal(
       flops=c,
       parameters=size,
       tokens=tokens,
-      losses=self.predict(size, tokens),
+      losses=losses,
       a=self.a,
       b=1 - self.a,
       a_interval=a_interval,
