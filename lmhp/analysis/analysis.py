@@ -40,6 +40,7 @@ from lmhp.analysis.winner.rung_agreement import (
   rung_agreement,
   rung_scores,
 )
+from lmhp.analysis.winner.sampling_error import SamplingError, sampling_error
 from lmhp.analysis.winner.setting_differences import (
   SettingDifference,
   setting_differences,
@@ -142,6 +143,13 @@ class Analysis:
     if self.winner is None:
       return []
     return setting_differences(self.runs, self.winner.point)
+
+  @functools.cached_property
+  def sampling_error(self) -> SamplingError | None:
+    """Sampling error of the winner's rate. None if the objective is none over few items."""
+    if self.winner is None:
+      return None
+    return sampling_error(self.runs, self.runs.to_objective(self.winner.mean))
 
   @functools.cached_property
   def best_of_n(self) -> BestOfN | None:

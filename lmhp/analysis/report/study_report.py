@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-import math
 
 import numpy as np
 
 from lmhp.analysis.advice.cost import describe_cost
+from lmhp.analysis.advice.next_step import next_step
 from lmhp.analysis.advice.yardsticks import describe_yardsticks
 from lmhp.analysis.analysis import Analysis
-from lmhp.analysis.findings import next_space
 from lmhp.analysis.hyperparameters.effects import LEVEL as EFFECT_LEVEL
 from lmhp.analysis.hyperparameters.interactions import LEVEL as INTERACTION_LEVEL
 from lmhp.analysis.phrases import (
@@ -18,7 +17,6 @@ from lmhp.analysis.phrases import (
   amount,
   counted,
   listed,
-  p_text,
   quantity,
 )
 import lmhp.analysis.report.contents  # noqa: F401  registers the figures of lmhp
@@ -26,7 +24,6 @@ from lmhp.analysis.report.document import Block, Report, Section
 from lmhp.analysis.report.registry import FIGURES, SECTIONS, blocks_of
 from lmhp.analysis.report.tables import trials_table
 from lmhp.analysis.runs.table import Runs, StudyFacts
-from lmhp.analysis.winner.sampling_error import sampling_error
 from lmhp.statistics.confirmation import CONFIDENCE
 
 MAX_LISTED = 4
@@ -50,7 +47,14 @@ def study_report(analysis: Analysis) -> Report:
     answer=[
       analysis.answer.title,
       _expectation_sentence(analysis),
-      _next_step_sentence(analysis),
+      next_step(
+        runs,
+        analysis.findings,
+        analysis.winner,
+        analysis.differences,
+        analysis.scaling_law,
+        analysis.sampling_error,
+      ),
       *([cost] if cost else []),
     ],
     basis=_basis(analysis),
@@ -130,7 +134,7 @@ def _expectation_sentence(analysis: Analysis) -> str:
   winner = analysis.winner
   if winner is None:
     return 'There is no result to expect.'
-  error = sampling_error(runs, runs.to_objective(winner.mean))
+  error = analysis.sampling_error
   items = ''
   if error is not None:
     spread = float(np.ptp(runs.complete_runs().objective))
@@ -148,31 +152,6 @@ def _expectation_sentence(analysis: Analysis) -> str:
   expected = runs.to_objective(winner.expected)
   estimate = Estimate(expected, low, high, winner.confidence, runs.unit)
   return f'On a fresh seed expect {estimate}.{items}'
-
-
-def _next_step_sentence(analysis: Analysis) -> str:
-  """Proposes the next study."""
-  findings = analysis.findings
-  # First a new space, and last the first advice and the lack of effects.
-  space = next_space(findings)
-  if space:
-    reason = next(finding.title for finding in findings if finding.proposal)
-    ranges = listed([f'{axis} {domain.describe()}' for axis, domain in space.items()])
-    return f'Next, search {ranges}. {reason}'
-  # Then the best values at other sizes.
-  laws = [finding.title for finding in findings if finding.kind == 'power_law']
-  if laws:
-    return f'For other sizes: {" ".join(laws)}'
-  advice = [finding for finding in findings if finding.level in ('warning', 'advice')]
-  if advice:
-    return advice[0].title
-  tested = [effect for effect in analysis.effects if math.isfinite(effect.p_holm)]
-  if tested and not tested[0].significant():
-    return (
-      f'No hyperparameter has a significant effect ({p_text(tested[0].p_holm)}): try another '
-      'space, or more seeds.'
-    )
-  return 'There is no advice for another study of this space.'
 
 
 # --- methods and limits -----------------------------------------------------------------
