@@ -154,7 +154,7 @@ def _best_setting(
     others = [describe_point(runs, each.point, winner.point) for each in ties]
     title += f'; {listed(others, MAX_TIES)} may be as good'
   worse = describe_point(runs, nearest.point, winner.point)
-  title += f'; {worse} is worse by {_gap(runs, nearest)}.'
+  title += f'; the next, {worse}, is worse by {_gap(runs, nearest)}.'
   return dataclasses.replace(
     blank,
     kind='best_setting',
@@ -193,8 +193,11 @@ def _sizes_alone(
   note = f'{bound} cannot be told apart from the size of the runs' if bound else ''
   best = quantity(runs.to_objective(winner.mean), runs.unit)
   if law is None:
+    start = 'The runs differ in size alone'
+    if bound:
+      start = 'All that was set changes together with the size of the runs'
     title = (
-      f'The runs differ in size alone: the best {runs.objective_name} is {best}, at '
+      f'{start}: the best {runs.objective_name} is {best}, at '
       f'{describe_size(runs, winner.point)}'
     )
     return dataclasses.replace(

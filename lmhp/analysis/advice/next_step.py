@@ -80,7 +80,7 @@ def _largest_run(runs: Runs, law: ScalingLaw) -> str:
   flops = REACH * float(np.nanmax(compute))
   best = law.compute_optimal([flops])
   return (
-    f'At {REACH:g} times the compute of the largest run ({flops:.2g} FLOPs), the law has its '
+    f'With {flops:.2g} FLOPs, which is {REACH:g} times the largest run, the law has its '
     f'smallest loss, {amount(float(best.losses[0]))}, at {amount(float(best.parameters[0]))} '
     f'parameters and {amount(float(best.tokens[0]))} tokens.'
   ).replace('e+', 'e')
@@ -98,7 +98,10 @@ def _settings_to_repeat(
   ratio = winner.noise_sd / max(nearest.difference, 1e-12)
   n_seeds = DETECTABLE * ratio**2
   if not n_seeds <= MAX_SEEDS:
-    return f'{name} is as good for any use: more than {MAX_SEEDS} seeds would decide.'
+    return (
+      f'The difference to {name} is too small to matter: it would take more than {MAX_SEEDS} '
+      'seeds of each to show it.'
+    )
   return (
     f'To decide between it and {name}, run each on '
     f'{counted(max(2, math.ceil(n_seeds)), "seed")}.'

@@ -29,7 +29,8 @@ def describe_yardsticks(runs: Runs) -> list[str]:
   first = int(runs.point[np.flatnonzero(main)[0]])
   sentences = [
     f'Results for different {listed(names)} are not compared. The answer is about '
-    f'{describe_size(runs, first)} (to compare them: --roles {names[0]}=hyperparameter).'
+    f'{describe_size(runs, first)}, which has the most results (if {names[0]} is a choice: '
+    f'--roles {names[0]}=hyperparameter).'
   ]
   others = []
   for group in np.unique(groups[~main]).tolist():

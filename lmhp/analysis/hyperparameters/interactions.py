@@ -29,6 +29,8 @@ from lmhp.analysis.hyperparameters.design import (
   points_with_axes,
 )
 from lmhp.analysis.hyperparameters.effects import Effect, effects
+from lmhp.analysis.runs.axis import SIZE
+from lmhp.analysis.runs.columns import axis_and_column
 from lmhp.analysis.runs.table import Runs
 from lmhp.errors import ConfigError
 from lmhp.statistics.hypothesis_tests import adjust_p_values
@@ -155,8 +157,8 @@ def interactions(
     known_effects: Result of `effects(runs)`. None computes it.
 
   Returns:
-    The pairs of at most `MAX_AXES` axes, by rising p-value. `pandas.DataFrame` makes a table of
-    the list.
+    The pairs of at most `MAX_AXES` axes, and of each with each size that was varied, by rising
+    p-value. `pandas.DataFrame` makes a table of the list.
 
   Source: Holm 1979, Scandinavian Journal of Statistics 6(2).
 
@@ -172,10 +174,29 @@ def interactions(
   known_effects = effects(runs) if known_effects is None else known_effects
   names = [one.axis for one in known_effects if not one.reason][:MAX_AXES]
   tested = [interaction(runs, a, b) for a, b in itertools.combinations(names, 2)]
+  # The best value of an axis may also depend on the size of the runs.
+  for size in runs.sizes:
+    with_size = _with_size_as_axis(runs, size)
+    if with_size is not None:
+      tested += [interaction(with_size, name, size) for name in names]
   adjusted = adjust_p_values([one.p_value for one in tested])
   corrected = [dataclasses.replace(one, p_holm=p) for one, p in zip(tested, adjusted)]
   return sorted(
     corrected, key=lambda one: (math.isnan(one.p_value), one.p_value, -one.size)
+  )
+
+
+def _with_size_as_axis(runs: Runs, size: str) -> Runs | None:
+  """Returns the table with a size among its axes. None if it has fewer than three values.
+
+  The runs are still compared within blocks of equal size.
+  """
+  axis, values = axis_and_column(size, runs.measured[size].tolist())
+  if axis.is_choice or size in runs.axes:
+    return None
+  axis = dataclasses.replace(axis, role=SIZE)
+  return dataclasses.replace(
+    runs, axes={**runs.axes, size: axis}, values={**runs.values, size: values}
   )
 
 

@@ -145,13 +145,13 @@ def _expectation_sentence(analysis: Analysis) -> str:
   if not winner.has_interval:
     mean = quantity(runs.to_objective(winner.mean), runs.unit)
     return (
-      f'Its result is {mean}; {winner.reason.partition(",")[0]}, so how much of it is luck '
-      f'is not known.{items}'
+      f'The best {runs.objective_name} is {mean}; {winner.reason.partition(",")[0]}, so how '
+      f'much of it is luck is not known.{items}'
     )
   low, high = runs.objective_interval(winner.low, winner.high)
   expected = runs.to_objective(winner.expected)
   estimate = Estimate(expected, low, high, winner.confidence, runs.unit)
-  return f'On a fresh seed expect {estimate}.{items}'
+  return f'On a fresh seed expect {runs.objective_name} to be {estimate}.{items}'
 
 
 # --- methods and limits -----------------------------------------------------------------

@@ -26,8 +26,8 @@ from lmhp.analysis.runs.names import (
   YARDSTICK,
   column_name,
 )
-from lmhp.analysis.runs.raw_table import Column, RawTable, names_with
-from lmhp.analysis.runs.roles import column_roles
+from lmhp.analysis.runs.raw_table import Column, ColumnValues, RawTable, names_with
+from lmhp.analysis.runs.roles import LARGE_SIZE, column_roles
 from lmhp.analysis.runs.shapes import expand_seeds, is_count, one_row_per_run
 from lmhp.analysis.runs.table import DISCARDED, KEPT, STATUSES, Runs, StudyFacts
 from lmhp.errors import ConfigError, suggest
@@ -120,7 +120,7 @@ def runs_of_table(
 
   axes, values = _axes(table, names_with(roles, HYPERPARAMETER))
   measured = _measured(table, roles)
-  sizes = [_size_name(column) for column in names_with(roles, SIZE)]
+  sizes = [_size_name(name, table.columns[name]) for name in names_with(roles, SIZE)]
   sizes = [size for size in dict.fromkeys(sizes) if size in measured]
   status = _status(table, roles, table.columns[objective])
   number = np.array(
@@ -354,9 +354,14 @@ def _decisions(table: RawTable, roles: Mapping[str, Column]) -> tuple[str, ...]:
 # --- columns ----------------------------------------------------------------------------
 
 
-def _size_name(name: str) -> str:
-  """Returns the name of a column of sizes in `Runs.measured`."""
+def _size_name(name: str, column: Sequence[object]) -> str:
+  """Returns the name of a column of sizes in `Runs.measured`.
+
+  A letter such as `d` stands for tokens only if its numbers are large. It may be a width.
+  """
   words = column_name(name).words
+  if len(name) == 1 and ColumnValues(column).largest < LARGE_SIZE:
+    return name
   if words == ('model', 'size'):
     return 'parameters'
   for word in words:
@@ -383,7 +388,7 @@ def _measured(table: RawTable, roles: Mapping[str, Column]) -> dict[str, np.ndar
       continue
     label = name
     if roles[name].role == SIZE:
-      label = _size_name(name)
+      label = _size_name(name, table.columns[name])
       column = column * MULTIPLIERS.get(column_name(name).words[-1], 1.0)
     if label in measured:
       label = name
