@@ -10,7 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 import dataclasses
 
-H, S, O, I, M = 'hyperparameter', 'size', 'outcome', 'identity', 'metadata'
+TUNED = 'hyperparameter'
+SIZE = 'size'
+SEED = 'seed'
+OUTCOME = 'outcome'
+NAME = 'identity'
+OTHER = 'metadata'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,21 +47,21 @@ CASES = (
     '.367, a .514. Own, all 245: beta .453, five points move it. Nothing is tuned here.',
     ('law of loss in N and C', 'optimal N grows as C^.51', 'outlying points named'),
     roles={
-      'Model Size': S,
-      'Training FLOP': S,
-      'x': M,
-      'y': M,
-      'color': M,
-      'hex_color': M,
+      'Model Size': SIZE,
+      'Training FLOP': SIZE,
+      'x': OTHER,
+      'y': OTHER,
+      'color': OTHER,
+      'hex_color': OTHER,
     },
   ),
   Case(
     'kyo_takano',
     'loss',
-    'Own: E 1.784, A 442, B 1272, alpha .343, beta .342, a .50, residuals .55%. C is not 6ND '
+    'Own: E 1.784, A 442, B 1272, alpha .343, beta .342, a .50, residuals .55%. C is 6ND '
     'in these rows. Best row 2.0774 at N 6.8e9, D 3.18e11.',
     ('law of loss in N and D', 'optimal N grows as C^.50'),
-    roles={'C': S, 'N': S, 'D': S},
+    roles={'C': SIZE, 'N': SIZE, 'D': SIZE},
   ),
   Case(
     'step_law_dense',
@@ -70,8 +75,17 @@ CASES = (
       'noise is not known',
     ),
     roles={
-      **{'N': S, 'D': S, 'lr': H, 'bs': H, 'loss': O, 'exp_name': I, 'ti': M, 'D/N': M},
-      **dict.fromkeys(('h', 'ffnh', 'numh', 'numl'), M),
+      **{
+        'N': SIZE,
+        'D': SIZE,
+        'lr': TUNED,
+        'bs': TUNED,
+        'loss': OUTCOME,
+        'exp_name': NAME,
+        'ti': OTHER,
+        'D/N': OTHER,
+      },
+      **dict.fromkeys(('h', 'ffnh', 'numh', 'numl'), OTHER),
     },
   ),
   Case(
@@ -79,7 +93,7 @@ CASES = (
     'smooth loss',
     'As step_law_dense. N and D are no hyperparameters: their values are the question.',
     ('best lr by N and D', 'best batch by D', 'law of the best loss'),
-    roles={'N': S, 'D': S, 'lr': H, 'bs': H},
+    roles={'N': SIZE, 'D': SIZE, 'lr': TUNED, 'bs': TUNED},
   ),
   Case(
     'step_law_one_size',
@@ -95,12 +109,12 @@ CASES = (
     '(D^.04 to D^.45 by Na), batch D^.29 to D^.38; 16 groups of (Na, D).',
     ('best lr by Na and D', 'best batch by D', 'loss falls with Na and D'),
     roles={
-      **dict.fromkeys(('N', 'Na', 'D'), S),
-      **dict.fromkeys(('lr', 'bs'), H),
-      **dict.fromkeys(('loss', 'average_iter_time', 'total_time'), O),
-      **dict.fromkeys(('D/N', 'Na/N', 'M', 'ti', 'final_iter', 'target_iter'), M),
-      **dict.fromkeys(('topk', 'nume', 'moeh', 'sed', 'moe_name'), M),
-      'exp_name': I,
+      **dict.fromkeys(('N', 'Na', 'D'), SIZE),
+      **dict.fromkeys(('lr', 'bs'), TUNED),
+      **dict.fromkeys(('loss', 'average_iter_time', 'total_time'), OUTCOME),
+      **dict.fromkeys(('D/N', 'Na/N', 'M', 'ti', 'final_iter', 'target_iter'), OTHER),
+      **dict.fromkeys(('topk', 'nume', 'moeh', 'sed', 'moe_name'), OTHER),
+      'exp_name': NAME,
     },
   ),
   Case(
@@ -114,7 +128,7 @@ CASES = (
       'no batch is simply best',
     ),
     maximize=False,
-    roles={'parameters': S, 'batch_size': H},
+    roles={'parameters': SIZE, 'batch_size': TUNED},
   ),
   Case(
     'gemstones_export',
@@ -129,7 +143,7 @@ CASES = (
     'Own: best lr 5e-3 at widths 256 and 768, 5e-4 at 1536 and 3072 (published: lr width '
     'sqrt(depth) is 5.3 to 11.4). lr above 1e-3 breaks the two wide shapes.',
     ('best lr by width', 'best run named', 'width and depth are confounded'),
-    roles={'width': S, 'depth': M},
+    roles={'width': SIZE, 'depth': OTHER},
   ),
   Case(
     'gadre',
@@ -143,7 +157,7 @@ CASES = (
       'larger is better',
       'lr was not varied',
     ),
-    roles={'d': S, 'l': S, 'tokens': S, 'run': I},
+    roles={'d': SIZE, 'l': SIZE, 'tokens': SIZE, 'run': NAME},
   ),
   Case(
     'porian',
@@ -152,7 +166,12 @@ CASES = (
     'Own: best 2.985 at flops 2.56e19 (chinchilla decay). Protocols are compared at equal n '
     'and flops only.',
     ('law of loss in n and tokens', 'exponent by protocol', 'protocols differ'),
-    roles={'n': S, 'tokens': S, 'flops': S, **dict.fromkeys(('hparams', 'decay'), H)},
+    roles={
+      'n': SIZE,
+      'tokens': SIZE,
+      'flops': SIZE,
+      **dict.fromkeys(('hparams', 'decay'), TUNED),
+    },
   ),
   Case(
     'isoflops',
@@ -161,8 +180,8 @@ CASES = (
     'misfitting .523. Losses of different data sets are not comparable (llama 3: .69).',
     ('law by data set', 'data sets are no settings', 'optimal N by budget'),
     roles={
-      **dict.fromkeys(('params', 'tokens', 'budget'), S),
-      **dict.fromkeys(('outlier', 'reason', 'source', 'model', 'experiment'), M),
+      **dict.fromkeys(('params', 'tokens', 'budget'), SIZE),
+      **dict.fromkeys(('outlier', 'reason', 'source', 'model', 'experiment'), OTHER),
     },
   ),
   Case(
@@ -197,7 +216,7 @@ CASES = (
       'epochs matter',
       'early stopping',
     ),
-    roles={'iteration': M, 'total_model_steps': M},
+    roles={'iteration': OTHER, 'total_model_steps': OTHER},
   ),
   Case(
     'laion',
@@ -207,12 +226,12 @@ CASES = (
     'lr 1e-5 is the worst.',
     ('best run named', 'best lr by samples', 'mammut better', 'larger is better'),
     roles={
-      **dict.fromkeys(('samples_seen', 'model_mparams'), S),
-      **dict.fromkeys(('lr', 'warmup', 'global_batch_size', 'namespace'), H),
+      **dict.fromkeys(('samples_seen', 'model_mparams'), SIZE),
+      **dict.fromkeys(('lr', 'warmup', 'global_batch_size', 'namespace'), TUNED),
       **dict.fromkeys(
-        ('main_metric_value', 'acc1', 'acc5', 'mean_per_class_recall'), O
+        ('main_metric_value', 'acc1', 'acc5', 'mean_per_class_recall'), OUTCOME
       ),
-      **dict.fromkeys(('gflops', 'steps', 'gpus', 'local_batch_size', 'epoch'), M),
+      **dict.fromkeys(('gflops', 'steps', 'gpus', 'local_batch_size', 'epoch'), OTHER),
     },
   ),
   Case(
@@ -252,7 +271,7 @@ CASES = (
     'Own: E .41, A 6.9, B 23.6, alpha .157, beta .212, residuals .4%; fitted below 1B it '
     'predicts the 1B rows within .0042. Best row .7545 (1B-10xC).',
     ('law of the objective in N and D', 'prediction at a larger size'),
-    roles={'parameters': S, 'tokens': S, 'run': I},
+    roles={'parameters': SIZE, 'tokens': SIZE, 'run': NAME},
   ),
   Case(
     'olmo_coordinates_mup',
@@ -261,7 +280,7 @@ CASES = (
     'for the logits (:out[0]). Three repeats a row. No module is "best".',
     ('slope in width by module', 'noise over repeats', 'not a search'),
     maximize=False,
-    roles={'width': S, 'module': H, 't': S},
+    roles={'width': SIZE, 'module': TUNED, 't': SIZE},
   ),
   Case(
     'olmo_coordinates_block',
@@ -270,7 +289,7 @@ CASES = (
     '8192. sp has the smaller l1 at 128 only; equal at 256.',
     ('slope in width by parametrization', 'noise over repeats'),
     maximize=False,
-    roles={'width': S, 'parametrization': H},
+    roles={'width': SIZE, 'parametrization': TUNED},
   ),
   Case(
     'spectral',
@@ -283,7 +302,12 @@ CASES = (
       'exponent in width by optimizer',
     ),
     maximize=True,
-    roles={'ffn_hidden_dim': S, 'width_multiplier': M, 'soft_rank': O, 'run_id': I},
+    roles={
+      'ffn_hidden_dim': SIZE,
+      'width_multiplier': OTHER,
+      'soft_rank': OUTCOME,
+      'run_id': NAME,
+    },
   ),
   Case(
     'parameter_golf',
@@ -305,7 +329,13 @@ CASES = (
     'Own: best row 31.33 (baseline, v05 study 2, trial 3); means of best of 5: baseline 31.07, '
     'generalized_adam 31.01 (p .44), caspr 31.00 (p .24), nadamp, amos 30.91 (p .008).',
     ('best submission named', 'noise over studies', 'ties named'),
-    roles={'study': 'seed', 'trial': M, 'submission': H, 'score': O, 'global_step': O},
+    roles={
+      'study': SEED,
+      'trial': OTHER,
+      'submission': TUNED,
+      'score': OUTCOME,
+      'global_step': OUTCOME,
+    },
   ),
   Case(
     'algoperf_wmt_baseline',
@@ -313,7 +343,13 @@ CASES = (
     'Own: five settings, 8 studies each: trial 3 31.03, 5 30.99, 1 30.98, 4 30.92, 2 30.82; '
     'sd .108; trial 2 is worse than 3 (p .005), 3 against 1 and 5: no difference.',
     ('best setting named', 'gain with interval', 'noise over studies', 'ties named'),
-    roles={'study': 'seed', 'trial': M, 'submission': M, 'score': O, 'global_step': O},
+    roles={
+      'study': SEED,
+      'trial': OTHER,
+      'submission': OTHER,
+      'score': OUTCOME,
+      'global_step': OUTCOME,
+    },
   ),
   Case(
     'algoperf_all',
@@ -327,11 +363,11 @@ CASES = (
       'empty cells are missing',
     ),
     roles={
-      'workload': S,
-      'submission': H,
-      'study': 'seed',
-      'score': O,
-      'global_step': O,
+      'workload': SIZE,
+      'submission': TUNED,
+      'study': SEED,
+      'score': OUTCOME,
+      'global_step': OUTCOME,
     },
   ),
 )

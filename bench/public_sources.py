@@ -7,83 +7,19 @@ result. Nothing is fetched, and no file of a repository is stored here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 import io
 import json
 import lzma
-from pathlib import Path
-import pickle
 import re
-import subprocess
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from public_files import Repository, TableUnpickler
 
 Tables = dict[str, pd.DataFrame]
 """{name of the table: table}."""
-
-
-class Repository:
-  """The files of a clone at one commit, from a bare git directory or from a work tree.
-
-  Args:
-    directory: Directory of all clones.
-    name: OWNER/NAME of the repository.
-    commit: Commit to read. A work tree is read through its git directory if it has one.
-  """
-
-  def __init__(self, directory: Path, name: str, commit: str):
-    clone = directory / name.replace('/', '+')
-    bare = clone / 'repo'
-    self.git_directory = bare if (bare / 'HEAD').is_file() else clone / '.git'
-    self.work_tree = clone
-    self.commit = commit
-    if not clone.is_dir():
-      raise FileNotFoundError(f'{clone}: no clone of {name}')
-
-  def paths(self, folder: str, suffix: str = '') -> list[str]:
-    """Returns the paths of the files below a folder that end in a suffix, sorted."""
-    if self.git_directory.is_dir():
-      listing = self._git(
-        'ls-tree', '-r', '--name-only', '-z', self.commit, '--', folder
-      )
-      paths = listing.decode().split('\0')
-    else:
-      files = (self.work_tree / folder).rglob('*')
-      paths = [file.relative_to(self.work_tree).as_posix() for file in files]
-    return sorted(path for path in paths if path and path.endswith(suffix))
-
-  def read(self, path: str) -> bytes:
-    """Returns the content of a file."""
-    return self.read_all([path])[path]
-
-  def read_all(self, paths: Sequence[str]) -> dict[str, bytes]:
-    """Returns {path: content} of many files, read by one process."""
-    if not self.git_directory.is_dir():
-      return {path: (self.work_tree / path).read_bytes() for path in paths}
-    names = ''.join(f'{self.commit}:{path}\n' for path in paths)
-    stream = io.BytesIO(self._git('cat-file', '--batch', stdin=names.encode()))
-    contents = {}
-    for path in paths:
-      header = stream.readline().decode().split()
-      if header[-1] == 'missing':
-        raise FileNotFoundError(f'{self.work_tree.name}@{self.commit}: no {path}')
-      contents[path] = stream.read(int(header[-1]))
-      stream.read(1)
-    return contents
-
-  def csv(self, path: str) -> pd.DataFrame:
-    """Returns a table in a .csv file."""
-    return pd.read_csv(io.BytesIO(self.read(path)))
-
-  def json(self, path: str) -> Any:
-    """Returns the content of a .json file."""
-    return json.loads(self.read(path))
-
-  def _git(self, *arguments: str, stdin: bytes | None = None) -> bytes:
-    command = ['git', '--git-dir', str(self.git_directory), *arguments]
-    return subprocess.run(command, input=stdin, capture_output=True, check=True).stdout
 
 
 # --- tables in one file -----------------------------------------------------------------
@@ -107,8 +43,8 @@ def step_law(repository: Repository) -> Tables:
   one = dense.set_index(['N', 'D']).loc[[largest_group]].reset_index()
   return {
     'step_law_dense': dense,
-    'step_law_five_columns': dense[columns],
-    'step_law_one_size': one[columns],
+    'step_law_five_columns': dense.filter(items=columns),
+    'step_law_one_size': one.filter(items=columns),
     'step_law_moe': repository.csv('data/moe_lr_bs_loss.csv'),
   }
 
@@ -222,11 +158,11 @@ def algoperf(repository: Repository) -> Tables:
     ]
     results = ['global_step', 'score', *results]
     everything.append(row | table.iloc[-1][results].to_dict())
-    if workload == 'wmt_jax' and table['validation/bleu'].notna().any():
+    if workload == 'wmt_jax' and not table.dropna(subset=['validation/bleu']).empty:
       wmt.append(row | table.loc[table['validation/bleu'].idxmax(), results].to_dict())
 
   wmt_table = pd.DataFrame(wmt).drop(columns='workload')
-  baseline = wmt_table[wmt_table['submission'] == 'baseline']
+  baseline = wmt_table.query("submission == 'baseline'")
   return {
     'algoperf_wmt': wmt_table,
     'algoperf_wmt_baseline': baseline.dropna(axis='columns', how='all'),
@@ -264,9 +200,9 @@ def lr_scheduling(repository: Repository) -> Tables:
       }
     )
   everything = pd.DataFrame(rows)
-  wsd = everything[everything['scheduler'] == 'wsd']
+  wsd = everything.query("scheduler == 'wsd'")
   return {
-    'lr_scheduling_wsd': wsd[['lr', 'cooldown', 'val_loss']],
+    'lr_scheduling_wsd': wsd.filter(items=['lr', 'cooldown', 'val_loss']),
     'lr_scheduling_all': everything,
   }
 
@@ -280,28 +216,6 @@ def deberta(repository: Repository) -> Tables:
     row['accuracy'] = curve[-1][1]
     row['curve'] = [{'step': step, 'accuracy': accuracy} for step, accuracy in curve]
   return {'deberta': pd.DataFrame(rows)}
-
-
-class TableUnpickler(pickle.Unpickler):
-  """An unpickler that builds DataFrames and arrays, and nothing else."""
-
-  ALLOWED = frozenset(
-    """builtins.slice numpy.dtype numpy.ndarray
-    numpy.core.multiarray._reconstruct numpy.core.multiarray.scalar
-    numpy.core.numeric._frombuffer pandas._libs.internals._unpickle_block
-    pandas.core.frame.DataFrame pandas.core.series.Series
-    pandas.core.indexes.base.Index pandas.core.indexes.base._new_Index
-    pandas.core.indexes.range.RangeIndex
-    pandas.core.internals.managers.BlockManager
-    pandas.core.internals.managers.SingleBlockManager""".split()
-  )
-
-  def find_class(self, module_name: str, global_name: str) -> Any:
-    if f'{module_name}.{global_name}' not in self.ALLOWED:
-      raise pickle.UnpicklingError(f'{module_name}.{global_name} is not allowed')
-    return super().find_class(
-      module_name.replace('numpy.core', 'numpy._core'), global_name
-    )
 
 
 def porian(repository: Repository) -> Tables:
@@ -386,11 +300,11 @@ def olmo_coordinates(repository: Repository) -> Tables:
     check = repository.csv(f'mup_coord_checks/{name}_olmo_adamw_coord.csv')
     checks.append(check.assign(parametrization=name))
   block = pd.concat(checks, ignore_index=True)
-  block = block[(block['module'] == 'transformer.blocks.0:out[0]') & (block['t'] == 5)]
+  block = block.query("module == 'transformer.blocks.0:out[0]' and t == 5")
   columns = ['parametrization', 'width', 'l1']
   return {
     'olmo_coordinates_mup': checks[0].drop(columns='parametrization'),
-    'olmo_coordinates_block': block[columns],
+    'olmo_coordinates_block': block.filter(items=columns),
   }
 
 

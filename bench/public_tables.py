@@ -5,7 +5,7 @@
 DIRECTORY has clones, each as OWNER+NAME/repo (a bare git directory) or OWNER+NAME (a work
 tree). Nothing is fetched. Each table is read once plainly, with `objective` and a direction if
 its name implies none, and once with `roles` if they help. Each report has its own process and
-five minutes. The output is a Markdown table. --save keeps the tables and the reports.
+five minutes of one CPU. The output is a Markdown table. --save keeps the tables and reports.
 """
 
 from __future__ import annotations
@@ -18,23 +18,28 @@ import json
 import os
 from pathlib import Path
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from typing import Any
 
-from public_cases import CASES, Case
-from public_sources import SOURCES, Repository
 import pandas as pd
+from public_cases import CASES, Case
+from public_files import Repository
+from public_sources import SOURCES
 
-LIMIT_SECONDS = 300
+CPU_LIMIT_SECONDS = 300
+WALL_LIMIT_SECONDS = 1800
+"""A loaded machine needs more wall time than CPU time."""
 PACKAGES = ('numpy', 'scipy', 'pandas', 'pyarrow')
 COLUMNS = (
   'table',
   'rows x columns',
   'report',
-  's',
+  'wall s',
+  'CPU s',
   'MB',
   'answer',
   'expected',
@@ -43,13 +48,15 @@ COLUMNS = (
 
 CHILD = """
 import json, resource, sys
+resource.setrlimit(resource.RLIMIT_CPU, (int(sys.argv[4]), int(sys.argv[4])))
 import lmhp
 options = json.loads(sys.argv[2])
 page = lmhp.report(sys.argv[1], **options)
 page.save(sys.argv[3])
 page.save(sys.argv[3].replace('.html', '.md'))
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(json.dumps({'answer': page.answer, 'peak': peak}))
+usage = resource.getrusage(resource.RUSAGE_SELF)
+cpu = usage.ru_utime + usage.ru_stime
+print(json.dumps({'answer': page.answer, 'peak': usage.ru_maxrss / 1024, 'cpu': cpu}))
 """
 """Program of one report. Its last line is a JSON object."""
 
@@ -61,11 +68,13 @@ class Outcome:
   Attributes:
     answer: Sentences of the answer, or the reason why there is none.
     seconds: Wall time of the process.
+    cpu_seconds: CPU time of the process. None if it did not end.
     peak_mb: Largest resident memory of the process. None if it did not end.
   """
 
   answer: str
   seconds: float
+  cpu_seconds: float | None
   peak_mb: float | None
 
 
@@ -84,20 +93,27 @@ def write_table(table: pd.DataFrame, path: Path) -> Path:
 
 def report(path: Path, options: dict[str, Any], page: Path) -> Outcome:
   """Runs one report in its own process."""
-  command = [sys.executable, '-c', CHILD, str(path), json.dumps(options), str(page)]
+  arguments = [str(path), json.dumps(options), str(page), str(CPU_LIMIT_SECONDS)]
   start = time.perf_counter()
   try:
     process = subprocess.run(
-      command, capture_output=True, text=True, timeout=LIMIT_SECONDS, check=False
+      [sys.executable, '-c', CHILD, *arguments],
+      capture_output=True,
+      text=True,
+      timeout=WALL_LIMIT_SECONDS,
+      check=False,
     )
   except subprocess.TimeoutExpired:
-    return Outcome(f'DID NOT END in {LIMIT_SECONDS} s', LIMIT_SECONDS, None)
+    return Outcome('DID NOT END', WALL_LIMIT_SECONDS, None, None)
   seconds = time.perf_counter() - start
+  # The kernel ends a process that has used up its CPU time.
+  if process.returncode in (-signal.SIGXCPU, -signal.SIGKILL):
+    return Outcome(f'DID NOT END in {CPU_LIMIT_SECONDS} s of CPU', seconds, None, None)
   if process.returncode:
     lines = process.stderr.strip().splitlines() or [f'exit {process.returncode}']
-    return Outcome(f'FAILED: {lines[-1]}', seconds, None)
+    return Outcome(f'FAILED: {lines[-1]}', seconds, None, None)
   result = json.loads(process.stdout.splitlines()[-1])
-  return Outcome(' '.join(result['answer']), seconds, result['peak'])
+  return Outcome(' '.join(result['answer']), seconds, result['cpu'], result['peak'])
 
 
 def options_of(case: Case) -> list[tuple[str, dict[str, Any]]]:
@@ -132,10 +148,12 @@ def rows_of(case: Case, table: pd.DataFrame, folder: Path) -> None:
   path = write_table(table, folder / f'{case.table}.csv')
   for name, options in options_of(case):
     outcome = report(path, options, folder / f'{case.table}.{name}.html')
-    memory = '-' if outcome.peak_mb is None else f'{outcome.peak_mb:.0f}'
     shape = f'{len(table)} x {len(table.columns)}'
+    costs = (outcome.seconds, outcome.cpu_seconds, outcome.peak_mb)
+    cells = [case.table, shape, name]
+    cells += ['-' if cost is None else f'{cost:.0f}' for cost in costs]
+    cells.append(outcome.answer)
     steps = '; '.join(case.steps)
-    cells = [case.table, shape, name, f'{outcome.seconds:.0f}', memory, outcome.answer]
     cells += [case.expected, steps] if name == 'plain' else ['as above', '']
     print(
       '| ' + ' | '.join(cell.replace('|', '/') for cell in cells) + ' |', flush=True
