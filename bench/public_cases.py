@@ -204,8 +204,8 @@ CASES = (
     ('best setting named', 'wsd equals cosine', 'noise over repeats', 'lr by cooldown'),
   ),
   Case(
-    'deberta',
-    'accuracy',
+    'deberta_curves',
+    'learning_curves.matched',
     'Own: best .8901 (lr 2.5e-5, 3 epochs); top 50: lr 6e-6 to 3e-5; 26% of runs below .5, at '
     'high lr; lr matters most, epochs next (1 is worse), dropout not. Best of 4 .881, of 16 '
     '.887. Step 1000 ranks as the end with Spearman .47.',
@@ -216,7 +216,15 @@ CASES = (
       'epochs matter',
       'early stopping',
     ),
-    roles={'iteration': OTHER, 'total_model_steps': OTHER},
+    maximize=True,
+    roles={'num_train_epochs': TUNED, 'total_model_steps': OTHER},
+  ),
+  Case(
+    'deberta_last',
+    'accuracy',
+    'As deberta_curves, 1,024 runs. `iteration` numbers the runs of the search.',
+    ('best setting named', 'lr basin', 'runs that collapse', 'epochs matter'),
+    roles={'iteration': OTHER, 'num_train_epochs': TUNED, 'total_model_steps': OTHER},
   ),
   Case(
     'laion',
@@ -322,6 +330,7 @@ CASES = (
     'Published: 1.06108 and 1.06145 (3 seeds each). Own: p .65 between them, p .05 to 1.06335, '
     'p .017 to 1.06453; noise .0007 over seeds.',
     ('best submission named', 'gain with interval', 'noise over seeds', 'ties named'),
+    roles={'submission': TUNED},
   ),
   Case(
     'algoperf_wmt',

@@ -208,14 +208,14 @@ def lr_scheduling(repository: Repository) -> Tables:
 
 
 def deberta(repository: Repository) -> Tables:
-  """Random search over DeBERTa fine-tunes, with the curve of the accuracy of each."""
+  """Random search over DeBERTa fine-tunes: with the curves, and with the last accuracy alone."""
   content = repository.read('data/deberta/deberta-base_tuning.results.jsonl')
   rows = [json.loads(line) for line in content.decode().splitlines()]
+  last = []
   for row in rows:
-    curve = row.pop('learning_curves')['matched']
-    row['accuracy'] = curve[-1][1]
-    row['curve'] = [{'step': step, 'accuracy': accuracy} for step, accuracy in curve]
-  return {'deberta': pd.DataFrame(rows)}
+    settings = {name: value for name, value in row.items() if name != 'learning_curves'}
+    last.append(settings | {'accuracy': row['learning_curves']['matched'][-1][1]})
+  return {'deberta_curves': pd.DataFrame(rows), 'deberta_last': pd.DataFrame(last)}
 
 
 def porian(repository: Repository) -> Tables:

@@ -83,7 +83,7 @@ def write_table(table: pd.DataFrame, path: Path) -> Path:
   if path.stem == 'laion':
     path = path.with_suffix('.parquet')
     table.to_parquet(path, index=False)
-  elif any(isinstance(value, list) for value in table.iloc[0]):
+  elif any(isinstance(value, (list, dict)) for value in table.iloc[0]):
     path = path.with_suffix('.jsonl')
     table.to_json(path, orient='records', lines=True)
   else:
