@@ -343,6 +343,16 @@ class Analysis:
     """Scaling law of runs that differ in size and tokens. None if there are too few."""
     complete = self.runs.complete_runs()
     complete = complete.select(in_main_group(complete))
+    blocks = complete.blocks()
+    if self.runs.varied_axes() and 2 * len(np.unique(blocks)) <= len(complete):
+      # In a sweep, the law is that of the best run of each size.
+      best = {
+        block: min(
+          np.flatnonzero(blocks == block), key=lambda row: complete.losses[row]
+        )
+        for block in np.unique(blocks).tolist()
+      }
+      complete = complete.select(list(best.values()))
     unknown = np.full(len(complete), math.nan)
     sizes = complete.measured.get('parameters', unknown)
     tokens = complete.measured.get('tokens', unknown)

@@ -62,7 +62,7 @@ register_finding(
 )
 register_finding(
   'space_too_wide',
-  needs=('runs', 'effects', 'optima', 'rung', 'winner'),
+  needs=('runs', 'effects', 'optima', 'rung', 'winner', 'interactions'),
   rule=search_space.space_too_wide,
 )
 register_finding(

@@ -126,22 +126,26 @@ def space_too_wide(
   optima: Mapping[str, Optimum],
   rung: int | None,
   winner: Winner | None,
+  interactions: Sequence[Interaction],
 ) -> list[Finding]:
   """Reports axes whose optimum, basin and winner are in a small part of their range.
 
   It has no finding if runs are compared at a rung, because the best learning rate of a short
-  run is not that of a long one.
+  run is not that of a long one. An axis whose best value moves with another one needs its
+  range.
   """
   if rung is not None or winner is None:
     return []
   useful: dict[str, ProposedRange] = {}
   fractions: dict[str, float] = {}
   winner_row = np.flatnonzero(runs.point == winner.point)[0]
+  moving = {pair.axes[0] for pair in interactions if pair.significant()}
   for effect in significant_effects(effects):
     axis = bounded_axis(runs, effect.axis)
     optimum = optima.get(effect.axis)
     if (
       axis.is_choice
+      or effect.axis in moving
       or optimum is None
       or optimum.at_bound
       or not math.isfinite(optimum.value + optimum.low + optimum.high)

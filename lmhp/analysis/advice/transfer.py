@@ -22,6 +22,8 @@ SIZES = ('parameters', 'tokens')
 SYMBOLS = {'parameters': 'N', 'tokens': 'D'}
 PREDICTED_FACTOR = 10.0
 """A prediction is for this many times the largest size."""
+MIN_RANGE = 2.0
+"""Ratio of the largest to the smallest size from which an exponent is fitted."""
 MIN_GROUPS = 3
 
 
@@ -70,7 +72,7 @@ def power_laws(groups: Sequence[SizedOptima], confidence: float = 0.9) -> list[F
   findings = []
   for name in names:
     with_name = [group for group in groups if name in group.optima]
-    sizes = [size for size in SIZES if _n_different(with_name, size) >= MIN_GROUPS]
+    sizes = [size for size in SIZES if _is_varied(with_name, size)]
     for candidate in (sizes, sizes[:1]):
       usable = [group for group in with_name if set(candidate) <= set(group.sizes)]
       if not candidate or len(usable) < max(MIN_GROUPS, len(candidate) + 2):
@@ -89,8 +91,10 @@ def laws_over_sizes(sized_optima: Sequence[SizedOptima]) -> list[Finding]:
   return power_laws(sized_optima)
 
 
-def _n_different(groups: Sequence[SizedOptima], size: str) -> int:
-  return len({group.sizes[size] for group in groups if size in group.sizes})
+def _is_varied(groups: Sequence[SizedOptima], size: str) -> bool:
+  """Returns True for a size with enough values that lie far enough apart for an exponent."""
+  values = {group.sizes[size] for group in groups if size in group.sizes}
+  return len(values) >= MIN_GROUPS and max(values) >= MIN_RANGE * min(values)
 
 
 def _power_law(

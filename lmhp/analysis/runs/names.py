@@ -117,7 +117,7 @@ METADATA = frozenset(
   device node machine version git branch command job group worker pid wandb
   session restore gpu order row no notebook url link index hypothesis
   interpretation rationale reason message log logs logdir cmd script source doc
-  docs output save checkpoint ckpt cache workdir color colour hex""".split()
+  docs hardware gpus accelerator output save checkpoint ckpt cache workdir color colour hex""".split()
 )
 PATHS = frozenset(
   'path paths dir directory file files filename db url uri ckpt checkpoint folder logdir'.split()
@@ -130,7 +130,7 @@ SPREADS = frozenset('std sd stdev stddev sem se stderr variance var ci95'.split(
 RATES = frozenset('rate ratio pct percent percentage fraction frac at norm'.split())
 """Words after a metric that leave it one, as in `error_rate` and `acc_norm`."""
 DATA_NAMES = frozenset(
-  'dataset datasets split task tasks benchmark testset valset testbed'.split()
+  'dataset datasets split task tasks benchmark testset valset workload env environment'.split()
 )
 """Last words of the data on which a metric is measured."""
 TEXT_UNITS = frozenset(
@@ -145,6 +145,8 @@ PER_TOKEN = frozenset(
   'loss losses perplexity ppl nll ce xent crossentropy nats'.split()
 )
 """Metrics whose value depends on what a token is."""
+TESTS = frozenset('p_value pvalue p_val t_stat t_statistic z_score'.split())
+"""Results of a test of significance."""
 RATE_OUTCOMES = frozenset(
   """success done fallen timeout error win pass hit completion clear acceptance
   collapse failure detection survival positive negative false true""".split()
@@ -291,6 +293,8 @@ class ColumnName:
       )
     if words[-1] in MEMORY_UNITS or words[-1] in COSTS:
       return True
+    if 'per' in words and {'sec', 'second', 'seconds', 's', 'hour'} & set(words):
+      return True
     return words[-1] in UNITS and bool(COSTS & set(words)) or 'time' in words[:2]
 
   @property
@@ -346,8 +350,12 @@ class ColumnName:
     if {'best', 'stop', 'stopped', 'converged'} & set(words) and PROGRESS & set(words):
       return True
     # `delta` alone is a setting, as that of Huber's loss.
-    is_delta = words == ('delta',)
-    return not is_delta and not OTHER_OUTCOMES.isdisjoint((*words[:1], *words[-1:]))
+    if words == ('delta',):
+      return False
+    if self.text in TESTS or 'metric' in words:
+      return True
+    core = [word for word in words if word not in STATISTICS] or list(words)
+    return not OTHER_OUTCOMES.isdisjoint((core[0], core[-1]))
 
 
 @functools.cache

@@ -236,7 +236,9 @@ def _by_values(
   values: ColumnValues, words: ColumnName, objective: Sequence[object]
 ) -> Column:
   """Returns the role that the values of a column give it."""
-  if values.is_text and values.mean_length > LONG_TEXT and values.n_distinct > 2:
+  # A long text that repeats is the name of a setting.
+  is_note = values.n_distinct > max(2, len(values.values) / 2)
+  if values.is_text and values.mean_length > LONG_TEXT and is_note:
     return Column(METADATA_ROLE, 'its texts are long')
   if words.is_hyperparameter:
     return Column(HYPERPARAMETER, 'its name is one of a setting')

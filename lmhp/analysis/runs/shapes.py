@@ -54,8 +54,14 @@ _CHART_COLUMN = re.compile(r'(.+) - ([^-]+?)(__MIN|__MAX)?')
 _SETTING = re.compile(r'([A-Za-z]+(?:_[A-Za-z]+)*)[_=:]?(-?\d[\d.]*(?:e-?\d+)?[KMB]?)')
 
 
-def one_row_per_run(table: RawTable) -> RawTable:
+def one_row_per_run(
+  table: RawTable, given: Mapping[str, str] | None = None
+) -> RawTable:
   """Returns a table with one row per run, whatever the shape of the given one is.
+
+  Args:
+    table: The table.
+    given: {column: role} as the user states them. Such a column is no step.
 
   >>> table = RawTable({'sweep': ['lr', 'wd'], 'value': [0.1, 0.2], 'loss': [3.0, 3.1]})
   >>> dict(one_row_per_run(table).columns)
@@ -63,6 +69,8 @@ def one_row_per_run(table: RawTable) -> RawTable:
   """
   table = _lists_as_curves(table)
   for reshape in (_from_chart, _from_steps, _from_long_form):
+    if reshape is _from_steps and _step_name(table) in (given or {}):
+      continue
     reshaped = reshape(table)
     if reshaped is not None:
       return dataclasses.replace(reshaped, notes=(*table.notes, *reshaped.notes))
@@ -206,10 +214,7 @@ def _settings_in_names(names: Sequence[str]) -> list[dict[str, object]]:
 
 def _from_steps(table: RawTable) -> RawTable | None:
   """Reads rows that are the steps of runs: the step rises within each group of rows."""
-  step_name = next(
-    (n for n in table.columns if column_name(n).text in (*PROGRESS, 'global_step')),
-    None,
-  )
+  step_name = _step_name(table)
   if step_name is None:
     return None
   step = number_column(table.columns[step_name])
@@ -223,7 +228,11 @@ def _from_steps(table: RawTable) -> RawTable | None:
     if words.is_metric or words.is_cost or words.group == 'metric':
       metrics.append(name)
   keys = [n for n in table.columns if n not in metrics and n != step_name]
-  keys = [n for n in keys if not _changes_with(table.columns[n], step)]
+  changing = [n for n in keys if _changes_with(table.columns[n], step)]
+  # A schedule changes the learning rate, but no other setting changes within a run.
+  if any(_is_fixed_setting(name) for name in changing):
+    return None
+  keys = [name for name in keys if name not in changing]
   groups: dict[str, list[int]] = {}
   for i, key in enumerate(table.row_keys(keys)):
     groups.setdefault(key, []).append(i)
@@ -249,6 +258,17 @@ def _from_steps(table: RawTable) -> RawTable | None:
     curves[len(records)] = curve
     records.append(record)
   return _with_curves(records, curves)
+
+
+def _step_name(table: RawTable) -> str | None:
+  names = (*PROGRESS, 'global_step')
+  return next((n for n in table.columns if column_name(n).text in names), None)
+
+
+def _is_fixed_setting(name: str) -> bool:
+  words = column_name(name)
+  is_rate = bool({'lr', 'learning', 'momentum', 'temperature'} & set(words.words))
+  return words.is_hyperparameter and not is_rate
 
 
 def _changes_with(column: Sequence[object], step: np.ndarray) -> bool:

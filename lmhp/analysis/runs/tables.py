@@ -109,7 +109,7 @@ def runs_of_table(
   Raises:
     ConfigError: If a column is missing, the objective or its direction is unknown.
   """
-  table = one_row_per_run(table)
+  table = one_row_per_run(table, options.roles)
   objective = _objective_column(table, source, options.objective)
   maximize = _direction(objective, options.maximize)
   roles = column_roles(

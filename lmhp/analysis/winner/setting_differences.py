@@ -27,6 +27,8 @@ LEVEL = 0.05
 """Significance level of differences between settings, for all pairs together."""
 PAIRED_LEVEL = 0.05
 """Level of the test for an effect of seeds that settings share, from which they are paired."""
+MIN_FREEDOM = 3
+"""Degrees of freedom of the common variance from which single runs are compared."""
 MAX_SETTINGS = 60
 """Number of the best settings that are compared. More pairs would hide every difference."""
 
@@ -108,6 +110,15 @@ def setting_differences(
   found = variances_of_groups(groups)
   if math.isnan(found.common) or not found.common > 0:
     return []
+  # A single run is compared only if the other settings show its noise well enough.
+  is_known = (found.freedom >= MIN_FREEDOM) | ([len(group) > 1 for group in groups])
+  if not is_known[0]:
+    return []
+  order = [point for point, known in zip(order, is_known) if known]
+  groups = [group for group, known in zip(groups, is_known) if known]
+  found = dataclasses.replace(
+    found, variance=found.variance[is_known], freedom=found.freedom[is_known]
+  )
   # Welch's standard error and Satterthwaite's degrees of freedom of each pair.
   first, second = np.triu_indices(len(order), 1)
   mean_P = np.array([means[point] for point in order])
