@@ -36,6 +36,9 @@ def html(report: Report) -> str:
   scripts = [asset('report.js'), plotly(), asset('figures.js')]
   digests = ' '.join(f"'{digest(script)}'" for script in scripts)
   sections = [elements.section(section, known_runs) for section in report.sections]
+  basis = elements.present(
+    (report.basis, f'<p class="caption basis">{escape(" ".join(report.basis))}</p>\n')
+  )
   return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -59,7 +62,7 @@ def html(report: Report) -> str:
 0-13zm0 1.5v10a5 5 0 0 0 0-10z" fill-rule="evenodd"/></svg></button>
 <h1>{escape(report.title)}</h1>
 <p class="lede">{escape(' '.join(report.answer))}</p>
-{_basis(report)}{_contents(report)}
+{basis}{_contents(report)}
 </header>
 <main id="content" tabindex="-1">
 <noscript><p>Figures need JavaScript. Findings and tables do not.</p></noscript>
@@ -116,12 +119,11 @@ def digest(script: str) -> str:
 
 def css_colours() -> str:
   """Returns the palettes as CSS variables, so that text and figures have one palette."""
-  dark = PALETTES['dark']
-  variables = [
-    f'--{name}: light-dark({light}, {dark[name]});'
+  variables = ' '.join(
+    f'--{name}: light-dark({light}, {PALETTES["dark"][name]});'
     for name, light in PALETTES['light'].items()
-  ]
-  return f':root {{{" ".join(variables)}}}'
+  )
+  return f':root {{{variables}}}'
 
 
 # --- data -------------------------------------------------------------------------------
@@ -188,29 +190,14 @@ def _exact_text(value: object) -> str:
   value = value.item() if isinstance(value, np.generic) else value
   if isinstance(value, (str, float)):
     return str(value)
-  return json.dumps(value, default=_json_default, ensure_ascii=False)
-
-
-def _json_default(value: object) -> object:
-  return to_strict_json(value) if isinstance(value, np.ndarray) else str(value)
+  return json.dumps(value, default=str, ensure_ascii=False)
 
 
 def _figures(report: Report) -> dict[str, object]:
-  figures = []
-  for figure in report.figures():
-    views = [{'data': view.data, 'layout': view.layout} for view in figure.views]
-    figures.append(
-      {
-        'id': figure.id,
-        'title': figure.title,
-        'caption': figure.caption,
-        'height': figure.height,
-        'data': figure.data,
-        'layout': figure.layout,
-        'views': views,
-      }
-    )
-  return {'figures': to_strict_json(figures, packed=True), 'palettes': PALETTES}
+  return {
+    'figures': to_strict_json(report.figures(), packed=True),
+    'palettes': PALETTES,
+  }
 
 
 # --- parts of the page ------------------------------------------------------------------
@@ -218,33 +205,22 @@ def _figures(report: Report) -> dict[str, object]:
 
 def _footer_parts(report: Report) -> dict[str, str]:
   """Returns the parts at the end of the page that have content, by name."""
+  about = f'<dl class="numbers">{elements.definitions(report.about)}</dl>'
   parts = {
     'method': elements.paragraphs(report.method),
     'caveats': elements.paragraphs(report.caveats),
+    'about': about if report.about else '',
   }
-  if report.about:
-    parts['about'] = f'<dl class="numbers">{elements.definitions(report.about)}</dl>'
   return {name: content for name, content in parts.items() if content}
-
-
-def _basis(report: Report) -> str:
-  """Returns the line below the answer, or nothing."""
-  if not report.basis:
-    return ''
-  return f'<p class="caption basis">{escape(" ".join(report.basis))}</p>\n'
 
 
 def _contents(report: Report) -> str:
   """Returns links to the parts of the page."""
-  links: dict[str, str] = {}
-  if report.findings:
-    links['findings'] = 'Findings'
-  for section in report.sections:
-    links[f'section-{section.id}'] = section.title
+  links = {'findings': 'Findings'} if report.findings else {}
+  links |= {f'section-{section.id}': section.title for section in report.sections}
   if report.trials is not None:
     links['trials'] = 'All runs'
-  for name in _footer_parts(report):
-    links[name] = name.capitalize()
+  links |= {name: name.capitalize() for name in _footer_parts(report)}
   items = ''.join(
     f'<li><a href="#{escape(anchor)}">{escape(title)}</a></li>'
     for anchor, title in links.items()
@@ -263,14 +239,12 @@ def _trials(report: Report, known_runs: Collection[int]) -> str:
 
 def _footer(report: Report) -> str:
   """Returns method, caveats and origin, folded except for the caveats."""
-  folds = []
-  for name, content in _footer_parts(report).items():
-    is_open = ' open' if name == 'caveats' else ''
-    folds.append(
-      f'<details id="{name}"{is_open}><summary><h2>{name.capitalize()}</h2></summary>'
-      f'{content}</details>\n'
-    )
-  return f'<footer>\n{"".join(folds)}</footer>'
+  folds = ''.join(
+    f'<details id="{name}"{" open" if name == "caveats" else ""}>'
+    f'<summary><h2>{name.capitalize()}</h2></summary>{content}</details>\n'
+    for name, content in _footer_parts(report).items()
+  )
+  return f'<footer>\n{folds}</footer>'
 
 
 # --- notebooks --------------------------------------------------------------------------
