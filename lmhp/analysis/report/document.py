@@ -168,17 +168,23 @@ class Report:
   caveats: Sequence[str] = ()
   about: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
-  def blocks(self) -> list[Block]:
-    """Returns the blocks of all sections in order."""
-    return [block for section in self.sections for block in section.blocks]
-
   def figures(self) -> list[Figure]:
     """Returns all figures in order."""
-    return [block for block in self.blocks() if isinstance(block, Figure)]
+    return [
+      block
+      for section in self.sections
+      for block in section.blocks
+      if isinstance(block, Figure)
+    ]
 
   def tables(self) -> list[Table]:
     """Returns all tables in order. The trials are the last one."""
-    tables = [block for block in self.blocks() if isinstance(block, Table)]
+    tables = [
+      block
+      for section in self.sections
+      for block in section.blocks
+      if isinstance(block, Table)
+    ]
     return tables if self.trials is None else [*tables, self.trials]
 
 

@@ -135,8 +135,10 @@ def _field(
     },
   }
   if not has_choice:
-    # Contours at round values.
-    size = _round_up((high - low) / N_LEVELS)
+    # Contours at round values: 1, 2 or 5 times a power of ten, at least `step` apart.
+    step = (high - low) / N_LEVELS
+    power = 10.0 ** math.floor(math.log10(step)) if step > 0 else 1.0
+    size = power * next(f for f in (1, 2, 5, 10) if power * f >= step * (1 - 1e-9))
     field |= {
       'autocontour': False,
       'line': {'color': '$axis', 'width': 0.7},
@@ -145,25 +147,14 @@ def _field(
   return field
 
 
-def _round_up(step: float) -> float:
-  """Returns the smallest of 1, 2 or 5 times a power of ten that is at least a step."""
-  if not step > 0:
-    return 1.0
-  power = 10.0 ** math.floor(math.log10(step))
-  factor = next(f for f in (1, 2, 5, 10) if power * f >= step * (1 - 1e-9))
-  return power * factor
-
-
 def _caption(runs: Runs, contour: Contour, n_diverged: int) -> str:
   x, y = (
     number(value, 3) if isinstance(value, (int, float)) else str(value)
     for value in contour.best
   )
-  best = number(runs.to_objective(contour.z.min()))
-  caption = (
+  crosses = f', and crosses the {n_diverged} that diverged' if n_diverged else ''
+  return (
     f'The fit is best at {contour.x_axis.name} = {x} and {contour.y_axis.name} = {y}, with '
-    f'{best}. Dots are the {counted(len(contour.number), "run")}'
+    f'{number(runs.to_objective(contour.z.min()))}. Dots are the '
+    f'{counted(len(contour.number), "run")}{crosses}.'
   )
-  if n_diverged:
-    caption += f', and crosses the {n_diverged} that diverged'
-  return f'{caption}.'
