@@ -6,6 +6,7 @@ Dimension key: T runs, G values of a curve.
 from __future__ import annotations
 
 from collections.abc import Sequence
+import dataclasses
 import math
 
 import numpy as np
@@ -68,17 +69,17 @@ def _response_figure(
   # The axis spans the searched range, the runs and the base config.
   base = base_position(axis)
   if axis.is_number:
-    ends = [axis.low, axis.high, *([] if base is None else [base])]
-    x_axis = with_range(x_axis, np.r_[plotted.x, ends])
+    x_axis = with_range(x_axis, np.r_[plotted.x, axis.low, axis.high, base])
   y_name = name_with_unit(runs.objective_name)
   if response.rung:
     y_name += f' at step {response.rung}'
-  traces = _curve_traces(runs, response) + _envelope_traces(runs, response)
+  traces = _fit_traces(runs, response)
   traces += plotted.traces(hover_text(axis.name, y_name))
 
   # Marks of the optimum and of the base config, with labels above the figure.
-  shapes, labels = _optimum_marks(response, base)
-  annotations, top = stack_labels(labels + plotted.edge_labels(), x_axis)
+  marks = _optimum_marks(response, base)
+  labels = [label for _, label in marks] + plotted.edge_labels()
+  annotations, top = stack_labels(labels, x_axis)
   best = winner_row(runs, winner, plotted)
   if best is not None:
     trace, label = ring(
@@ -98,7 +99,7 @@ def _response_figure(
     layout(
       x_axis,
       plot_axis(y_name, range=list(runs.objective_interval(*span))),
-      shapes=shapes,
+      shapes=[shape for shape, _ in marks],
       annotations=annotations,
       margin=margin(t=top),
     ),
@@ -116,133 +117,120 @@ def _plotted_runs(
   If runs are compared at their end, pruned runs are added with their last score.
   """
   x, x_axis = axis_positions(response.axis, response.values)
-  losses = response.losses
-  number_ = response.number
   # At a rung, all runs that reached it count as complete. Draw them by their own
   # status.
   own_status = dict(zip(runs.number.tolist(), runs.status.tolist()))
   status = [
     s if s == 'diverged' else own_status.get(n, s)
-    for n, s in zip(number_.tolist(), response.status.tolist())
+    for n, s in zip(response.number.tolist(), response.status.tolist())
   ]
+  plotted = PlottedRuns(
+    x=x,
+    losses=response.losses,
+    status=np.array(status, str),
+    number=response.number,
+    span=span,
+    maximize=runs.maximize,
+  )
   if response.rung is None:
     # Pruned runs are drawn with their last score, though they were not fitted.
     has_score = np.array([len(scores) > 0 for scores in runs.scores], bool)
     pruned = runs.select(has_score & (runs.status == 'pruned')).search_runs()
     own_x, _ = axis_positions(response.axis, pruned.values[response.axis.name])
-    x = np.r_[x, own_x]
-    losses = np.r_[losses, last_scores(pruned)]
-    number_ = np.r_[number_, pruned.number]
-    status += ['pruned'] * len(pruned)
-  plotted = PlottedRuns(
-    x=x,
-    losses=losses,
-    status=np.array(status, str),
-    number=number_,
-    span=span,
-    maximize=runs.maximize,
-  )
+    plotted = dataclasses.replace(
+      plotted,
+      x=np.r_[x, own_x],
+      losses=np.r_[plotted.losses, last_scores(pruned)],
+      status=np.r_[plotted.status, pruned.status],
+      number=np.r_[plotted.number, pruned.number],
+    )
   return plotted, x_axis
 
 
 # --- fit --------------------------------------------------------------------------------
 
 
-def _curve_traces(runs: Runs, response: Response) -> list[PlotlyDict]:
+def _fit_traces(runs: Runs, response: Response) -> list[PlotlyDict]:
+  """Returns the fitted curve with its band, and the envelope of the best runs."""
+  traces: list[PlotlyDict] = []
   curve = response.curve
-  if curve is None:
-    return []
-  x, _ = axis_positions(response.axis, curve.values)
-  median = runs.to_objective(curve.median)
-  high = runs.to_objective(curve.high)
-  if response.axis.is_number:
-    return [
-      band(x, runs.to_objective(curve.low), high),
-      plain_line(x, median, '$blue', 2.5, name='fit'),
-    ]
-  return [
-    {
-      'type': 'scatter',
-      'mode': 'markers',
-      # Beside the runs of the choice, so that they do not hide the fit.
-      'x': x + 0.22,
-      'y': median,
-      'hoverinfo': 'skip',
-      'name': 'fit',
-      'error_y': {
-        'type': 'data',
-        'array': np.abs(high - median),
-        'color': '$blue',
-        'thickness': 1.5,
-        'width': 5,
-      },
-      'marker': {
-        'symbol': 'line-ew-open',
-        'size': 16,
-        'color': '$blue',
-        'line': {'width': 3, 'color': '$blue'},
-      },
-    }
-  ]
+  if curve is not None:
+    x, _ = axis_positions(response.axis, curve.values)
+    median = runs.to_objective(curve.median)
+    high = runs.to_objective(curve.high)
+    if response.axis.is_number:
+      traces += [
+        band(x, runs.to_objective(curve.low), high),
+        plain_line(x, median, '$blue', 2.5, name='fit'),
+      ]
+    else:
+      traces.append(
+        {
+          'type': 'scatter',
+          'mode': 'markers',
+          # Beside the runs of the choice, so that they do not hide the fit.
+          'x': x + 0.22,
+          'y': median,
+          'hoverinfo': 'skip',
+          'name': 'fit',
+          'error_y': {
+            'type': 'data',
+            'array': np.abs(high - median),
+            'color': '$blue',
+            'thickness': 1.5,
+            'width': 5,
+          },
+          'marker': {
+            'symbol': 'line-ew-open',
+            'size': 16,
+            'color': '$blue',
+            'line': {'width': 3, 'color': '$blue'},
+          },
+        }
+      )
+  if response.axis.is_number and len(response.envelope) > 1:
+    values = response.envelope_values
+    best = runs.to_objective(response.envelope)
+    traces.append(plain_line(values, best, '$muted', 1, 'dot', name='envelope'))
+  return traces
 
 
-def _envelope_traces(runs: Runs, response: Response) -> list[PlotlyDict]:
-  if response.axis.is_choice or len(response.envelope) < 2:
-    return []
-  return [
-    plain_line(
-      response.envelope_values,
-      runs.to_objective(response.envelope),
-      '$muted',
-      1,
-      'dot',
-      name='envelope',
-    )
-  ]
-
-
-def _optimum_marks(
-  response: Response, base: float | None
-) -> tuple[list[PlotlyDict], list[Label]]:
-  """Returns lines and bands at optimum, basin and base config, and their labels."""
-  if response.axis.is_choice:
-    if base is None:
-      return [], []
-    return (
-      [vertical_band(base - 0.4, base + 0.4, '$grey')],
-      [Label('base', base, '$muted')],
-    )
-  shapes = []
-  labels = []
+def _optimum_marks(response: Response, base: float) -> list[tuple[PlotlyDict, Label]]:
+  """Returns lines and bands at optimum, basin and base config, each with its label."""
   optimum = response.optimum
-  if math.isfinite(optimum.value):
-    shapes.append(vertical_line(optimum.value, '$green', 'solid'))
-    labels.append(Label(f'optimum {number(optimum.value, 2)}', optimum.value, '$green'))
   low, high = optimum.basin
+  marks = []
+  if response.axis.is_choice:
+    if math.isfinite(base):
+      grey = vertical_band(base - 0.4, base + 0.4, '$grey')
+      marks.append((grey, Label('base', base, '$muted')))
+    return marks
+  if math.isfinite(optimum.value):
+    label = Label(f'optimum {number(optimum.value, 2)}', optimum.value, '$green')
+    marks.append((vertical_line(optimum.value, '$green', 'solid'), label))
   if math.isfinite(low) and math.isfinite(high):
-    shapes.append(vertical_band(low, high, '$green'))
     # The middle of the band as it is drawn.
     middle = math.sqrt(low * high) if response.axis.log else (low + high) / 2
-    labels.append(Label(f'within {optimum.rise_fraction:.0%}', middle, '$green'))
-  if base is not None:
-    shapes.append(vertical_line(base, '$muted', 'dash'))
-    labels.append(Label(f'base {number(base, 2)}', base, '$muted'))
-  return shapes, labels
+    label = Label(f'within {optimum.rise_fraction:.0%}', middle, '$green')
+    marks.append((vertical_band(low, high, '$green'), label))
+  if math.isfinite(base):
+    label = Label(f'base {number(base, 2)}', base, '$muted')
+    marks.append((vertical_line(base, '$muted', 'dash'), label))
+  return marks
 
 
 # --- caption ----------------------------------------------------------------------------
 
 
 def _caption(response: Response, runs: Runs, n_pruned: int) -> str:
-  caption = _optimum_sentence(response, runs)
+  sentence = _optimum_sentence(response, runs)
   if response.rung is not None:
-    caption += (
-      f' All runs are compared at step {response.rung:,}, because most were pruned '
+    return (
+      f'{sentence} All runs are compared at step {response.rung:,}, because most were pruned '
       '(hollow).'
     )
-  elif n_pruned:
-    caption += f' {n_pruned} pruned runs (hollow) are shown with their last score.'
-  return caption
+  pruned = f' {n_pruned} pruned runs (hollow) are shown with their last score.'
+  return sentence + pruned if n_pruned else sentence
 
 
 def _optimum_sentence(response: Response, runs: Runs) -> str:
@@ -262,17 +250,17 @@ def _optimum_sentence(response: Response, runs: Runs) -> str:
       'beyond it.'
     )
   low = -math.inf if response.axis.log and optimum.low <= 0 else optimum.low
-  sentence = (
-    f'The fit is best at {name} = {value} ({optimum.confidence:.0%} interval '
-    f'{interval(low, optimum.high)})'
-  )
-  low, high = optimum.basin
-  if math.isfinite(low) and math.isfinite(high):
-    sentence += (
-      f', and within {optimum.rise_fraction:.0%} of its best from {number(low, 2)} to '
-      f'{number(high, 2)}'
+  basin = ''
+  if np.isfinite(optimum.basin).all():
+    start, end = optimum.basin
+    basin = (
+      f', and within {optimum.rise_fraction:.0%} of its best from {number(start, 2)} to '
+      f'{number(end, 2)}'
     )
-  return f'{sentence}.'
+  return (
+    f'The fit is best at {name} = {value} ({optimum.confidence:.0%} interval '
+    f'{interval(low, optimum.high)}){basin}.'
+  )
 
 
 def _best_choice_sentence(response: Response, runs: Runs) -> str:
@@ -280,8 +268,9 @@ def _best_choice_sentence(response: Response, runs: Runs) -> str:
   if not len(response.envelope) or not np.isfinite(response.envelope).any():
     return f'No run with a value of {name} is complete.'
   i = int(np.nanargmin(response.envelope))
-  best = number(runs.to_objective(float(response.envelope[i])))
-  sentence = f'The best run has {name} = {response.envelope_values[i]}, with {best}.'
-  if response.curve is not None:
-    sentence += ' The bars are the fit, with the other hyperparameters at their best.'
-  return sentence
+  best = number(runs.to_objective(response.envelope[i]))
+  fit = ' The bars are the fit, with the other hyperparameters at their best.'
+  return (
+    f'The best run has {name} = {response.envelope_values[i]}, with {best}.'
+    f'{"" if response.curve is None else fit}'
+  )

@@ -246,10 +246,9 @@ def winner_row(runs: Runs, winner: Winner | None, plotted: PlottedRuns) -> int |
   return int(rows[np.argmin(plotted.losses[rows])]) if rows.size else None
 
 
-def base_position(axis: Axis) -> float | None:
-  """Returns the position of the base config's value. None if it cannot be drawn."""
+def base_position(axis: Axis) -> float:
+  """Returns the position of the base config's value. NaN if it cannot be drawn."""
   if axis.base_value is None or axis.is_number and not is_number(axis.base_value):
-    return None
+    return math.nan
   position = float(axis_positions(axis, [axis.base_value])[0][0])
-  is_drawn = math.isfinite(position) and (position > 0 or not axis.log)
-  return position if is_drawn else None
+  return position if position > 0 or not axis.log else math.nan
