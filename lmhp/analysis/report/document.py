@@ -150,7 +150,7 @@ class Report:
     findings: Findings, ranked.
     sections: Sections with figures and tables.
     trials: Table with one row per run, and a column of kind 'run'. None if there is none.
-    configs: Config of each run by its number, nested or by dotted paths.
+    configs: {dotted path: value} of the config of each run, by its number.
     method: Paragraphs about the methods.
     caveats: Paragraphs about the limits of the report.
     about: Origin of the runs: versions, data hash, command. Each is a text, a number or a

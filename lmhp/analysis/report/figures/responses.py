@@ -1,6 +1,8 @@
-"""Figures of responses: the objective against one hyperparameter.
+"""Figures of the objective against one hyperparameter: responses and isolations.
 
-Dimension key: T runs, G values of a curve.
+A response has all runs. An isolation has the best over all other hyperparameters, for each value.
+
+Dimension key: T runs, G values of a curve, B bins.
 """
 
 from __future__ import annotations
@@ -11,16 +13,18 @@ import math
 
 import numpy as np
 
+from lmhp.analysis.hyperparameters.isolations import Isolation
 from lmhp.analysis.hyperparameters.responses import Response
-from lmhp.analysis.phrases import interval, number
+from lmhp.analysis.phrases import counted, interval, number, setting
 from lmhp.analysis.report.document import Figure, PlotlyDict
 from lmhp.analysis.report.figures.labels import Label, ring, stack_labels
 from lmhp.analysis.report.figures.style import (
+  MARGIN,
   axis_positions,
   layout,
-  margin,
   name_with_unit,
   objective_range,
+  padded_range,
   plot_axis,
   vertical_band,
   vertical_line,
@@ -33,6 +37,8 @@ from lmhp.analysis.report.figures.traces import (
   hover_text,
   last_scores,
   plain_line,
+  run_markers,
+  separated,
   winner_row,
 )
 from lmhp.analysis.runs.table import Runs
@@ -101,7 +107,7 @@ def _response_figure(
       plot_axis(y_name, range=list(runs.objective_interval(*span))),
       shapes=[shape for shape, _ in marks],
       annotations=annotations,
-      margin=margin(t=top),
+      margin=MARGIN | {'t': top},
     ),
   )
 
@@ -274,3 +280,71 @@ def _best_choice_sentence(response: Response, runs: Runs) -> str:
     f'The best run has {name} = {response.envelope_values[i]}, with {best}.'
     f'{"" if response.curve is None else fit}'
   )
+
+
+# --- isolations --------------------------------------------------------------------------
+
+
+def isolation_figures(runs: Runs, isolations: Sequence[Isolation]) -> list[Figure]:
+  """Draws the best objective for each value of each scientific axis."""
+  return [
+    _isolation_figure(runs, isolation, f'isolation-{i}')
+    for i, isolation in enumerate(isolations)
+  ]
+
+
+def _isolation_figure(runs: Runs, isolation: Isolation, id: str) -> Figure:
+  """Draws the best of each value, with its interval on a fresh seed."""
+  axis = runs.axes[isolation.axis]
+  x, x_axis = axis_positions(axis, isolation.values)
+  if axis.is_number:
+    x_axis = with_range(x_axis, np.r_[x, isolation.edges.ravel()])
+  low = runs.to_objective(isolation.low)
+  high = runs.to_objective(isolation.high)
+  best = runs.to_objective(isolation.best)
+  y_name = f'best {name_with_unit(runs.objective_name)}'
+  hover = hover_text(isolation.axis, y_name)
+  intervals = plain_line(separated(x, x), separated(low, high), '$blue/0.6', 3)
+  # Horizontal lines show the width of the bins, if the values are binned.
+  edges = separated(*isolation.edges.T)
+  bins = plain_line(edges, separated(best, best), '$grey', 1.5)
+  # The vertical axis shows all finite ends.
+  ends = np.r_[best, low, high]
+  ends = ends[np.isfinite(ends)]
+  more = {'range': padded_range(ends, 0.08)} if ends.size and np.ptp(ends) else {}
+  return Figure(
+    id,
+    f'Best for each {isolation.axis}',
+    _isolation_caption(runs, isolation),
+    [
+      intervals,
+      *([bins] if np.isfinite(isolation.edges).any() else []),
+      run_markers(x, best, isolation.number, hover=hover, marker={'size': 10}),
+    ],
+    layout(x_axis, plot_axis(y_name) | more),
+  )
+
+
+def _isolation_caption(runs: Runs, isolation: Isolation) -> str:
+  if not np.isfinite(isolation.best).any():
+    return f'No run with a value of {isolation.axis} is complete.'
+  i = int(np.nanargmin(isolation.best))
+  left, right = isolation.edges[i]
+  value = f'= {setting(isolation.values[i])}'
+  if left < right:
+    value = f'from {setting(float(left))} to {setting(float(right))}'
+  most = counted(int(isolation.n_points.max()), 'point')
+  points = (
+    f'from {isolation.n_points.min()} to {most}' if np.ptp(isolation.n_points) else most
+  )
+  sentence = (
+    f'With all other hyperparameters at their best, {isolation.axis} {value} is best, with '
+    f'{number(runs.to_objective(isolation.best[i]))} ({points} per value).'
+  )
+  if not math.isfinite(isolation.high[i]):
+    return f'{sentence} Its selection bias is unknown.'
+  fresh = f'{isolation.confidence:.0%} interval on a fresh seed (bar)'
+  # NaN fails the comparison, so an unknown interval counts as one that overlaps.
+  if np.all(isolation.high[i] < np.delete(isolation.low, i)):
+    return f'{sentence} Its {fresh} does not overlap any other.'
+  return f'{sentence} Its {fresh} overlaps others: no significant difference.'

@@ -13,9 +13,9 @@ from lmhp.analysis.phrases import counted, number
 from lmhp.analysis.report.document import Figure, PlotlyDict
 from lmhp.analysis.report.figures.labels import Label, stack_labels
 from lmhp.analysis.report.figures.style import (
+  MARGIN,
   annotation,
   layout,
-  margin,
   name_and_unit,
   name_with_unit,
   objective_range,
@@ -202,7 +202,7 @@ def scaling_figure(runs: Runs, scaling_law: ScalingLaw | None) -> Figure | None:
       plot_axis('loss (nats)', range=limits),
       shapes=[vertical_line(largest, '$muted')],
       annotations=annotations,
-      margin=margin(t=top),
+      margin=MARGIN | {'t': top},
     ),
   )
 

@@ -13,11 +13,11 @@ from lmhp.analysis.phrases import counted, number
 from lmhp.analysis.report.document import Figure, PlotlyDict
 from lmhp.analysis.report.figures.labels import Label, stack_labels
 from lmhp.analysis.report.figures.style import (
+  MARGIN,
   SERIES,
   annotation,
   hidden_axis,
   layout,
-  margin,
   name_with_unit,
   objective_range,
   padded_range,
@@ -98,7 +98,7 @@ def history_figure(runs: Runs) -> Figure:
       x_axis,
       plot_axis(y_name, range=list(runs.objective_interval(*plotted.span))),
       annotations=annotations,
-      margin=margin(t=top),
+      margin=MARGIN | {'t': top},
     ),
   )
 
@@ -291,7 +291,7 @@ def rungs_figure(runs: Runs, rung_scores: Sequence[RungScores]) -> Figure | None
         plot_axis(f'final {y_name}'), np.concatenate([rung.objective for rung in rungs])
       ),
       annotations=annotations,
-      margin=margin(t=top),
+      margin=MARGIN | {'t': top},
     ),
   )
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import collections
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 import functools
 import hashlib
 import importlib.resources
@@ -36,6 +36,15 @@ def html(report: Report) -> str:
   scripts = [asset('report.js'), plotly(), asset('figures.js')]
   digests = ' '.join(f"'{digest(script)}'" for script in scripts)
   sections = [elements.section(section, known_runs) for section in report.sections]
+  # The palettes are CSS variables, so that text and figures have one palette.
+  colours = ' '.join(
+    f'--{name}: light-dark({light}, {PALETTES["dark"][name]});'
+    for name, light in PALETTES['light'].items()
+  )
+  figures = {
+    'figures': to_strict_json(report.figures(), packed=True),
+    'palettes': PALETTES,
+  }
   basis = elements.present(
     (report.basis, f'<p class="caption basis">{escape(" ".join(report.basis))}</p>\n')
   )
@@ -48,7 +57,7 @@ def html(report: Report) -> str:
 <meta name="color-scheme" content="light dark">
 <meta name="referrer" content="no-referrer">
 <title>{escape(report.title)}</title>
-<style>{css_colours()}
+<style>:root {{{colours}}}
 {asset('report.css')}</style>
 <noscript><style>tr[hidden] {{ display: table-row; }} .saves, .views, .plot, .search,
 #theme {{ display: none; }}</style></noscript>
@@ -75,7 +84,7 @@ def html(report: Report) -> str:
 {embed(compact_configs(report.configs))}</script>
 <script>{scripts[0]}</script>
 <script>{scripts[1]}</script>
-<script type="application/json" id="data-figures">{embed(_figures(report))}</script>
+<script type="application/json" id="data-figures">{embed(figures)}</script>
 <script>{scripts[2]}</script>
 </body>
 </html>
@@ -117,15 +126,6 @@ def digest(script: str) -> str:
   return f'sha256-{base64.b64encode(hashed).decode()}'
 
 
-def css_colours() -> str:
-  """Returns the palettes as CSS variables, so that text and figures have one palette."""
-  variables = ' '.join(
-    f'--{name}: light-dark({light}, {PALETTES["dark"][name]});'
-    for name, light in PALETTES['light'].items()
-  )
-  return f':root {{{variables}}}'
-
-
 # --- data -------------------------------------------------------------------------------
 
 
@@ -146,15 +146,18 @@ def compact_configs(
   """Returns many configs in little space: the usual values, and the differences of each run.
 
   Args:
-    configs: Configs by run number, nested or by dotted paths.
+    configs: {dotted path: value} by run number.
 
   Returns:
     'most', {path: text}, and 'runs', {number: [{path: text} that differ, paths it lacks]}.
 
-  >>> compact_configs({0: {'a': {'b': 1}}, 1: {'a': {'b': 1}, 'c': 'x'}})['runs']
+  >>> compact_configs({0: {'a.b': 1}, 1: {'a.b': 1, 'c': 'x'}})['runs']
   {0: [{}, ['c']], 1: [{}, []]}
   """
-  flat = {int(run): dict(_flatten(config)) for run, config in configs.items()}
+  flat = {
+    int(run): {path: _exact_text(value) for path, value in config.items()}
+    for run, config in configs.items()
+  }
   # The most common value of each key is stored once.
   counters: dict[str, collections.Counter[str]] = {}
   for config in flat.values():
@@ -171,17 +174,6 @@ def compact_configs(
   return {'most': most, 'runs': runs}
 
 
-def _flatten(
-  config: Mapping[str, object], prefix: str = ''
-) -> Iterator[tuple[str, str]]:
-  for name, value in config.items():
-    path = f'{prefix}{name}'
-    if isinstance(value, Mapping) and value:
-      yield from _flatten(value, f'{path}.')
-    else:
-      yield path, _exact_text(value)
-
-
 def _exact_text(value: object) -> str:
   """Returns a value of a config with all its digits.
 
@@ -191,13 +183,6 @@ def _exact_text(value: object) -> str:
   if isinstance(value, (str, float)):
     return str(value)
   return json.dumps(value, default=str, ensure_ascii=False)
-
-
-def _figures(report: Report) -> dict[str, object]:
-  return {
-    'figures': to_strict_json(report.figures(), packed=True),
-    'palettes': PALETTES,
-  }
 
 
 # --- parts of the page ------------------------------------------------------------------

@@ -17,7 +17,7 @@ from lmhp.analysis.report.figures.curves.lines import (
   smooth_curve,
   thinned,
 )
-from lmhp.analysis.report.figures.style import annotation, layout, margin, plot_axis
+from lmhp.analysis.report.figures.style import MARGIN, annotation, layout, plot_axis
 from lmhp.analysis.report.figures.traces import plain_line, run_markers
 from lmhp.analysis.runs.table import Curve, Runs, finite_rows
 
@@ -95,7 +95,7 @@ def single_run_figure(runs: Runs) -> Figure | None:
     'The run',
     caption,
     traces,
-    layout(x_axis, {}, annotations=titles, margin=margin(t=6)) | axes,
+    layout(x_axis, {}, annotations=titles, margin=MARGIN | {'t': 6}) | axes,
     height=count * (PANEL + SPACE) + 60,
   )
 
