@@ -242,7 +242,7 @@ def _answer(studies: Sequence[_Study]) -> list[str]:
     return [compared, 'No study has a complete trial yet.']
   study, best = winners[0]
   unit = study.analysis.runs.unit
-  sentences = [
+  answer = [
     compared,
     f'The best is {study.name}: expect {quantity(study.best()[1], unit)} on a fresh seed.',
   ]
@@ -250,9 +250,10 @@ def _answer(studies: Sequence[_Study]) -> list[str]:
     other, second = winners[1]
     relation = 'without fresh seeds of both, this may be chance'
     if math.isfinite(best.high) and math.isfinite(second.low):
-      relation = 'their intervals overlap, so there is no significant difference'
-      if best.high < second.low:
-        relation = 'their intervals do not overlap'
+      overlap = 'overlap, so there is no significant difference'
+      relation = (
+        f'their intervals {"do not overlap" if best.high < second.low else overlap}'
+      )
     difference = quantity(second.best_estimate - best.best_estimate, unit)
-    sentences.append(f'The next is {other.name}, {difference} worse; {relation}.')
-  return sentences
+    answer.append(f'The next is {other.name}, {difference} worse; {relation}.')
+  return answer

@@ -267,15 +267,10 @@ def divergence_table(divergence: Divergence) -> Table | None:
         cut.p_value,
       )
     )
-  caption = (
-    f'{divergence.fraction:.0%} of {counted(divergence.n_runs, "run")} diverged '
-    f'({divergence.confidence:.0%} interval {divergence.low:.0%} to {divergence.high:.0%}).'
+  stable = (
+    f' Less than a tenth diverge up to {divergence.learning_rate} = '
+    f'{divergence.largest_stable:.3g}.'
   )
-  if math.isfinite(divergence.largest_stable):
-    caption += (
-      f' Less than a tenth diverge up to {divergence.learning_rate} = '
-      f'{divergence.largest_stable:.3g}.'
-    )
   return Table(
     'stability',
     'Divergence',
@@ -287,5 +282,7 @@ def divergence_table(divergence: Divergence) -> Table | None:
       Column('p'),
     ],
     rows,
-    caption,
+    f'{divergence.fraction:.0%} of {counted(divergence.n_runs, "run")} diverged '
+    f'({divergence.confidence:.0%} interval {divergence.low:.0%} to {divergence.high:.0%}).'
+    f'{stable if math.isfinite(divergence.largest_stable) else ""}',
   )

@@ -93,13 +93,34 @@ def confirmation_figure(
         'marker': {'symbol': 'diamond', 'size': 11, 'color': '$ink'},
       }
     )
+  at_left = {'xref': 'paper', 'xanchor': 'left'}
+  above = {**at_left, 'yref': 'y', 'yanchor': 'bottom', 'yshift': 7}
+  below = {**at_left, 'yref': 'y2', 'yanchor': 'top', 'yshift': -8}
+  interval = f'mean and {confirmation.confidence:.0%} interval'
   return Figure(
     'confirmation',
     'Winner and base config on fresh seeds',
     _caption(confirmation, mean, low, high),
     traces,
-    # The axis of the differences contains 0.
-    _layout(runs, confirmation, padded_range(np.r_[differences, low, high, 0.0], 0.06)),
+    layout(
+      plot_axis(name_with_unit(runs.objective_name), anchor='y'),
+      hidden_axis(1.6, -0.7, domain=[0.6, 1]),
+      # The axis of the differences contains 0.
+      xaxis2=plot_axis(
+        f'winner - base, {counted(len(confirmation.seeds), "seed")}',
+        anchor='y2',
+        range=padded_range(np.r_[differences, low, high, 0.0], 0.06),
+      ),
+      yaxis2=hidden_axis(-1.3, 0.6, domain=[0, LOWER_PANEL], anchor='x2'),
+      # No difference, in the lower panel.
+      shapes=[vertical_line(0, '$muted', 'dash') | {'xref': 'x2', 'y1': LOWER_PANEL}],
+      annotations=[
+        annotation('winner', 0, 0, WINNER[0], **above),
+        annotation('base', 0, 1, BASE[0], **above),
+        annotation(interval, 0, -0.6, '$ink', **below),
+      ],
+      margin={'l': 16, 'r': 16, 't': 8, 'b': 48},
+    ),
     height=400,
   )
 
@@ -109,33 +130,6 @@ def _numbers_of(runs: Runs, point: int, seeds: np.ndarray) -> np.ndarray:
   confirmed = runs.select((runs.point == point) & (runs.cohort == CONFIRM))
   by_seed = dict(zip(confirmed.seed.tolist(), confirmed.number.tolist()))
   return np.array([by_seed[seed] for seed in seeds.tolist()], int)
-
-
-def _layout(
-  runs: Runs, confirmation: Confirmation, difference_range: list[float]
-) -> PlotlyDict:
-  at_left = {'xref': 'paper', 'xanchor': 'left'}
-  above = {**at_left, 'yref': 'y', 'yanchor': 'bottom', 'yshift': 7}
-  below = {**at_left, 'yref': 'y2', 'yanchor': 'top', 'yshift': -8}
-  interval = f'mean and {confirmation.confidence:.0%} interval'
-  return layout(
-    plot_axis(name_with_unit(runs.objective_name), anchor='y'),
-    hidden_axis(1.6, -0.7, domain=[0.6, 1]),
-    xaxis2=plot_axis(
-      f'winner - base, {counted(len(confirmation.seeds), "seed")}',
-      anchor='y2',
-      range=difference_range,
-    ),
-    yaxis2=hidden_axis(-1.3, 0.6, domain=[0, LOWER_PANEL], anchor='x2'),
-    # No difference, in the lower panel.
-    shapes=[vertical_line(0, '$muted', 'dash') | {'xref': 'x2', 'y1': LOWER_PANEL}],
-    annotations=[
-      annotation('winner', 0, 0, WINNER[0], **above),
-      annotation('base', 0, 1, BASE[0], **above),
-      annotation(interval, 0, -0.6, '$ink', **below),
-    ],
-    margin={'l': 16, 'r': 16, 't': 8, 'b': 48},
-  )
 
 
 def _caption(confirmation: Confirmation, mean: float, low: float, high: float) -> str:

@@ -92,10 +92,21 @@ def _contour_figure(
     'bgcolor': '$paper/0.8',
     'font': {'size': 12, 'color': '$vermillion'},
   }
+  best_place = [
+    number(value, 3) if isinstance(value, (int, float)) else str(value)
+    for value in contour.best
+  ]
+  n_diverged = int(diverged.sum())
+  crosses = f', and crosses the {n_diverged} that diverged' if n_diverged else ''
   return Figure(
     id,
     f'{contour.x_axis.name} and {contour.y_axis.name}',
-    _caption(runs, contour, int(diverged.sum())),
+    (
+      f'The fit is best at {contour.x_axis.name} = {best_place[0]} and '
+      f'{contour.y_axis.name} = {best_place[1]}, with '
+      f'{number(runs.to_objective(contour.z.min()))}. Dots are the '
+      f'{counted(len(contour.number), "run")}{crosses}.'
+    ),
     traces,
     layout(x_axis, y_axis, annotations=[label]),
     height=430,
@@ -145,16 +156,3 @@ def _field(
       'contours': {'start': math.ceil(low / size) * size, 'end': high, 'size': size},
     }
   return field
-
-
-def _caption(runs: Runs, contour: Contour, n_diverged: int) -> str:
-  x, y = (
-    number(value, 3) if isinstance(value, (int, float)) else str(value)
-    for value in contour.best
-  )
-  crosses = f', and crosses the {n_diverged} that diverged' if n_diverged else ''
-  return (
-    f'The fit is best at {contour.x_axis.name} = {x} and {contour.y_axis.name} = {y}, with '
-    f'{number(runs.to_objective(contour.z.min()))}. Dots are the '
-    f'{counted(len(contour.number), "run")}{crosses}.'
-  )

@@ -76,9 +76,8 @@ def _response_figure(
   base = base_position(axis)
   if axis.is_number:
     x_axis = with_range(x_axis, np.r_[plotted.x, axis.low, axis.high, base])
-  y_name = name_with_unit(runs.objective_name)
-  if response.rung:
-    y_name += f' at step {response.rung}'
+  at_rung = f' at step {response.rung}' if response.rung else ''
+  y_name = f'{name_with_unit(runs.objective_name)}{at_rung}'
   traces = _fit_traces(runs, response)
   traces += plotted.traces(hover_text(axis.name, y_name))
 
@@ -206,11 +205,6 @@ def _optimum_marks(response: Response, base: float) -> list[tuple[PlotlyDict, La
   optimum = response.optimum
   low, high = optimum.basin
   marks = []
-  if response.axis.is_choice:
-    if math.isfinite(base):
-      grey = vertical_band(base - 0.4, base + 0.4, '$grey')
-      marks.append((grey, Label('base', base, '$muted')))
-    return marks
   if math.isfinite(optimum.value):
     label = Label(f'optimum {number(optimum.value, 2)}', optimum.value, '$green')
     marks.append((vertical_line(optimum.value, '$green', 'solid'), label))
@@ -219,9 +213,12 @@ def _optimum_marks(response: Response, base: float) -> list[tuple[PlotlyDict, La
     middle = math.sqrt(low * high) if response.axis.log else (low + high) / 2
     label = Label(f'within {optimum.rise_fraction:.0%}', middle, '$green')
     marks.append((vertical_band(low, high, '$green'), label))
-  if math.isfinite(base):
+  if math.isfinite(base) and response.axis.is_number:
     label = Label(f'base {number(base, 2)}', base, '$muted')
     marks.append((vertical_line(base, '$muted', 'dash'), label))
+  elif math.isfinite(base):
+    label = Label('base', base, '$muted')
+    marks.append((vertical_band(base - 0.4, base + 0.4, '$grey'), label))
   return marks
 
 

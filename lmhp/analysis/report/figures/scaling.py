@@ -142,10 +142,12 @@ def scaling_figure(runs: Runs, scaling_law: ScalingLaw | None) -> Figure | None:
   best = law.compute_optimal(frontier_flops)
   low, high = law.interval(best.parameters, best.tokens)
 
+  is_bounded = np.isfinite(low) & np.isfinite(high)
+  interval = f'{law.confidence:.0%} interval {number(low[-1])} to {number(high[-1])}'
+
   # Band and line of the frontier, the law at each size, and the runs.
-  has_band = np.any(np.isfinite(low) & np.isfinite(high))
   traces = [
-    *([band(frontier_flops, low, high, '$vermillion')] if has_band else []),
+    *([band(frontier_flops, low, high, '$vermillion')] if is_bounded.any() else []),
     _size_lines(law, sizes, tokens),
     plain_line(
       frontier_flops,
@@ -172,28 +174,25 @@ def scaling_figure(runs: Runs, scaling_law: ScalingLaw | None) -> Figure | None:
   limits = padded_range(np.r_[complete.losses, best.losses], 0.08, 0.1)
   largest = float(flops.max())
   annotations, top = stack_labels([Label('largest run', largest, '$muted')], x_axis)
-  annotations.append(
-    annotation(
-      number(float(best.losses[-1]), 3),
-      math.log10(frontier_flops[-1]),
-      float(best.losses[-1]),
-      '$vermillion',
-      xanchor='right',
-      yanchor='bottom',
-      yshift=6,
-    )
+  at_end = annotation(
+    number(best.losses[-1], 3),
+    math.log10(frontier_flops[-1]),
+    float(best.losses[-1]),
+    '$vermillion',
+    xanchor='right',
+    yanchor='bottom',
+    yshift=6,
   )
-  interval = 'without an interval'
-  if math.isfinite(low[-1]) and math.isfinite(high[-1]):
-    interval = f'{law.confidence:.0%} interval {number(low[-1])} to {number(high[-1])}'
   return Figure(
     'scaling',
     'Loss against compute',
     (
       f'With {number(PREDICTED_FACTOR)} times the largest compute, the law predicts '
-      f'{number(best.losses[-1])} nats ({interval}) at {number(best.parameters[-1], 2)} '
-      f'parameters and {number(best.tokens[-1], 2)} tokens. It is fitted to {law.n_runs} '
-      f'runs: {number(law.E, 3)} + {number(law.A, 3)}/N^{number(law.alpha, 2)} + '
+      f'{number(best.losses[-1])} nats '
+      f'({interval if is_bounded[-1] else "without an interval"}) at '
+      f'{number(best.parameters[-1], 2)} parameters and {number(best.tokens[-1], 2)} tokens. '
+      f'It is fitted to {law.n_runs} runs: {number(law.E, 3)} + '
+      f'{number(law.A, 3)}/N^{number(law.alpha, 2)} + '
       f'{number(law.B, 3)}/D^{number(law.beta, 2)}.'
     ),
     traces,
@@ -201,7 +200,7 @@ def scaling_figure(runs: Runs, scaling_law: ScalingLaw | None) -> Figure | None:
       x_axis,
       plot_axis('loss (nats)', range=limits),
       shapes=[vertical_line(largest, '$muted')],
-      annotations=annotations,
+      annotations=[*annotations, at_end],
       margin=MARGIN | {'t': top},
     ),
   )

@@ -280,10 +280,17 @@ def rungs_figure(runs: Runs, rung_scores: Sequence[RungScores]) -> Figure | None
     plot_axis(f'{y_name} at the rung'), np.concatenate([rung.scores for rung in rungs])
   )
   annotations, top = stack_labels(labels, x_axis)
+  first = rungs[0]
+  last = rungs[-1]
+  other = f', and scores at step {last.step} one of {last.spearman:.2f}'
   return Figure(
     'rungs',
     'Scores at rungs and final objective',
-    _rungs_caption(rungs),
+    (
+      f'Scores at step {first.step} of the {counted(len(first.number), "complete run")} '
+      f'have a rank correlation of {first.spearman:.2f} with their final objective'
+      f'{other if len(rungs) > 1 else ""}. Pruned runs are left out.'
+    ),
     traces,
     layout(
       x_axis,
@@ -293,15 +300,4 @@ def rungs_figure(runs: Runs, rung_scores: Sequence[RungScores]) -> Figure | None
       annotations=annotations,
       margin=MARGIN | {'t': top},
     ),
-  )
-
-
-def _rungs_caption(rungs: Sequence[RungScores]) -> str:
-  first = rungs[0]
-  last = rungs[-1]
-  other = f', and scores at step {last.step} one of {last.spearman:.2f}'
-  return (
-    f'Scores at step {first.step} of the {counted(len(first.number), "complete run")} have a '
-    f'rank correlation of {first.spearman:.2f} with their final objective'
-    f'{other if len(rungs) > 1 else ""}. Pruned runs are left out.'
   )

@@ -69,10 +69,19 @@ def training_curves_figure(runs: Runs, winner: Winner | None) -> Figure | None:
   if not groups:
     return None
   lines = _lines(groups)
+  ends = {group.runs: group.end for group in groups}
+  highlighted = ', '.join(
+    f'the {name} ends at {number(ends[name])}'
+    for name in ('winner', 'base')
+    if name in ends
+  )
+  smoothed = '. Lines without dots are smoothed training losses' if train else ''
+  separator = ': ' if highlighted else ''
+  n_runs = counted(len({line.number for line in lines}), 'run')
   return Figure(
     'training-curves',
     'Training curves',
-    _curves_caption(groups, len({line.number for line in lines}), bool(train)),
+    f'{n_runs}{separator}{highlighted}{smoothed}.',
     [group.trace() for group in groups],
     layout(
       budget_axis(groups),
@@ -88,18 +97,6 @@ def _lines(groups: Sequence[LineGroup]) -> list[Line]:
   return [line for group in groups for line in group.lines]
 
 
-def _curves_caption(groups: Sequence[LineGroup], n_runs: int, has_train: bool) -> str:
-  ends = {group.runs: group.end for group in groups}
-  highlighted = ', '.join(
-    f'the {name} ends at {number(ends[name])}'
-    for name in ('winner', 'base')
-    if name in ends
-  )
-  smoothed = '. Lines without dots are smoothed training losses' if has_train else ''
-  separator = ': ' if highlighted else ''
-  return f'{counted(n_runs, "run")}{separator}{highlighted}{smoothed}.'
-
-
 def gap_figure(runs: Runs, winner: Winner | None) -> Figure | None:
   """Draws evaluation loss minus smoothed training loss. None if no run has both."""
   if not runs.curves or evaluation_column(runs) != EVAL_LOSS:
@@ -112,10 +109,6 @@ def gap_figure(runs: Runs, winner: Winner | None) -> Figure | None:
   # Leave out extreme gaps, and keep 0 in the figure.
   low, high = np.quantile(values, [0.01, 0.99])
   pad = 0.1 * (high - low) or 0.1
-  y_axis = plot_axis(
-    'evaluation - training loss (nats)',
-    range=[float(min(low, 0) - pad), float(max(high, 0) + pad)],
-  )
   ends = [line.y[-1] for line in lines]
   # The winner is the last group.
   of_winner = f', and that of the winner is {number(groups[-1].end, 3)}'
@@ -129,7 +122,10 @@ def gap_figure(runs: Runs, winner: Winner | None) -> Figure | None:
     [group.trace('nats') for group in groups],
     layout(
       budget_axis(groups),
-      y_axis,
+      plot_axis(
+        'evaluation - training loss (nats)',
+        range=[float(min(low, 0) - pad), float(max(high, 0) + pad)],
+      ),
       shapes=[horizontal_line(0, '$muted', layer='below')],
       annotations=end_labels(groups),
     ),
