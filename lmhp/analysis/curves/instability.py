@@ -43,7 +43,7 @@ def spiking_runs(curve_runs: Runs) -> list[Finding]:
   """Reports runs whose training loss spikes after their start."""
   runs = curve_runs
   spikes = {
-    number: find_spikes(_before_divergence(runs, number, 'loss_nats'))
+    number: find_spikes(_losses_before_divergence(runs, number))
     for number, curve in runs.curves.items()
     if 'loss_nats' in curve
   }
@@ -91,7 +91,7 @@ def spiking_runs(curve_runs: Runs) -> list[Finding]:
         'with_gradient_spikes': with_norms,
         'runs': len(unstable),
         'largest_standard_deviations': size / largest.noise
-        if largest.noise
+        if largest.noise > 0
         else math.inf,
       },
       runs=list(unstable),
@@ -121,13 +121,13 @@ def _belongs(first: np.ndarray, second: np.ndarray) -> np.ndarray:
   return (distance >= 0) & (distance <= NEIGHBOURS)
 
 
-def _before_divergence(runs: Runs, number: int, name: str) -> np.ndarray:
-  """Returns a column up to the step at which the run diverged."""
-  values = runs.curves[number][name]
+def _losses_before_divergence(runs: Runs, number: int) -> np.ndarray:
+  """Returns the training losses up to the step at which the run diverged."""
+  losses = runs.curves[number]['loss_nats']
   # Cut at the recorded divergence, or at the first infinite value if that is earlier.
   # NaN is sorted after all steps.
   end = np.searchsorted(runs.curves[number]['step'], _diverged_at(runs, number))
-  return values[: min([end, *np.flatnonzero(np.isinf(values))])]
+  return losses[: min([end, *np.flatnonzero(np.isinf(losses))])]
 
 
 def _diverged_at(runs: Runs, number: int) -> float:
