@@ -115,6 +115,7 @@ def best_table(runs: Runs) -> Table | None:
   if not points:
     return None
   n_complete = len(points)
+  has_seeds = any(len(rows) > 1 for rows in points)
   points = sorted(points, key=lambda rows: losses[rows].mean())[:N_BEST]
   means = np.array([losses[rows].mean() for rows in points])
   first = search.select([rows[0] for rows in points])
@@ -124,7 +125,7 @@ def best_table(runs: Runs) -> Table | None:
     (Column('run', kind='run'), first.number.tolist()),
     (objective, runs.to_objective(means).tolist()),
   ]
-  if any(len(rows) > 1 for rows in points):
+  if has_seeds:
     intervals = [_interval_cell(search.objective[rows]) for rows in points]
     columns += [
       (Column('seeds'), map(len, points)),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import collections
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 import functools
 import hashlib
 import importlib.resources
@@ -48,6 +48,23 @@ def html(report: Report) -> str:
   basis = elements.present(
     (report.basis, f'<p class="caption basis">{escape(" ".join(report.basis))}</p>\n')
   )
+  trials = ''
+  if report.trials is not None:
+    table = elements.table(report.trials, known_runs, level=2)
+    trials = f'<section id="trials">\n{table}</section>\n'
+  # Method, caveats and origin are folded at the end of the page, except for the caveats.
+  about = f'<dl class="numbers">{elements.definitions(report.about)}</dl>'
+  parts = {
+    'method': elements.paragraphs(report.method),
+    'caveats': elements.paragraphs(report.caveats),
+    'about': about if report.about else '',
+  }
+  parts = {name: content for name, content in parts.items() if content}
+  folds = ''.join(
+    f'<details id="{name}"{" open" if name == "caveats" else ""}>'
+    f'<summary><h2>{name.capitalize()}</h2></summary>{content}</details>\n'
+    for name, content in parts.items()
+  )
   return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -71,13 +88,14 @@ def html(report: Report) -> str:
 0-13zm0 1.5v10a5 5 0 0 0 0-10z" fill-rule="evenodd"/></svg></button>
 <h1>{escape(report.title)}</h1>
 <p class="lede">{escape(' '.join(report.answer))}</p>
-{basis}{_contents(report)}
+{basis}{_contents(report, parts)}
 </header>
 <main id="content" tabindex="-1">
 <noscript><p>Figures need JavaScript. Findings and tables do not.</p></noscript>
 {elements.findings(report.findings, known_runs)}{''.join(sections)}\
-{_trials(report, known_runs)}</main>
-{_footer(report)}
+{trials}</main>
+<footer>
+{folds}</footer>
 </div>
 <dialog id="run" aria-labelledby="run-title"></dialog>
 <script type="application/json" id="data-configs">\
@@ -188,48 +206,18 @@ def _exact_text(value: object) -> str:
 # --- parts of the page ------------------------------------------------------------------
 
 
-def _footer_parts(report: Report) -> dict[str, str]:
-  """Returns the parts at the end of the page that have content, by name."""
-  about = f'<dl class="numbers">{elements.definitions(report.about)}</dl>'
-  parts = {
-    'method': elements.paragraphs(report.method),
-    'caveats': elements.paragraphs(report.caveats),
-    'about': about if report.about else '',
-  }
-  return {name: content for name, content in parts.items() if content}
-
-
-def _contents(report: Report) -> str:
-  """Returns links to the parts of the page."""
+def _contents(report: Report, at_end: Iterable[str]) -> str:
+  """Returns links to the parts of the page, with the names of those at its end."""
   links = {'findings': 'Findings'} if report.findings else {}
   links |= {f'section-{section.id}': section.title for section in report.sections}
   if report.trials is not None:
     links['trials'] = 'All runs'
-  links |= {name: name.capitalize() for name in _footer_parts(report)}
+  links |= {name: name.capitalize() for name in at_end}
   items = ''.join(
     f'<li><a href="#{escape(anchor)}">{escape(title)}</a></li>'
     for anchor, title in links.items()
   )
   return f'<nav aria-label="Contents"><ul>{items}</ul></nav>' if items else ''
-
-
-def _trials(report: Report, known_runs: Collection[int]) -> str:
-  if report.trials is None:
-    return ''
-  return (
-    '<section id="trials">\n'
-    f'{elements.table(report.trials, known_runs, level=2)}</section>\n'
-  )
-
-
-def _footer(report: Report) -> str:
-  """Returns method, caveats and origin, folded except for the caveats."""
-  folds = ''.join(
-    f'<details id="{name}"{" open" if name == "caveats" else ""}>'
-    f'<summary><h2>{name.capitalize()}</h2></summary>{content}</details>\n'
-    for name, content in _footer_parts(report).items()
-  )
-  return f'<footer>\n{folds}</footer>'
 
 
 # --- notebooks --------------------------------------------------------------------------
