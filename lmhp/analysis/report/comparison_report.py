@@ -14,20 +14,12 @@ from lmhp.analysis.analysis import Analysis
 from lmhp.analysis.findings import Finding, ranked
 from lmhp.analysis.phrases import listed, number, quantity
 from lmhp.analysis.report.document import Column, Figure, Report, Section, Table
-from lmhp.analysis.report.figures.effects import (
-  IntervalRow,
-  interval_traces,
-  row_names,
-  rows_height,
-)
+from lmhp.analysis.report.figures.effects import IntervalRow, interval_figure
 from lmhp.analysis.report.figures.style import (
-  hidden_axis,
-  layout,
   name_with_unit,
   padded_range,
   plain_text,
   plot_axis,
-  range_of,
 )
 from lmhp.analysis.report.registry import blocks_of
 from lmhp.analysis.report.study_report import (
@@ -177,21 +169,13 @@ def _best_figure(studies: Sequence[_Study]) -> Figure | None:
       0.05 * abs(rows[0].value) or 1.0,
     ),
   )
-  return Figure(
+  return interval_figure(
     'studies',
     'Best of each study on a fresh seed',
-    (
-      f'{winners[best][0].name} has the best expected result, {number(rows[best].value)}. '
-      'Hollow dots have no interval.'
-    ),
-    interval_traces(rows, range_of(x_axis)),
-    layout(
-      x_axis,
-      hidden_axis(len(rows) - 0.6, -0.8),
-      annotations=row_names(rows),
-      margin={'l': 16, 'r': 16, 't': 8, 'b': 48},
-    ),
-    height=rows_height(rows),
+    f'{winners[best][0].name} has the best expected result, {number(rows[best].value)}. Hollow '
+    'dots have no interval.',
+    rows,
+    x_axis,
   )
 
 

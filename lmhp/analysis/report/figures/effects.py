@@ -24,6 +24,10 @@ from lmhp.analysis.report.figures.style import (
 from lmhp.analysis.report.figures.traces import plain_line, separated
 from lmhp.analysis.runs.table import Runs
 
+MAX_REASON = 54
+"""Length of a reason that fits a phone of 390 pixels. The table of effects has all of it."""
+
+
 # --- dots with intervals ----------------------------------------------------------------
 
 
@@ -37,6 +41,7 @@ class IntervalRow:
     low: Lower end of the interval.
     high: Upper end of the interval.
     filled: True for a filled dot, False for a hollow one.
+    reason: Reason why there is no dot, which is shown in its place.
   """
 
   name: str
@@ -44,6 +49,7 @@ class IntervalRow:
   low: float
   high: float
   filled: bool
+  reason: str = ''
 
 
 def interval_traces(
@@ -90,27 +96,28 @@ def interval_traces(
   return traces
 
 
-def row_names(rows: Sequence[IntervalRow]) -> list[PlotlyDict]:
-  """Returns the names of rows, each above its dot, so that long ones fit a phone."""
-  return [
+def interval_figure(
+  id: str, title: str, caption: str, rows: Sequence[IntervalRow], xaxis: PlotlyDict
+) -> Figure:
+  """Returns a figure of dots with intervals, and a line at 0.
+
+  The name of a row is above its dot, so that long ones fit a phone.
+  """
+  texts = [
     annotation(
-      row.name,
+      text,
       0,
       i,
       '$ink' if row.filled else '$muted',
       xref='paper',
       xanchor='left',
-      yanchor='bottom',
-      yshift=6,
+      yanchor=anchor,
+      yshift=shift,
     )
     for i, row in enumerate(rows)
+    for text, anchor, shift in ((row.name, 'bottom', 6), (row.reason, 'middle', -1))
+    if text
   ]
-
-
-def interval_figure(
-  id: str, title: str, caption: str, rows: Sequence[IntervalRow], xaxis: PlotlyDict
-) -> Figure:
-  """Returns a figure of dots with intervals, and a line at 0."""
   return Figure(
     id,
     title,
@@ -119,17 +126,12 @@ def interval_figure(
     layout(
       xaxis,
       hidden_axis(len(rows) - 0.6, -0.9),
-      annotations=row_names(rows),
+      annotations=texts,
       shapes=[vertical_line(0, '$axis', 'solid')],
       margin={'l': 16, 'r': 16, 't': 4, 'b': 48},
     ),
-    height=rows_height(rows),
+    height=84 + 40 * len(rows),
   )
-
-
-def rows_height(rows: Sequence[IntervalRow]) -> int:
-  """Returns the height of a figure of rows in pixels."""
-  return 84 + 40 * len(rows)
 
 
 # --- effects and importances -----------------------------------------------------------
@@ -150,11 +152,12 @@ def effects_figure(runs: Runs, effects: Sequence[Effect]) -> Figure | None:
   ordered = sorted(effects, key=lambda effect: -np.nan_to_num(effect.gain, nan=-np.inf))
   rows = [
     IntervalRow(
-      _effect_name(effect),
+      _with_p_value(effect.axis, effect.p_holm),
       effect.gain,
       effect.gain_low,
       effect.gain_high,
       effect.significant(),
+      plain_text(effect.reason, MAX_REASON),
     )
     for effect in ordered
   ]
@@ -179,12 +182,6 @@ def effects_figure(runs: Runs, effects: Sequence[Effect]) -> Figure | None:
     rows,
     plot_axis(f'gain from the best value{unit}', range=[-0.04 * high, 1.06 * high]),
   )
-
-
-def _effect_name(effect: Effect) -> str:
-  if effect.reason:
-    return f'{plain_text(effect.axis, 32)}: {plain_text(effect.reason, 60)}'
-  return _with_p_value(effect.axis, effect.p_holm)
 
 
 def _with_p_value(name: str, p: float) -> str:

@@ -135,14 +135,15 @@ def plot_axis(
   if log:
     positive = np.asarray(values, np.float64)
     positive = positive[np.isfinite(positive) & (positive > 0)]
-    # Below two decades, ticks at 1, 2 and 5. Above, at powers of ten, at most eight or
-    # so.
     decades = math.log10(positive.max() / positive.min()) if positive.size else 1
-    axis |= {
-      'type': 'log',
-      'exponentformat': 'power',
-      'dtick': math.ceil(decades / 8) if decades >= 2 else 'D2',
-    }
+    axis['type'] = 'log'
+    if decades >= 2:
+      # Powers of ten, at most eight or so.
+      axis |= {'exponentformat': 'power', 'dtick': math.ceil(decades / 8)}
+    else:
+      # Numbers in full, such as 0.5. Without a format, Plotly writes 5 for it. Ticks are at 1,
+      # 2 and 5 times powers of ten, or closer within less than a factor of 5.
+      axis |= {'tickformat': ',~g', 'dtick': 'D2' if decades > 0.7 else None}
   return axis | more
 
 
@@ -181,7 +182,7 @@ def with_range(
     return axis
   least = 0.1 * abs(float(drawn.max())) or 0.5
   # Plotly draws powers larger than other ticks.
-  has_powers = is_log(axis) and not isinstance(axis.get('dtick'), str)
+  has_powers = isinstance(axis.get('dtick'), int)
   font = {'tickfont': {'size': 10.5}} if has_powers else {}
   return {**axis, 'range': padded_range(drawn, pad, least), **font}
 

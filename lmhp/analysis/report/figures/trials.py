@@ -45,6 +45,7 @@ STATUS_COLORS = {
   'failed': '$purple',
   'running': '$green',
   'waiting': '$grey',
+  'missing': '$grey/0.5',
 }
 
 
