@@ -79,12 +79,17 @@ def comparison_report(analyses: Sequence[Analysis]) -> Report:
     of_study = study.analysis.runs.configs
     configs |= {numbers[run]: of_study[run] for run in of_study if run in numbers}
   findings += power_laws([optima_at_size(each.runs, each.optima) for each in analyses])
-  blocks = blocks_of([_best_figure(studies), _comparison_table(studies)])
   return Report(
     title=' and '.join(names) if len(names) < 4 else f'{len(names)} studies',
     answer=_answer(studies),
     findings=ranked(findings),
-    sections=[Section('compared', 'Comparison', blocks)],
+    sections=[
+      Section(
+        'compared',
+        'Comparison',
+        blocks_of([_best_figure(studies), _comparison_table(studies)]),
+      )
+    ],
     trials=_trials_of_all(studies),
     configs=configs,
     method=method_paragraphs(analyses[0]),

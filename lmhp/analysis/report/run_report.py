@@ -33,7 +33,7 @@ def run_report(analysis: Analysis) -> Report:
     for name, column in runs.measured.items()
     if math.isfinite(column[0])
   }
-  result = Table(
+  results = Table(
     'result',
     'Result',
     [Column('quantity', kind='text'), Column('value')],
@@ -49,10 +49,13 @@ def run_report(analysis: Analysis) -> Report:
     [Column('key', kind='text'), Column('value', kind='text')],
     [(key, setting(config[key])) for key in sorted(config)],
   )
-  training = blocks_of([single_run_figure(runs), _extrapolation_note(runs)])
   sections = [
-    Section('training', 'Training', training),
-    Section('result', 'Result', blocks_of(result)),
+    Section(
+      'training',
+      'Training',
+      blocks_of([single_run_figure(runs), _extrapolation_note(runs)]),
+    ),
+    Section('result', 'Result', blocks_of(results)),
     Section('config', 'Config', [settings]),
   ]
   return Report(

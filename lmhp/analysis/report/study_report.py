@@ -119,10 +119,9 @@ def _expectation_sentence(analysis: Analysis) -> str:
   if winner is None:
     return 'There is no result to expect.'
   if not winner.has_interval:
-    mean = quantity(runs.to_objective(winner.mean), runs.unit)
     return (
-      f'Its result is {mean}; {winner.reason.partition(",")[0]}, so how much of it is luck '
-      'is not known.'
+      f'Its result is {quantity(runs.to_objective(winner.mean), runs.unit)}; '
+      f'{winner.reason.partition(",")[0]}, so how much of it is luck is not known.'
     )
   estimate = Estimate(
     runs.to_objective(winner.expected),

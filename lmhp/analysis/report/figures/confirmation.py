@@ -27,6 +27,7 @@ from lmhp.statistics.confirmation import BETTER, WORSE, Confirmation
 
 LOWER_PANEL = 0.38
 """Height of the lower panel as a fraction of the figure."""
+RELATIONS = {BETTER: 'better than', WORSE: 'worse than'}
 WINNER = ('$blue', 'circle')
 """Colour and symbol of the winner."""
 BASE = ('$vermillion', 'diamond')
@@ -50,7 +51,6 @@ def confirmation_figure(
   low, high = runs.objective_interval(confirmation.low, confirmation.high)
   zeros = np.zeros(len(differences))
   winner_numbers = _numbers_of(runs, winner.point, confirmation.seeds)
-  base_numbers = _numbers_of(runs, BASE_POINT, confirmation.seeds)
   marker: PlotlyDict = {'size': 9}
   traces = [
     # A line joins the two results of each seed.
@@ -58,7 +58,14 @@ def confirmation_figure(
     run_markers(
       of_winner, zeros, winner_numbers, *WINNER, '<br>winner %{x:.5~g}', marker
     ),
-    run_markers(of_base, zeros + 1, base_numbers, *BASE, '<br>base %{x:.5~g}', marker),
+    run_markers(
+      of_base,
+      zeros + 1,
+      _numbers_of(runs, BASE_POINT, confirmation.seeds),
+      *BASE,
+      '<br>base %{x:.5~g}',
+      marker,
+    ),
     run_markers(
       differences,
       zeros,
@@ -96,7 +103,6 @@ def confirmation_figure(
   at_left = {'xref': 'paper', 'xanchor': 'left'}
   above = {**at_left, 'yref': 'y', 'yanchor': 'bottom', 'yshift': 7}
   below = {**at_left, 'yref': 'y2', 'yanchor': 'top', 'yshift': -8}
-  interval = f'mean and {confirmation.confidence:.0%} interval'
   return Figure(
     'confirmation',
     'Winner and base config on fresh seeds',
@@ -117,7 +123,9 @@ def confirmation_figure(
       annotations=[
         annotation('winner', 0, 0, WINNER[0], **above),
         annotation('base', 0, 1, BASE[0], **above),
-        annotation(interval, 0, -0.6, '$ink', **below),
+        annotation(
+          f'mean and {confirmation.confidence:.0%} interval', 0, -0.6, '$ink', **below
+        ),
       ],
       margin={'l': 16, 'r': 16, 't': 8, 'b': 48},
     ),
@@ -144,8 +152,7 @@ def _caption(confirmation: Confirmation, mean: float, low: float, high: float) -
     return (
       f'On {seeds}, winner minus base config is {difference}. One pair has no interval.'
     )
-  relations = {BETTER: 'better than', WORSE: 'worse than'}
-  relation = relations.get(confirmation.verdict, 'not significantly different from')
+  relation = RELATIONS.get(confirmation.verdict, 'not significantly different from')
   return (
     f'On {seeds}, the winner is {relation} the base config: the difference is '
     f'{difference} ({confirmation.confidence:.0%} interval {number(low, 3)} to '

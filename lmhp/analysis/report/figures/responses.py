@@ -194,9 +194,16 @@ def _fit_traces(runs: Runs, response: Response) -> list[PlotlyDict]:
         }
       )
   if response.axis.is_number and len(response.envelope) > 1:
-    values = response.envelope_values
-    best = runs.to_objective(response.envelope)
-    traces.append(plain_line(values, best, '$muted', 1, 'dot', name='envelope'))
+    traces.append(
+      plain_line(
+        response.envelope_values,
+        runs.to_objective(response.envelope),
+        '$muted',
+        1,
+        'dot',
+        name='envelope',
+      )
+    )
   return traces
 
 
@@ -300,7 +307,6 @@ def _isolation_figure(runs: Runs, isolation: Isolation, id: str) -> Figure:
   high = runs.to_objective(isolation.high)
   best = runs.to_objective(isolation.best)
   y_name = f'best {name_with_unit(runs.objective_name)}'
-  hover = hover_text(isolation.axis, y_name)
   intervals = plain_line(separated(x, x), separated(low, high), '$blue/0.6', 3)
   # Horizontal lines show the width of the bins, if the values are binned.
   edges = separated(*isolation.edges.T)
@@ -316,7 +322,13 @@ def _isolation_figure(runs: Runs, isolation: Isolation, id: str) -> Figure:
     [
       intervals,
       *([bins] if np.isfinite(isolation.edges).any() else []),
-      run_markers(x, best, isolation.number, hover=hover, marker={'size': 10}),
+      run_markers(
+        x,
+        best,
+        isolation.number,
+        hover=hover_text(isolation.axis, y_name),
+        marker={'size': 10},
+      ),
     ],
     layout(x_axis, plot_axis(y_name) | more),
   )

@@ -171,7 +171,6 @@ def scaling_figure(runs: Runs, scaling_law: ScalingLaw | None) -> Figure | None:
   )
 
   # The vertical axis shows runs and frontier.
-  limits = padded_range(np.r_[complete.losses, best.losses], 0.08, 0.1)
   largest = float(flops.max())
   annotations, top = stack_labels([Label('largest run', largest, '$muted')], x_axis)
   at_end = annotation(
@@ -198,7 +197,10 @@ def scaling_figure(runs: Runs, scaling_law: ScalingLaw | None) -> Figure | None:
     traces,
     layout(
       x_axis,
-      plot_axis('loss (nats)', range=limits),
+      plot_axis(
+        'loss (nats)',
+        range=padded_range(np.r_[complete.losses, best.losses], 0.08, 0.1),
+      ),
       shapes=[vertical_line(largest, '$muted')],
       annotations=[*annotations, at_end],
       margin=MARGIN | {'t': top},

@@ -66,9 +66,9 @@ def escape(value: object) -> str:
 
 def breakable(name: str) -> str:
   """Returns a name that may break after dots and underscores if it is long."""
-  if len(name) <= LONG_NAME:
-    return escape(name)
-  return escape(name).replace('.', '.<wbr>').replace('_', '_<wbr>')
+  text = escape(name)
+  is_long = len(name) > LONG_NAME
+  return text.replace('.', '.<wbr>').replace('_', '_<wbr>') if is_long else text
 
 
 def present(*parts: tuple[object, str]) -> str:
@@ -230,11 +230,13 @@ def section(item: Section, known_runs: Collection[int]) -> str:
 def findings(items: Sequence[Finding], known_runs: Collection[int]) -> str:
   """Returns findings, ranked."""
   rows = ''.join(finding(item, known_runs) for item in ranked(items))
-  source = (
-    '<section id="findings">\n<h2>Findings</h2>\n'
-    f'<ol class="findings">\n{rows}</ol></section>\n'
+  return present(
+    (
+      items,
+      '<section id="findings">\n<h2>Findings</h2>\n'
+      f'<ol class="findings">\n{rows}</ol></section>\n',
+    )
   )
-  return present((items, source))
 
 
 def finding(item: Finding, known_runs: Collection[int]) -> str:

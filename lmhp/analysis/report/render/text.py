@@ -56,8 +56,10 @@ def markdown(report: Report) -> str:
     if texts:
       blocks += [f'## {title}', *map(paragraph, texts)]
   if report.about:
-    about = report.about.items()
-    lines = [f'- {inline(name)}: {inline(cell_text(value))}' for name, value in about]
+    lines = [
+      f'- {inline(name)}: {inline(cell_text(value))}'
+      for name, value in report.about.items()
+    ]
     blocks += ['## About', '\n'.join(lines)]
   return '\n\n'.join(blocks) + '\n'
 

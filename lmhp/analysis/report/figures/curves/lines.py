@@ -256,7 +256,7 @@ def budget_axis(
   return with_range(plot_axis(title), positions, 0.02)
 
 
-def budget_views(runs: Runs, groups: Sequence[LineGroup]) -> list[View]:
+def budget_views(runs: Runs, groups: Sequence[LineGroup]) -> tuple[View, ...]:
   """Returns a view over steps, and one for each budget that looks different.
 
   Returns no view if all budgets would give the same picture as the steps.
@@ -275,7 +275,7 @@ def budget_views(runs: Runs, groups: Sequence[LineGroup]) -> list[View]:
       changes: list[PlotlyDict] = [{'x': group.positions(per_step)} for group in groups]
       axis = budget_axis(groups, title, per_step)
       views.append(View(f'equal {title}', changes, {'xaxis': axis}))
-  return views if len(views) > 1 else []
+  return tuple(views) if len(views) > 1 else ()
 
 
 def _budget_per_step(runs: Runs, row: int, column: str) -> float:

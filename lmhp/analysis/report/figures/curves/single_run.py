@@ -89,13 +89,18 @@ def single_run_figure(runs: Runs) -> Figure | None:
   if SPEED in panels:
     median = round(np.median(panels[SPEED][1]))
     caption += f' The median speed is {number(median)} tokens per second.'
-  x_axis = plot_axis('step', anchor=f'y{count}' if count > 1 else 'y')
   return Figure(
     'one-run',
     'The run',
     caption,
     traces,
-    layout(x_axis, {}, annotations=titles, margin=MARGIN | {'t': 6}) | axes,
+    layout(
+      plot_axis('step', anchor=f'y{count}' if count > 1 else 'y'),
+      {},
+      annotations=titles,
+      margin=MARGIN | {'t': 6},
+    )
+    | axes,
     height=count * (PANEL + SPACE) + 60,
   )
 
