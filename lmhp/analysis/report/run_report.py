@@ -16,9 +16,13 @@ from lmhp.analysis.report.study_report import OF_CURVES, describe_origin
 from lmhp.analysis.runs.table import Runs, finite_rows
 
 STATUS_WORDS = {
-  'complete': 'is complete',
+  'waiting': 'has not started',
   'running': 'is not complete',
+  'complete': 'is complete',
+  'pruned': 'was stopped early',
   'diverged': 'diverged',
+  'failed': 'failed',
+  'missing': 'has no result',
 }
 
 
