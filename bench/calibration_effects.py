@@ -1,14 +1,12 @@
-"""False positive rate and power of the tests of effects and interactions.
+"""False positive rate of the tests of effects and interactions.
 
 First, studies in which the tested axis or pair has no effect. The losses are noise alone, or
 other axes have large effects. Printed for each design: the fraction of the studies with a
 p-value of at most 1%, 2% and 5%, and with any Holm-adjusted p-value of at most 5%.
 
-Then, studies with a planted parabola or product. Its standard deviation over the space is
-given in multiples of the noise. Printed: the power at 5%, and the fraction of the studies
-whose 90% interval of `range_nats` contains the truth.
+`bench/calibration_power.py` measures the power.
 
-  python bench/calibration_effects.py [--studies=500] [--only effects|interactions|power]
+  python bench/calibration_effects.py [--studies=500] [--only effects|interactions|families]
 """
 
 from __future__ import annotations
@@ -21,7 +19,8 @@ import numpy as np
 
 from lmhp.analysis.hyperparameters.effects import effect
 from lmhp.analysis.hyperparameters.interactions import interaction
-from lmhp.analysis.runs.table import Axis, Runs
+from lmhp.analysis.runs.axis import Axis
+from lmhp.analysis.runs.table import Runs
 from lmhp.statistics.hypothesis_tests import adjust_p_values
 
 DESIGNS = ('random', 'qmc', 'grid')
@@ -61,7 +60,6 @@ def study(
   others: float,
   seed: int,
   planted: float = 0.0,
-  product: float = 0.0,
 ) -> Runs:
   """Returns a study whose losses are noise, plus effects of other axes.
 
@@ -74,7 +72,6 @@ def study(
   if axes > 1:
     bowl = np.sum((u[:, 1:] - 0.35) ** 2 / 0.08, 1) / np.sqrt(axes - 1)
     losses = losses + others * (bowl + np.expm1(np.maximum(u[:, 1] - 0.6, 0) * 10))
-    losses = losses + product * (u[:, 0] - 0.5) * (u[:, 1] - 0.5) * 12
   status = np.full(len(u), 'complete', object).astype('U8')
   bad = (
     rng.random(len(u)) < diverged
@@ -115,7 +112,7 @@ def of_effects(studies: int) -> None:
       every.append(
         np.array(
           [
-            effect(study(design, n, axes, kind, diverged, others, s), 'a0', s).p_value
+            effect(study(design, n, axes, kind, diverged, others, s), 'a0').p_value
             for s in range(studies)
           ]
         )
@@ -140,7 +137,7 @@ def of_interactions(studies: int) -> None:
       p_values = []
       for s in range(studies):
         runs = study(design, n, axes, kind, diverged, others, s, planted=others)
-        p_values.append(interaction(runs, 'a0', 'a1', s).p_value)
+        p_values.append(interaction(runs, 'a0', 'a1').p_value)
       every.append(np.array(p_values))
       print(
         f'  {design:7} {axes} axes {n} runs {kind:7} {diverged:4.0%} diverged, others {others:g}: '
@@ -150,50 +147,13 @@ def of_interactions(studies: int) -> None:
   print(f'  all: {shares(np.concatenate(every))}')
 
 
-def of_power(studies: int) -> None:
-  typical = float(np.median((np.linspace(0, 1, 1001) - 0.4) ** 2))
-  for n, axes, kind in (
-    (20, 2, 'normal'),
-    (40, 4, 'normal'),
-    (40, 4, 'heavy'),
-    (64, 5, 'normal'),
-  ):
-    for size in (0.5, 1.0, 2.0, 4.0):
-      results = [
-        effect(study('random', n, axes, kind, 0.1, 0.5, s, planted=size), 'a0', s)
-        for s in range(studies)
-      ]
-      truth = 0.05 * size * typical / 0.0943
-      p = np.array([result.p_value for result in results])
-      held = np.mean(
-        [result.range_low <= truth <= result.range_high for result in results]
-      )
-      low = np.mean([result.range_high < truth for result in results])
-      pairs = np.array(
-        [
-          interaction(
-            study('random', n, axes, kind, 0.1, 0.5, s, 1.0, size), 'a0', 'a1', s
-          ).p_value
-          for s in range(studies // 2)
-        ]
-      )
-      print(
-        f'power {n} runs, {axes} axes, {kind}, effect {size:g} times the noise: axis '
-        f'{np.mean(p <= 0.05):.1%}, '
-        f'range {np.median([result.range_nats for result in results]):.3f} of {truth:.3f}, '
-        f'held {held:.1%} '
-        f'(below {low:.1%}); product {np.mean(pairs <= 0.05):.1%}',
-        flush=True,
-      )
-
-
 def of_families(studies: int) -> None:
   """Prints the rate of any Holm-adjusted finding in noise, for 4 axes."""
   any_axis = np.zeros(studies)
   for s in range(studies):
     runs = study('random', 32, 4, 'heavy', 0.15, 0.0, s)
     any_axis[s] = min(
-      adjust_p_values([effect(runs, name, s).p_value for name in runs.axes])
+      adjust_p_values([effect(runs, name).p_value for name in runs.axes])
     )
   print(f'any of 4 axes, adjusted: {shares(any_axis)}')
 
@@ -201,19 +161,16 @@ def of_families(studies: int) -> None:
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
   parser.add_argument('--studies', type=int, default=500)
-  parser.add_argument(
-    '--only', choices=('effects', 'interactions', 'families', 'power')
-  )
+  parser.add_argument('--only', choices=('effects', 'interactions', 'families'))
   options = parser.parse_args()
   for name, part in (
     ('effects', of_effects),
     ('interactions', of_interactions),
     ('families', of_families),
-    ('power', of_power),
   ):
     if options.only in (None, name):
       started = time.perf_counter()
-      part(options.studies if name != 'power' else options.studies // 4)
+      part(options.studies)
       print(f'{time.perf_counter() - started:.0f} s', flush=True)
 
 

@@ -21,9 +21,10 @@ import time
 
 import numpy as np
 
-from lmhp.analysis.scaling.isoflops import fit_isoflops, variable_projection
-from lmhp.analysis.scaling.laws import fit_scaling_law
+from lmhp.analysis.scaling.isoflops import fit_isoflops
+from lmhp.analysis.scaling.laws import fit_scaling_law, variable_projection
 from lmhp.analysis.scaling.power_laws import fit_power_law
+from lmhp.analysis.scaling.robust_laws import HuberSettings
 
 NAMES = ('E', 'A', 'B', 'alpha', 'beta', 'a')
 SPREADS = {'normal': 0.005, 'laplace': 0.002, 't3': 0.01}
@@ -72,7 +73,7 @@ def coverage(name: str, kind: str, spread: float, studies: int, seed: int = 0) -
   held, below, width, started = [], [], [], time.perf_counter()
   for _ in range(studies):
     losses = loss_of(law, n, d) * np.exp(spread * draw_noise(kind, len(n), rng))
-    result = fit_scaling_law(n, d, losses, bootstrap=400)
+    result = fit_scaling_law(n, d, losses, huber=HuberSettings(draws=400))
     low, high = result.interval(far_n, far_d)
     new = loss_of(law, far_n, far_d) * np.exp(spread * draw_noise(kind, (), rng))
     sizes = result.compute_optimal(flops).parameters_interval

@@ -28,6 +28,7 @@ from lmhp.analysis.runs.table import Runs
 from lmhp.analysis.scaling.laws import MIN_RUNS, ScalingLaw, fit_scaling_law
 from lmhp.analysis.winner.best_of_n_curve import BestOfN, best_of_n
 from lmhp.analysis.winner.doubling_gain import DoublingGain, gain_of_doubling
+from lmhp.analysis.winner.main_group import in_main_group
 from lmhp.analysis.winner.matched_budget import (
   BudgetRange,
   budget_ranges,
@@ -39,6 +40,7 @@ from lmhp.analysis.winner.rung_agreement import (
   rung_agreement,
   rung_scores,
 )
+from lmhp.analysis.winner.sampling_error import SamplingError, sampling_error
 from lmhp.analysis.winner.setting_differences import (
   SettingDifference,
   setting_differences,
@@ -141,6 +143,13 @@ class Analysis:
     if self.winner is None:
       return []
     return setting_differences(self.runs, self.winner.point)
+
+  @functools.cached_property
+  def sampling_error(self) -> SamplingError | None:
+    """Sampling error of the winner's rate. None if the objective is none over few items."""
+    if self.winner is None:
+      return None
+    return sampling_error(self.runs, self.runs.to_objective(self.winner.mean))
 
   @functools.cached_property
   def best_of_n(self) -> BestOfN | None:
@@ -333,6 +342,7 @@ class Analysis:
   def scaling_law(self) -> ScalingLaw | None:
     """Scaling law of runs that differ in size and tokens. None if there are too few."""
     complete = self.runs.complete_runs()
+    complete = complete.select(in_main_group(complete))
     unknown = np.full(len(complete), math.nan)
     sizes = complete.measured.get('parameters', unknown)
     tokens = complete.measured.get('tokens', unknown)

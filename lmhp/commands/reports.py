@@ -39,7 +39,8 @@ def report(arguments: list[str]) -> int:
   parser.add_switch(
     'maximize',
     None,
-    'for a table of runs: larger values of the objective are better (by default, smaller ones)',
+    'for a table of runs: larger values of the objective are better (by default, the direction '
+    'of a known metric)',
   )
   parser.add_argument(
     '--minimize',

@@ -1,9 +1,10 @@
-"""Variances of several groups, each moved towards the common one as far as the data allow.
+"""Variances of several groups, small ones moved up to the common one as far as the data allow.
 
 Settings of a model often differ in their noise between seeds. Few seeds show each variance
 poorly, and one pooled variance is wrong if they differ. The moderated variance is between the
 two: it counts the common variance as so many further degrees of freedom as the spread of the
-variances supports. A variance that does not belong to the others stays as it is.
+variances supports. A variance that does not belong to the others stays as it is, and so does a
+large one: noisy settings win most often, and a smaller variance would hide their noise.
 
 Dimension key: P groups.
 """
@@ -56,7 +57,7 @@ def variances_of_groups(groups: Sequence[Floats]) -> GroupVariances:
 def moderated_variances(
   variances: npt.ArrayLike, freedoms: npt.ArrayLike
 ) -> GroupVariances:
-  """Returns the variances of groups, moved towards their common variance.
+  """Returns the variances of groups, small ones moved up to their common variance.
 
   Args:
     variances: (P,) sample variance of each group. Ignored where a group has no freedom.
@@ -68,7 +69,7 @@ def moderated_variances(
   >>> moderated_variances([1.0, 4.0], [3, 3]).variance.tolist()
   [1.0, 4.0]
   >>> moderated_variances([1.0, 1.0, 4.0], [3, 3, 3]).variance.round(2).tolist()
-  [1.74, 1.74, 3.02]
+  [2.05, 2.05, 4.0]
   """
   variance_P = np.asarray(variances, np.float64)
   freedom_P = np.asarray(freedoms, np.float64)
@@ -93,7 +94,8 @@ def moderated_variances(
   weight = np.where(known, freedom_P, 0.0) + prior
   with np.errstate(invalid='ignore', divide='ignore'):
     moderated = (sums + prior * common) / weight
-  moderated = np.where(weight > 0, moderated, pooled)
+  # Large variances stay.
+  moderated = np.where(weight > 0, np.maximum(moderated, known * variance_P), pooled)
   weight = np.where(weight > 0, weight, total)
   # A variance that does not belong to the others stays as it is.
   is_alone = _is_outlier(variance_P, freedom_P, common, prior)
@@ -127,10 +129,10 @@ def _common_variance(
   logs = np.log(variance_P) - digamma(half) + np.log(half)
   spread = float(np.var(logs, ddof=1))
   chance = float(np.mean(polygamma(1, half)))
-  # Few variances show their spread poorly. One standard error more is the careful side: it
+  # Few variances show their spread poorly. Half a standard error more is the careful side: it
   # counts the common variance for less.
   error = max(spread, chance) * math.sqrt(2 / (len(logs) - 1))
-  excess = spread - chance + error
+  excess = spread - chance + error / 2
   if excess <= 0:
     return pooled, math.inf
   # The geometric mean of the variances, corrected for their few degrees of freedom. It does not

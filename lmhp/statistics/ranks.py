@@ -1,11 +1,16 @@
-"""Rank correlation."""
+"""Rank correlation and its test against chance, and lists of numbers as arrays."""
 
 from __future__ import annotations
+
+import functools
 
 import numpy as np
 import numpy.typing as npt
 
 from lmhp.errors import ConfigError
+
+N_PERMUTATIONS = 9999
+"""Number of random permutations of a test, if there are more permutations than this."""
 
 
 def spearman(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
@@ -46,6 +51,57 @@ def spearman(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
   return float(np.clip(np.sum(centered_a * centered_b) / scale, -1, 1))
 
 
+def spearman_p_value(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
+  """Returns the p-value of a positive rank correlation, by a permutation test.
+
+  The p-value is the probability that Spearman's correlation is at least as large as that of
+  `a` and `b`, if each order of `b` is equally likely. It is exact for at most 7 numbers. For
+  more numbers, it comes from `N_PERMUTATIONS` random orders, always the same ones. Equal
+  numbers need no correction.
+
+  Args:
+    a: (n,) float. Infinities are allowed.
+    b: (n,) float.
+
+  Returns:
+    A number above 0 and at most 1. NaN if `spearman` is NaN.
+
+  Raises:
+    ValueError: If the shapes differ.
+
+  >>> spearman_p_value([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0]) * 24
+  1.0
+  """
+  from scipy.stats import rankdata
+
+  if np.isnan(spearman(a, b)):
+    return float('nan')
+  return _p_value_of_ranks(tuple(rankdata(a).tolist()), tuple(rankdata(b).tolist()))
+
+
+@functools.lru_cache(maxsize=64)
+def _p_value_of_ranks(ranks_a: tuple[float, ...], ranks_b: tuple[float, ...]) -> float:
+  """Returns the p-value of a positive correlation of ranks.
+
+  The result is cached, because a search tests the same scores after each of its stages.
+  """
+  from scipy.stats import permutation_test
+
+  # Permutations change neither the means nor the variances of the ranks. So the sum of their
+  # products orders the permutations as Spearman's correlation does.
+  fixed = np.array(ranks_b)
+  result = permutation_test(
+    (np.array(ranks_a),),
+    lambda ranks, axis: np.sum(ranks * fixed, axis=axis),
+    permutation_type='pairings',
+    alternative='greater',
+    vectorized=True,
+    n_resamples=N_PERMUTATIONS,
+    rng=0,
+  )
+  return float(result.pvalue)
+
+
 def check_paired(
   a: npt.ArrayLike, b: npt.ArrayLike, names: str = 'a, b'
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
@@ -62,10 +118,30 @@ def check_paired(
   >>> check_paired([1, 2], [3, 4])[1].tolist()
   [3.0, 4.0]
   """
-  a = np.asarray(a, np.float64)
-  b = np.asarray(b, np.float64)
+  a = as_numbers(a, names)
+  b = as_numbers(b, names)
   if a.shape != b.shape or a.ndim != 1:
     raise ConfigError(
       f'{names}: got shapes {a.shape} and {b.shape}, expected two lists of one length'
     )
   return a, b
+
+
+def as_numbers(values: npt.ArrayLike, name: str) -> npt.NDArray[np.float64]:
+  """Returns numbers as an array. A column (n, 1) becomes a list (n,).
+
+  Args:
+    values: Numbers, such as a list, an array, or a column of a DataFrame.
+    name: Name of the argument, for the error message.
+
+  Raises:
+    ConfigError: If a value is no number.
+
+  >>> as_numbers([[1], [2]], 'losses').tolist()
+  [1.0, 2.0]
+  """
+  try:
+    numbers = np.asarray(values, np.float64)
+  except (TypeError, ValueError) as error:
+    raise ConfigError(f'{name}: expected numbers, and {error}') from None
+  return numbers[:, 0] if numbers.ndim == 2 and numbers.shape[1] == 1 else numbers

@@ -24,7 +24,7 @@ from lmhp.sweeping.search.method import (
 )
 from lmhp.sweeping.search.rungs import HalvingCost, rungs
 from lmhp.sweeping.space import Space, paths_of
-from lmhp.sweeping.store.manifest import RungSchedule
+from lmhp.sweeping.store.manifest import CalibrationCost, RungSchedule
 from lmhp.sweeping.tasks.task import Job, Task
 
 POINTS_FOR_MEAN_COST = 16
@@ -65,31 +65,60 @@ def plan_search(
     sweep: Config of the sweep.
     space: Space of the sweep.
     autotuner: Measures an update of the base config, for a budget in seconds.
-    stored_rungs: Rungs of a study that exists. They are used again, even if the space has
-      changed. None for a new study.
+    stored_rungs: Rungs of a study that exists. They are used again, even if the space or the
+      number of points has changed. None for a new study.
 
   Raises:
     ConfigError: If the method cannot search the space, or the budget is too small for one
       trial.
   """
   check_search(sweep.search, space, task.is_traced)
-  # The rungs of the base config, and the cost of a search with them.
+  # The rungs of the base config, the cost of a search with them, and the number of points that
+  # fit in the budget.
   schedule = stored_rungs or rungs_of(task, sweep, space)
-  # Without halving, the only rung is the end of training, so the kind has no effect.
-  cost = HalvingCost(
-    rungs=schedule.steps,
-    eta=sweep.eta,
-    n_calibration_points=sweep.n_calibration_trials,
-    rung_cooldown_fraction=sweep.rung_cooldown_fraction if schedule.cooldown else 0.0,
-    kind='successive' if sweep.halving == 'none' else sweep.halving,
-  )
-
-  # The number of points that fit in the budget.
+  cost = _halving_cost(sweep, schedule)
   n_points = _n_points(task, sweep, space, cost, autotuner)
+
+  # If the calibration is too expensive, the search stops no trial. It then needs no rungs, and
+  # fewer points fit in a budget of tokens, FLOPs or seconds.
+  calibration = _calibration_cost(task, sweep, cost, n_points)
+  tests_rungs = len(schedule.steps) > 1 and sweep.min_rank_correlation is not None
+  if stored_rungs is None and tests_rungs and not calibration.is_affordable:
+    schedule = RungSchedule(
+      steps=schedule.steps[-1:], unaffordable_calibration=calibration
+    )
+    cost = _halving_cost(sweep, schedule)
+    n_points = _n_points(task, sweep, space, cost, autotuner)
   return SearchPlan(
     n_points=n_points,
     schedule=schedule,
     steps=sweep.seeds_per_point * cost.steps(n_points),
+  )
+
+
+def _halving_cost(sweep: SweepConfig, schedule: RungSchedule) -> HalvingCost:
+  """Returns the parameters of the cost of a search with the rungs of a schedule."""
+  return HalvingCost(
+    rungs=schedule.steps,
+    eta=sweep.eta,
+    n_calibration_points=sweep.n_calibration_trials,
+    rung_cooldown_fraction=sweep.rung_cooldown_fraction if schedule.cooldown else 0.0,
+    # Without halving, the only rung is the end of training, so the kind has no effect.
+    kind='successive' if sweep.halving == 'none' else sweep.halving,
+  )
+
+
+def _calibration_cost(
+  task: Task, sweep: SweepConfig, cost: HalvingCost, n_points: int
+) -> CalibrationCost:
+  """Returns the cost of the calibration, for trials that cost as much as the base config."""
+  n_seeds = sweep.seeds_per_point
+  return CalibrationCost(
+    n_calibration_points=sweep.n_calibration_trials,
+    n_points=n_points,
+    calibration_steps=n_seeds * sweep.n_calibration_trials * cost.complete_steps,
+    search_steps=n_seeds * n_points * cost.rungs[-1],
+    tokens_per_step=task.job({}).tokens_per_step,
   )
 
 

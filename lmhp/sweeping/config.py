@@ -14,7 +14,7 @@ from lmhp.errors import ConfigError
 from lmhp.sections import Section, add_keys, require, section, wrong
 from lmhp.sweeping.search import bayesian, designs, grid, population_exchange
 from lmhp.sweeping.search.method import SEARCH_METHODS, SearchMethod
-from lmhp.sweeping.search.rungs import MIN_CORRELATION_POINTS
+from lmhp.sweeping.search.rungs import MIN_CALIBRATION_POINTS
 from lmhp.sweeping.space import SpaceLike
 
 BUDGETS = ('trials', 'tokens', 'flops', 'seconds')
@@ -200,15 +200,16 @@ class SweepConfig(Section):
     high=1.0,
   )
   n_calibration_trials: int = static(
-    3,
-    'number of points (with all of their seeds) that are trained to the end, even if their '
-    'scores are bad. They show how well the scores at a rung predict the final scores',
+    6,
+    'number of points (with all of their seeds) that are trained to the end, to test how well '
+    'the scores at a rung predict the final scores. No trial is stopped if these points need '
+    'more than a quarter of the tokens of a sweep without halving',
     low=0,
   )
   min_rank_correlation: float | None = static(
-    0.5,
+    0.82,
     'a rung stops trials only if the rank correlation of its scores with the final scores is at '
-    'least this value. None: every rung stops trials',
+    'least this value, and is significant. None: every rung stops trials, without a test',
     low=-1.0,
     high=1.0,
   )
@@ -255,14 +256,13 @@ class SweepConfig(Section):
     self._check_objectives(method)
     if method.population is not None:
       self._check_population()
-    # The correlation is measured on the calibration points, which are trained to the end.
-    needs_correlation = self.halving != 'none' and self.min_rank_correlation is not None
+    tests_rungs = self.halving != 'none' and self.min_rank_correlation is not None
     require(
       self,
-      not needs_correlation or self.n_calibration_trials >= MIN_CORRELATION_POINTS,
+      not tests_rungs or self.n_calibration_trials >= MIN_CALIBRATION_POINTS,
       'n_calibration_trials',
-      f'at least {MIN_CORRELATION_POINTS}, which a rank correlation needs, or '
-      'sweep.min_rank_correlation=None',
+      f'at least {MIN_CALIBRATION_POINTS}, since the ranks of fewer trials may agree by '
+      'chance, or sweep.min_rank_correlation=None',
     )
 
   def _check_budget(self, method: SearchMethod) -> None:

@@ -20,6 +20,7 @@ from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.execution.autotuning import Autotuner
 from lmhp.sweeping.execution.pack_widths import cut_into_packs
 from lmhp.sweeping.space import as_space
+from lmhp.sweeping.store.manifest import CalibrationCost
 from lmhp.sweeping.tasks.task import Job, Task
 
 MAX_PREVIEWED_POINTS = 256
@@ -79,6 +80,8 @@ class SweepEstimate:
     confirmation: Cost of the confirmation.
     rungs: Steps at which trials are scored.
     stopped_early: True if rungs may stop trials. The cost assumes that each rung stops trials.
+    unaffordable_calibration: Cost of the calibration of early stopping, if it is too high and
+      no trial is stopped for this reason. None otherwise.
     structures: Cost of the search by structure.
   """
 
@@ -86,6 +89,7 @@ class SweepEstimate:
   confirmation: Cost
   rungs: tuple[int, ...]
   stopped_early: bool
+  unaffordable_calibration: CalibrationCost | None
   structures: list[StructureCost]
 
   @property
@@ -126,11 +130,13 @@ def estimate_sweep(task: Task, sweep: SweepConfig) -> SweepEstimate:
   base = task.job({})
   # The mean time of an update in the search.
   hours_per_step = search.hours / max(search.steps, 1)
+  unaffordable = plan.schedule.unaffordable_calibration
   return SweepEstimate(
     search=search,
     confirmation=_cost(base, n_confirmed, n_confirmed * base.steps, hours_per_step),
     rungs=plan.schedule.steps,
-    stopped_early=sweep.halving != 'none',
+    stopped_early=sweep.halving != 'none' and unaffordable is None,
+    unaffordable_calibration=unaffordable,
     structures=structures,
   )
 

@@ -14,6 +14,7 @@ from lmhp.files import as_path, to_jsonable, write_atomic
 from lmhp.statistics.pareto import pareto_front
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.confirmation import ConfirmedPoint, ranked_points, seed_noise
+from lmhp.sweeping.store.manifest import CalibrationCost
 from lmhp.sweeping.store.trial import ENDED, Trial
 from lmhp.typing import PathLike
 
@@ -51,6 +52,8 @@ class StudySummary:
     seed_noise: Standard deviation between seeds of one point. NaN if not known.
     trials_by_status: {status of ended trials: number of trials of the search}.
     rank_correlations: {step of a rung: rank correlation of its scores with the final scores}.
+    unaffordable_calibration: Cost of the calibration of early stopping, if it was too high and
+      no trial was stopped for this reason. None otherwise.
     tokens: Training tokens of the search.
     confirmation_tokens: Training tokens of the confirmation.
     seconds: Wall time of the study.
@@ -67,6 +70,7 @@ class StudySummary:
   seed_noise: float
   trials_by_status: Mapping[str, int]
   rank_correlations: Mapping[int, float]
+  unaffordable_calibration: CalibrationCost | None
   tokens: int
   confirmation_tokens: int
   seconds: float
@@ -130,6 +134,7 @@ def summarize(
   confirmed: Sequence[ConfirmedPoint],
   rank_correlations: Mapping[int, float],
   *,
+  unaffordable_calibration: CalibrationCost | None,
   matched_budget: str,
   seconds: float,
 ) -> StudySummary:
@@ -140,6 +145,7 @@ def summarize(
     sweep: Config of the sweep.
     confirmed: Result of the confirmation.
     rank_correlations: {step of a rung: rank correlation of its scores with the final scores}.
+    unaffordable_calibration: Cost of the calibration, if it was too high. None otherwise.
     matched_budget: Budget that is equal for all trials, in words.
     seconds: Wall time of the study.
   """
@@ -166,6 +172,7 @@ def summarize(
     seed_noise=seed_noise(trials),
     trials_by_status={status: statuses[status] for status in ENDED},
     rank_correlations=rank_correlations,
+    unaffordable_calibration=unaffordable_calibration,
     tokens=tokens,
     confirmation_tokens=all_tokens - tokens,
     seconds=seconds,

@@ -118,6 +118,9 @@ class StudyRun:
         self.task, self.workdir, self.sweep.execution, self.sweep.max_pack_width
       )
       plan = self._plan(study, autotuner)
+      unaffordable = plan.schedule.unaffordable_calibration
+      if unaffordable is not None:
+        progress.message(f'no trial will be stopped early. {unaffordable.describe()}')
       engine = Engine(
         task=self.task,
         sweep=self.sweep,
@@ -205,11 +208,15 @@ class StudyRun:
     correlations: Mapping[int, float],
   ) -> StudySummary:
     """Writes `result.json`, and `best.py` if the task has experiment files."""
+    rungs = study.manifest.rungs
     summary = summarize(
       study.trials,
       self.sweep,
       confirmed,
       correlations,
+      unaffordable_calibration=None
+      if rungs is None
+      else rungs.unaffordable_calibration,
       matched_budget=describe_matched_budget(self.sweep, self.task),
       seconds=round(study.manifest.seconds, 1),
     )

@@ -34,6 +34,10 @@ def format_result(result: StudyResult) -> str:
     f'trials: {statuses}. Tokens: {summary.tokens:,} for the search, '
     f'{summary.confirmation_tokens:,} for the confirmation. Time: {summary.seconds:,.0f} s'
   )
+  if summary.unaffordable_calibration is not None:
+    lines.append(
+      f'no trial was stopped early. {summary.unaffordable_calibration.describe()}'
+    )
   if summary.rank_correlations:
     rungs = [
       f'step {step}: {_short(correlation)}'
@@ -125,6 +129,10 @@ def format_estimate(estimate: SweepEstimate) -> str:
   if estimate.stopped_early:
     search += ', if each rung stops trials'
   lines += [search, _format_cost('confirmation', estimate.confirmation)]
+  if estimate.unaffordable_calibration is not None:
+    lines.append(
+      f'no trial will be stopped early. {estimate.unaffordable_calibration.describe()}'
+    )
   return '\n'.join(lines)
 
 

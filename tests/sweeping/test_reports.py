@@ -36,6 +36,8 @@ def run_sweep(workdir, display='none', report=True):
     objective=('loss',),
     halving='successive',
     first_rung_fraction=0.2,
+    n_calibration_trials=3,
+    min_rank_correlation=None,
     execution='loop',
     confirm_points=0,
   )

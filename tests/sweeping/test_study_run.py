@@ -1,6 +1,7 @@
 """Studies that are extended, killed, refused or run again. Mostly on functions, for speed."""
 
 import dataclasses
+import json
 import math
 import pathlib
 
@@ -21,6 +22,7 @@ LEARNING_RATE = {'optimizer.learning_rate': Choice(1e-3, 1e-2)}
 HALVING = {
   'halving': 'successive',
   'first_rung_fraction': 1 / 9,
+  'n_calibration_trials': 3,
   'min_rank_correlation': None,
 }
 
@@ -59,7 +61,7 @@ def check_losses(result):
 def run(tmp_path):
   """`run(space, workdir=..., task=..., **sweep)`: a study of functions."""
 
-  def sweep(space=RATE, workdir='study', task=None, **fields):
+  def sweep(space=RATE, workdir='study', task=None, display='none', **fields):
     fields = {
       'search': 'random',
       'trials': 4,
@@ -74,7 +76,7 @@ def run(tmp_path):
       task or bowl(),
       lmhp.SweepConfig(space=space, **fields),
       workdir=tmp_path / workdir,
-      display='none',
+      display=display,
       report=False,
     )
 
@@ -96,6 +98,99 @@ def run_language_model(tmp_path):
     )
 
   return sweep
+
+
+# --- early stopping -------------------------------------------------------------------
+
+GUARDED = {'search': 'halton', 'halving': 'successive', 'first_rung_fraction': 1 / 9}
+
+
+def reversed_late(steps=27):
+  """Returns a task whose losses at the end have the reversed order of those at the rungs."""
+
+  def step(w, h, i):
+    return w, {'loss': jnp.where(i < steps // 2, -h['rate'], h['rate'])}
+
+  return lmhp.FunctionTask(lambda h: jnp.zeros(1), step, {'rate': 0.01}, steps=steps)
+
+
+def test_rungs_that_predict_the_end_stop_trials(run):
+  result = run(trials=24, **GUARDED)
+  check_losses(result)
+  statuses = [trial.status for trial in result.trials]
+  assert statuses.count('pruned') >= 10
+  assert result.summary.rank_correlations[3] > 0.9
+  best = min(result.trials, key=expected_loss)
+  assert result.summary.best_trial == best.number
+
+
+def test_rungs_that_do_not_predict_the_end_stop_no_trial(run):
+  result = run(trials=24, task=reversed_late(), **GUARDED)
+  assert {trial.status for trial in result.trials} == {'complete'}
+  assert result.summary.rank_correlations == {3: -1.0, 9: -1.0}
+  assert result.summary.unaffordable_calibration is None
+
+
+def test_a_study_that_cannot_afford_its_calibration_stops_no_trial(run, tmp_path):
+  result = run(trials=23, **GUARDED)
+  check_losses(result)
+  assert {trial.status for trial in result.trials} == {'complete'}
+  assert {trial.cost.steps for trial in result.trials} == {27}
+  # 6 of 23 trials of 27 steps are more than a quarter. 24 points would be enough.
+  cost = result.summary.unaffordable_calibration
+  assert (cost.calibration_steps, cost.search_steps) == (6 * 27, 23 * 27)
+  assert cost.n_points_needed == 24
+
+  stored = json.loads((tmp_path / 'study/result.json').read_text())
+  assert stored['unaffordable_calibration']['search_steps'] == 23 * 27
+  assert read_manifest(tmp_path / 'study').rungs.unaffordable_calibration == cost
+  text = summary.format_result(result)
+  assert {'26%', '162', '621', '24'} <= set(text.replace(',', '').split())
+  report = json.loads(lmhp.report(result).text('json'))
+  (finding,) = [one for one in report['findings'] if one['kind'] == 'no_early_stopping']
+  assert finding['numbers'] == {
+    'fraction': 6 / 23,
+    'points': 23,
+    'points_needed': 24,
+  }
+
+
+def test_a_study_says_before_its_first_trial_that_it_stops_none(run, capsys):
+  run(trials=5, display='plain', **GUARDED)
+  lines = capsys.readouterr().out.splitlines()
+  (number,) = [i for i, line in enumerate(lines) if 'stopped early' in line][:1]
+  assert {'120%', '162', '135', '24'} <= set(lines[number].split())
+  assert not any('search-0' in line for line in lines[:number])
+
+
+@pytest.mark.parametrize('n_trials, is_affordable', [(23, False), (24, True)])
+def test_an_estimate_states_that_no_trial_is_stopped(n_trials, is_affordable):
+  sweep = lmhp.SweepConfig(
+    space=RATE, objective='loss', execution='loop', trials=n_trials, **GUARDED
+  )
+  estimate = lmhp.plan_sweep(bowl(), sweep)
+  assert estimate.stopped_early == is_affordable
+  assert estimate.rungs == ((3, 9, 27) if is_affordable else (27,))
+  text = summary.format_estimate(estimate)
+  assert ('26% of the 621' in text) != is_affordable
+
+
+def test_an_extended_study_keeps_the_decision_to_stop_no_trial(run):
+  run(trials=9, **GUARDED)
+  result = run(trials=30, **GUARDED)
+  assert {trial.status for trial in result.trials} == {'complete'}
+  assert result.summary.unaffordable_calibration.n_points == 9
+
+
+def test_a_budget_is_kept_if_no_trial_is_stopped(run_language_model, small):
+  """With halving, the budget of 11 trials would allow more points."""
+  space = {'optimizer.learning_rate': Float(1e-3, 1e-1, log=True)}
+  tokens = 11 * 24 * 3 * 8
+  result = run_language_model(small(), space, tokens=tokens, **GUARDED)
+  assert len(result.trials) == 11
+  assert result.summary.tokens == tokens
+  assert result.summary.unaffordable_calibration.n_points > 11
+  assert result.summary.unaffordable_calibration.tokens_per_step == 3 * 8
 
 
 # --- extended studies -----------------------------------------------------------------
@@ -135,7 +230,12 @@ def test_a_study_can_be_extended_after_halving_and_confirmation(run):
 
 def test_a_wider_warmup_does_not_move_the_rungs(run_language_model, small):
   space = {'optimizer.learning_rate': Float(1e-3, 1e-1, log=True)}
-  fields = {'search': 'halton', 'halving': 'successive', 'min_rank_correlation': None}
+  fields = {
+    'search': 'halton',
+    'halving': 'successive',
+    'n_calibration_trials': 3,
+    'min_rank_correlation': None,
+  }
   first = run_language_model(small(), space, trials=4, **fields)
   wider = {**space, 'schedule.warmup_fraction': Float(0.0, 0.4)}
   result = run_language_model(small(), wider, trials=6, **fields)

@@ -7,6 +7,7 @@ The first of these cases that applies is the answer:
 - Settings that differ beyond the noise between their seeds.
 - A hyperparameter with a significant effect.
 - Sizes alone, if nothing else was free to choose.
+- One setting, if the runs differ in nothing that was set.
 - No significant difference.
 """
 
@@ -19,6 +20,7 @@ import math
 import numpy as np
 
 from lmhp.analysis.advice.research_log import research_log
+from lmhp.analysis.advice.setting_names import MAX_VALUES, describe_point, describe_size
 from lmhp.analysis.findings import Finding
 from lmhp.analysis.hyperparameters.effects import SAME_AS_SIZE, Effect
 from lmhp.analysis.phrases import (
@@ -29,20 +31,15 @@ from lmhp.analysis.phrases import (
   listed,
   p_text,
   quantity,
-  setting,
-  shortened,
 )
-from lmhp.analysis.runs.table import SIZE_GAP, Runs
+from lmhp.analysis.runs.table import Runs
 from lmhp.analysis.scaling.laws import ScalingLaw
 from lmhp.analysis.winner.setting_differences import SettingDifference, worse_settings
 from lmhp.analysis.winner.winner import Winner
 from lmhp.statistics.confirmation import BETTER, WORSE, Confirmation
 
-MAIN_SIZES = ('parameters', 'tokens', 'flops', 'steps', 'epochs')
-MAX_SIZES = 2
-MAX_LABEL = 60
-MAX_VALUES = 4
-"""Number of values that name a setting."""
+MAX_TIES = 2
+"""Number of settings that are named beside the winner."""
 
 
 def answer(
@@ -57,7 +54,7 @@ def answer(
 
   Its kind is `no_complete_trial`, `better_than_base`, `worse_than_base`, `best_setting`
   (settings differ beyond their noise), `best_trial` (some hyperparameter has a significant
-  effect), `scaling_law` or `sizes_alone` (nothing was free to choose), or
+  effect), `scaling_law` or `sizes_alone` (nothing was free to choose), `one_setting`, or
   `no_significant_difference`.
   """
   if winner is None:
@@ -81,9 +78,13 @@ def answer(
     runs=(number,),
     axes=tuple(runs.varied_axes()),
   )
+  if runs.n_points == 1 and len(runs) > 1 and confirmation is None:
+    return [_one_setting(runs, winner, blank)]
   if confirmation is not None and confirmation.verdict in (BETTER, WORSE):
     return [_compared_with_base(runs, winner, confirmation, blank)]
   n_blocks = len(np.unique(runs.blocks()))
+  if scaling_law is not None and not _has_exponents(scaling_law):
+    scaling_law = None
   if scaling_law is not None and 2 * n_blocks > len(runs):
     # Almost every run has a size of its own, so the law is the result.
     return [_sizes_alone(runs, winner, effects, scaling_law, blank)]
@@ -91,36 +92,52 @@ def answer(
     return [_best_setting(runs, winner, differences, blank)]
   significant = [effect for effect in effects if effect.significant()]
   if significant:
-    return [_best_trial(runs, winner, confirmation, significant, blank)]
+    lead = _lead(runs, winner, differences)
+    return [_best_trial(runs, winner, lead, confirmation, significant, blank)]
   n_free = len(runs.varied_axes()) - len(_axes_of_size(runs, effects))
   if not n_free and n_blocks > 1:
     return [_sizes_alone(runs, winner, effects, scaling_law, blank)]
-  return [_no_difference(runs, winner, confirmation, effects, blank)]
+  lead = _lead(runs, winner, differences)
+  return [_no_difference(runs, winner, lead, confirmation, effects, blank)]
 
 
-def describe_point(runs: Runs, point: int) -> str:
-  """Returns the name of a setting: its label, or its values.
+def _has_exponents(law: ScalingLaw) -> bool:
+  """Returns True if the runs bound both exponents. They do not if N and D rise together."""
+  ends = [*law.intervals.get('alpha', ()), *law.intervals.get('beta', ())]
+  return bool(np.isfinite(ends).all())
 
-  >>> runs = Runs('s', {}, {}, np.array([1.0]), labels=('rope',))
-  >>> describe_point(runs, 0)
-  'rope'
-  """
-  rows = np.flatnonzero(runs.point == point)
-  # A label that several runs of one point share, and no other, is the name of the setting.
-  labels = {runs.labels[row] for row in rows} if runs.labels else set()
-  n_pairs = len(set(zip(runs.labels, runs.point.tolist())))
-  is_shared = n_pairs == len(set(runs.labels)) < len(runs.labels)
-  values = []
-  for name in runs.varied_axes():
-    value = runs.values[name][rows[0]]
-    if value is not None and value == value:
-      values.append(f'{name}={setting(value)}')
-  if len(labels) == 1 and (is_shared or not values):
-    name = shortened(labels.pop(), MAX_LABEL)
-  else:
-    name = listed(values, MAX_VALUES) or f'trial {runs.first_run(point)}'
-  size = describe_size(runs, point)
-  return f'{name} at {size}' if size else name
+
+def _lead(runs: Runs, winner: Winner, differences: Sequence[SettingDifference]) -> str:
+  """Returns the lead of the winner over the next setting, with its interval if there is one."""
+  if differences:
+    following = differences[0]
+    name = describe_point(runs, following.point, winner.point)
+    return f'{_gap(runs, following)} ahead of {name}'
+  lead = winner.runner_up - winner.mean
+  if not math.isfinite(lead):
+    return ''
+  if not lead:
+    return 'equal to the next setting'
+  return f'{quantity(lead, runs.unit)} ahead of the next setting'
+
+
+def _gap(runs: Runs, each: SettingDifference) -> Estimate:
+  return Estimate(each.difference, each.low, each.high, each.confidence, runs.unit)
+
+
+def _one_setting(runs: Runs, winner: Winner, blank: Finding) -> Finding:
+  """Returns the answer of runs that differ in nothing that was set."""
+  has_settings = bool(runs.axes) or bool(runs.matched) or bool(runs.sizes)
+  reason = 'have one setting' if has_settings else 'differ in no column of settings'
+  mean = quantity(runs.to_objective(winner.mean), runs.unit)
+  return dataclasses.replace(
+    blank,
+    kind='one_setting',
+    title=(
+      f'The {len(runs)} runs {reason}, so there is nothing to choose: their mean '
+      f'{runs.objective_name} is {mean}.'
+    ),
+  )
 
 
 def _best_setting(
@@ -134,12 +151,10 @@ def _best_setting(
   ties = [each for each in differences if not each.is_significant]
   title = f'{name} is best'
   if ties:
-    others = listed([describe_point(runs, each.point) for each in ties], MAX_VALUES)
-    title += f'; {others} may be as good'
-  gap = Estimate(
-    nearest.difference, nearest.low, nearest.high, nearest.confidence, runs.unit
-  )
-  title += f'; {describe_point(runs, nearest.point)} is worse by {gap}.'
+    others = [describe_point(runs, each.point, winner.point) for each in ties]
+    title += f'; {listed(others, MAX_TIES)} may be as good'
+  worse = describe_point(runs, nearest.point, winner.point)
+  title += f'; the next, {worse}, is worse by {_gap(runs, nearest)}.'
   return dataclasses.replace(
     blank,
     kind='best_setting',
@@ -166,27 +181,6 @@ def _axes_of_size(runs: Runs, effects: Sequence[Effect]) -> list[str]:
   return [name for name in runs.varied_axes() if name in bound]
 
 
-def describe_size(runs: Runs, point: int) -> str:
-  """Returns the sizes of a point, if runs differ in them. Empty if all are equal.
-
-  >>> sizes = {'parameters': np.array([1e6, 1e9])}
-  >>> runs = Runs(
-  ...   's', {}, {}, np.array([3.0, 2.0]), measured=sizes, sizes=('parameters',)
-  ... )
-  >>> describe_size(runs, 1)
-  '1,000,000,000 parameters'
-  """
-  row = np.flatnonzero(runs.point == point)[0]
-  sizes = []
-  # The shape of a model follows from its parameters, and needs no name beside them.
-  known = [name for name in MAIN_SIZES if name in runs.sizes] or list(runs.sizes)
-  for name in known[:MAX_SIZES]:
-    values = runs.measured[name]
-    if np.nanmax(values) > SIZE_GAP * np.nanmin(values):
-      sizes.append(f'{amount(float(values[row]))} {name}')
-  return listed(sizes, MAX_VALUES)
-
-
 def _sizes_alone(
   runs: Runs,
   winner: Winner,
@@ -199,8 +193,11 @@ def _sizes_alone(
   note = f'{bound} cannot be told apart from the size of the runs' if bound else ''
   best = quantity(runs.to_objective(winner.mean), runs.unit)
   if law is None:
+    start = 'The runs differ in size alone'
+    if bound:
+      start = 'All that was set changes together with the size of the runs'
     title = (
-      f'The runs differ in size alone: the best {runs.objective_name} is {best}, at '
+      f'{start}: the best {runs.objective_name} is {best}, at '
       f'{describe_size(runs, winner.point)}'
     )
     return dataclasses.replace(
@@ -234,6 +231,7 @@ def _sizes_alone(
 def _no_difference(
   runs: Runs,
   winner: Winner,
+  lead: str,
   confirmation: Confirmation | None,
   effects: Sequence[Effect],
   blank: Finding,
@@ -255,9 +253,10 @@ def _no_difference(
       f'{effects[0].reason}.'
     )
   name = describe_point(runs, winner.point)
+  distance = f', {lead},' if lead else ','
   return dataclasses.replace(
     blank,
-    title=f'No significant difference: {name} may be the best by chance.',
+    title=f'{name} is best{distance} but no difference is significant: it may be luck.',
     evidence=' '.join(evidence),
   )
 
@@ -308,6 +307,7 @@ def _compared_with_base(
 def _best_trial(
   runs: Runs,
   winner: Winner,
+  lead: str,
   confirmation: Confirmation | None,
   significant: Sequence[Effect],
   blank: Finding,
@@ -320,10 +320,12 @@ def _best_trial(
   if len(significant) > 1:
     words = 'have significant effects'
   names = listed([effect.axis for effect in significant])
+  name = describe_point(runs, winner.point)
+  distance = f', {lead}' if lead else ''
   return dataclasses.replace(
     blank,
     kind='best_trial',
-    title=f'{describe_point(runs, winner.point)} is best; {names} {words}.',
+    title=f'{name} is best{distance}; {names} {words}.',
     evidence=evidence,
     effect_nats=max(float(np.nan_to_num(effect.gain)) for effect in significant),
   )

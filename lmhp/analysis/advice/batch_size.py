@@ -12,8 +12,8 @@ import numpy as np
 
 from lmhp.analysis.findings import Finding
 from lmhp.analysis.phrases import amount, counted, interval_text
-from lmhp.analysis.runs.columns import to_float
-from lmhp.analysis.runs.table import Curve, Runs, finite_rows
+from lmhp.analysis.runs.columns import finite_rows, to_float
+from lmhp.analysis.runs.table import Curve, Runs
 from lmhp.analysis.scaling.critical_batch_size import (
   CriticalBatch,
   critical_batch_size,

@@ -109,7 +109,12 @@ def interacting_pairs(runs: Runs, interactions: Sequence[Interaction]) -> list[F
       evidence=(
         f'{p_text(pair.p_holm)} with Holm correction over all pairs. To use one value of '
         f'{pair.axes[0]} for all values of {pair.axes[1]} costs '
-        f'{quantity(pair.size, runs.unit)} on average. Tune them together.'
+        f'{quantity(pair.size, runs.unit)} on average. '
+        + (
+          'Tune it at each size.'
+          if pair.axes[1] in runs.sizes
+          else 'Tune them together.'
+        )
       ),
       numbers={'size': pair.size, 'p_holm': pair.p_holm},
       axes=pair.axes,

@@ -40,8 +40,8 @@ def research_log(runs: Runs) -> list[Finding]:
   if not kept:
     return []
   first = int(np.flatnonzero(np.array(runs.decisions) == KEPT)[0])
-  last = kept[-1].row
-  total = runs.losses[first] - runs.losses[last]
+  best = min((first, *(edit.row for edit in kept)), key=lambda row: runs.losses[row])
+  total = runs.losses[first] - runs.losses[best]
   # Without a discarded edit, nothing shows how much a run changes by itself.
   changes = np.abs([edit.change for edit in discarded])
   typical = float(np.median(changes)) if len(changes) else math.nan
@@ -50,7 +50,8 @@ def research_log(runs: Runs) -> list[Finding]:
   n_repeated = len(runs) - len({repr(name) for name in runs.labels})
   title = (
     f'{counted(len(kept), "kept edit")} improved {runs.objective_name} by '
-    f'{quantity(float(total), runs.unit)}, to {amount(runs.objective[last])}'
+    f'{quantity(float(total), runs.unit)}, from {amount(runs.objective[first])} to '
+    f'{amount(runs.objective[best])}'
   )
   if clear:
     title += f'; {_named(runs, clear)} stand out'

@@ -69,6 +69,9 @@ register_finding(
   'too_few_trials', needs=('runs', 'doubling_gain'), rule=study_design.too_few_trials
 )
 register_finding(
+  'no_early_stopping', needs=('runs',), rule=study_design.no_early_stopping
+)
+register_finding(
   'winner_within_noise',
   needs=('runs', 'winner'),
   rule=study_design.winner_within_noise,

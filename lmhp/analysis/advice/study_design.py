@@ -199,6 +199,29 @@ def winner_within_noise(runs: Runs, winner: Winner | None) -> list[Finding]:
 # --- early stopping ---------------------------------------------------------------------
 
 
+def no_early_stopping(runs: Runs) -> list[Finding]:
+  """Reports that no run was stopped early, because the calibration was too expensive."""
+  cost = runs.facts.unaffordable_calibration
+  if cost is None:
+    return []
+  return [
+    Finding(
+      kind='no_early_stopping',
+      level='advice',
+      title=(
+        'No trial was stopped early: the calibration would take '
+        f'{cost.fraction:.0%} of the cost of the search.'
+      ),
+      evidence=cost.describe(),
+      numbers={
+        'fraction': cost.fraction,
+        'points': cost.n_points,
+        'points_needed': cost.n_points_needed,
+      },
+    )
+  ]
+
+
 def unfair_early_stopping(
   curve_runs: Runs, rung_agreement: Sequence[RungAgreement]
 ) -> list[Finding]:

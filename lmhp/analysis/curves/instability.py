@@ -15,8 +15,8 @@ from lmhp.analysis.curves.noise import (
 )
 from lmhp.analysis.findings import Finding, ProposedRange
 from lmhp.analysis.phrases import amount, counted, p_text, quantity
-from lmhp.analysis.runs.columns import to_float
-from lmhp.analysis.runs.table import Curve, Runs, finite_rows
+from lmhp.analysis.runs.columns import finite_rows, to_float
+from lmhp.analysis.runs.table import Curve, Runs
 
 MIN_SPIKES = 2
 """Spikes of one run that make a finding."""

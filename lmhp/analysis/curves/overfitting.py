@@ -14,8 +14,8 @@ import numpy as np
 from lmhp.analysis.curves.noise import noise_sd
 from lmhp.analysis.findings import Finding
 from lmhp.analysis.phrases import amount, counted, p_text, quantity
-from lmhp.analysis.runs.columns import is_numeric
-from lmhp.analysis.runs.table import Curve, Runs, finite_rows
+from lmhp.analysis.runs.columns import finite_rows, is_numeric
+from lmhp.analysis.runs.table import Curve, Runs
 from lmhp.statistics.smoothing import lowess
 
 EVAL_LOSS = 'eval_loss_nats'

@@ -12,8 +12,8 @@ from lmhp.analysis.curves.noise import step_variance
 from lmhp.analysis.curves.overfitting import evaluations_of
 from lmhp.analysis.findings import Finding
 from lmhp.analysis.phrases import amount, counted, quantity
-from lmhp.analysis.runs.columns import to_float
-from lmhp.analysis.runs.table import Curve, Runs, finite_rows
+from lmhp.analysis.runs.columns import finite_rows, to_float
+from lmhp.analysis.runs.table import Curve, Runs
 
 MORE_STEPS = 1.1
 """A gain is that of training for this many times the steps."""

@@ -16,7 +16,7 @@ from lmhp.analysis.hyperparameters.design import (
   design_grid,
   fit_near_best,
 )
-from lmhp.analysis.runs.axis import Axis
+from lmhp.analysis.runs.axis import SIZE, Axis
 from lmhp.analysis.runs.table import Runs
 from lmhp.statistics.number_format import format_value
 
@@ -74,6 +74,9 @@ def dependent_optimum(
   # Describe the axis whose best value depends on the other one.
   of_first = _best_values(fitted, first, second)
   of_second = _best_values(fitted.T, second, first)
+  # A size is no choice, so its best value has no meaning.
+  if second.axis.role == SIZE:
+    return of_first
   if len(set(of_first.best_values)) > 1 or len(set(of_second.best_values)) == 1:
     return of_first
   return of_second

@@ -17,6 +17,10 @@ from lmhp.analysis.runs.table import Runs
 
 CEILING = 6.0
 """Losses above this many times the median height count as if they had this height."""
+CLIP = 3.0
+"""Distance from the median, in robust standard deviations, at which losses are cut."""
+OTHERS_LEVEL = 0.1
+"""Level at which an axis explains enough to be part of the tests of other axes."""
 
 
 def bounded_axis(runs: Runs, name: str) -> Axis:
@@ -151,6 +155,19 @@ def points_with_axes(runs: Runs, names: Sequence[str]) -> tuple[Runs, np.ndarray
   return points.select(has_all), losses[has_all]
 
 
+def clipped_losses(losses: np.ndarray) -> np.ndarray:
+  """Returns (P,) losses minus their median, cut at `CLIP` robust standard deviations.
+
+  Runs that diverged do not dominate then, and small tables keep more power than with ranks.
+  """
+  heights = losses - np.median(losses)
+  # If half of the losses are equal, the mean distance takes the place of the median one.
+  spread = float(np.median(np.abs(heights))) or float(np.mean(np.abs(heights)))
+  # The median distance of a normal variable is 1 / 1.4826 standard deviations.
+  limit = CLIP * 1.4826 * spread
+  return np.clip(heights, -limit, limit)
+
+
 def normal_scores(losses: np.ndarray) -> np.ndarray:
   """Returns (P,) the normal quantiles of the losses' ranks (van der Waerden scores).
 
@@ -165,17 +182,16 @@ def normal_scores(losses: np.ndarray) -> np.ndarray:
 def f_test(scores: np.ndarray, columns: np.ndarray, others: np.ndarray) -> float:
   """Returns the p-value of "the columns explain nothing beside the others".
 
-  On normal scores, the F test has its level whatever the distribution of the losses is, and
-  its p-values are as small as the data allow. A permutation test gives the same p-values, but
-  none below 1 / (number of permutations).
+  Values drawn without regard to the losses make it a permutation test in good approximation,
+  whatever the distribution of the losses is, if no loss is far from all others.
 
   Args:
-    scores: (P,) `normal_scores` of the losses.
+    scores: (P,) `clipped_losses` or `normal_scores` of the losses.
     columns: (P, C) columns under test.
     others: (P, Q) orthonormal columns of all else, with the constant.
 
-  Source: van der Waerden scores in a linear model: Conover and Iman, The American Statistician
-  35(3) (1981).
+  Source: Box and Andersen, Journal of the Royal Statistical Society B 17(1) (1955), on
+  permutation tests. Conover and Iman, The American Statistician 35(3) (1981), on scores.
   """
   from scipy.special import fdtrc
 
@@ -232,8 +248,9 @@ def other_axes_basis(
 
   A block is a group of points of equal size and budget. Its columns hold the constant.
 
-  If there are many axes for few points, the axes that explain most come first, until a
-  third of the degrees of freedom is used.
+  Columns of axes without an effect would only cost degrees of freedom. The axes that explain
+  most come first, until the next one is not significant at `OTHERS_LEVEL` for all that are
+  left, or half of the degrees of freedom are used.
 
   Args:
     points: One row per point.
@@ -241,26 +258,24 @@ def other_axes_basis(
     losses: (P,) losses of the points.
     n_columns: Number of columns that the axes under test need.
   """
-  scores = normal_scores(losses)
   groups = [
     design_columns(points, name) for name in points.varied_axes() if name not in names
   ]
   # Centred columns, because the first basis column is the constant.
   groups = [group - group.mean(0) for group in groups if group.shape[1]]
   basis = block_columns(points)
-  n_blocks = basis.shape[1]
-  freedom = max(len(points) - n_columns - n_blocks, 0)
-  total = sum(group.shape[1] for group in groups)
-  # If all columns use at most half of the freedom, take all. Otherwise a third of it.
-  budget = freedom if total <= freedom // 2 else freedom / 3
+  most = (len(points) - n_columns + basis.shape[1]) / 2
   while groups:
-    # Add the axis that explains most of the scores per column, if it fits the budget.
+    # Add the axis that explains most of the losses per column, if it fits.
+    scores = clipped_losses(losses)
     added = [orthonormal_columns(group, basis) for group in groups]
     gains = [
       np.sum((design.T @ scores) ** 2) / max(design.shape[1], 1) for design in added
     ]
     best = int(np.argmax(gains))
-    if basis.shape[1] + added[best].shape[1] - n_blocks <= budget:
+    if basis.shape[1] + added[best].shape[1] <= most:
+      if f_test(scores, added[best], basis) * len(groups) > OTHERS_LEVEL:
+        break
       basis = np.column_stack([basis, added[best]])
     groups.pop(best)
   return basis

@@ -1,11 +1,11 @@
 """Effect of each hyperparameter: a test, and the gain from its best value.
 
-The test fits a parabola in the axis (or a level per choice) together with parabolas in the other
-axes and the mean of each group of equal size. It is an F test on normal scores of the losses'
-ranks, so that diverged runs do not dominate, and so that it holds for any distribution of the
-losses. It takes the values as drawn without regard to the losses, as in random, quasi-random and
-grid search. An adaptive search (TPE) draws values by the losses before them, so its p-values are
-too small.
+The test fits a parabola in the axis (or a level per choice) together with parabolas in the
+other axes that explain the losses, and the mean of each group of equal size. It is an F test on
+losses that are cut a few standard deviations from their median, so that diverged runs do not
+dominate. It takes the values as drawn without regard to the losses, as in random, quasi-random
+and grid search. An adaptive search (TPE) draws values by the losses before them, so its
+p-values are too small.
 
 The gain is the fitted curve's difference between a typical value and the best one. The
 noncentral F distribution of the fit corrects it for the curve that noise alone produces.
@@ -25,11 +25,11 @@ import numpy as np
 from lmhp.analysis.hyperparameters.design import (
   CEILING,
   block_columns,
+  clipped_losses,
   design_columns,
   design_grid,
   f_test,
   fit_near_best,
-  normal_scores,
   orthonormal_columns,
   other_axes_basis,
   points_with_axes,
@@ -118,12 +118,11 @@ def effect(runs: Runs, axis: str, confidence: float = 0.9) -> Effect:
   columns = design_columns(points, axis)
   others = other_axes_basis(points, (axis,), losses, columns.shape[1])
   blank = Effect(axis, confidence=confidence, n_points=len(points))
-  reason = _reason(points, losses, columns, others)
+  reason = _reason(points, axis, losses, columns, others)
   if reason:
     return dataclasses.replace(blank, reason=reason)
 
-  # The test uses normal scores of the losses, so that outliers do not decide it.
-  p_value = f_test(normal_scores(losses), columns, others)
+  p_value = f_test(clipped_losses(losses), columns, others)
 
   # Gain of the best value over the median of the others, shrunk towards 0.
   quantiles = ((1 + confidence) / 2, 0.5, (1 - confidence) / 2)
@@ -147,10 +146,27 @@ def effect(runs: Runs, axis: str, confidence: float = 0.9) -> Effect:
 def effects(runs: Runs, confidence: float = 0.9) -> list[Effect]:
   """Estimates the effect of each varied axis, with Holm's correction over all of them.
 
+  Args:
+    runs: Table of runs, as in `effect`.
+    confidence: Confidence of the intervals of gains.
+
   Returns:
-    The effects by rising p-value. Those without a result come last.
+    The effects by rising p-value. Those without a result come last. `pandas.DataFrame` makes a
+    table of the list.
+
+  Raises:
+    ConfigError: If the confidence is outside (0, 1).
 
   Source: Holm 1979, Scandinavian Journal of Statistics 6(2).
+
+  >>> from lmhp.analysis.runs.axis import Axis
+  >>> rng = np.random.default_rng(0)
+  >>> x, y = rng.random((2, 40))
+  >>> axes = {name: Axis(name, low=0, high=1) for name in 'xy'}
+  >>> losses = 3 + (x - 0.3) ** 2 + 0.01 * rng.standard_normal(40)
+  >>> found = effects(Runs('a study', axes, {'x': x, 'y': y}, losses))
+  >>> [(one.axis, one.significant()) for one in found]
+  [('x', True), ('y', False)]
   """
   comparable, _ = runs.comparable_runs()
   tested = [effect(runs, name, confidence) for name in comparable.varied_axes()]
@@ -162,7 +178,7 @@ def effects(runs: Runs, confidence: float = 0.9) -> list[Effect]:
 
 
 def _reason(
-  points: Runs, losses: np.ndarray, columns: np.ndarray, others: np.ndarray
+  points: Runs, axis: str, losses: np.ndarray, columns: np.ndarray, others: np.ndarray
 ) -> str:
   """Returns the reason why an effect cannot be estimated, or an empty string."""
   if not columns.shape[1]:
@@ -176,8 +192,15 @@ def _reason(
     return f'it has values at {len(points)} points, and {needed} are needed'
   if np.ptp(losses) == 0:
     return 'all losses are equal'
-  # Refuse if the other axes explain a column that varies by itself.
+  # Refuse if the other axes explain a column that varies by itself. Many axes explain any column,
+  # so they are not taken together then.
   alone = orthonormal_columns(centred, blocks)
+  beside = [
+    design_columns(points, each) for each in points.varied_axes() if each != axis
+  ]
+  every = np.column_stack([others, *(each - each.mean(0) for each in beside)])
+  if 2 * every.shape[1] <= len(points):
+    others = orthonormal_columns(every, np.zeros((len(points), 0)))
   if orthonormal_columns(centred, others).shape[1] < alone.shape[1]:
     return 'it varies only together with other hyperparameters'
   return ''

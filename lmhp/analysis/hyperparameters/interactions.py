@@ -3,7 +3,7 @@
 The model has a parabola in each axis, the product of the two (for choices, an indicator of
 each combination), and Tukey's one degree of freedom, the square of the fit without products.
 The square takes up what a bend of the loss's scale alone would make look like an
-interaction. As in `effects`, the test is an F test on normal scores, and the size is estimated
+interaction. The test is an F test on normal scores, and the size is estimated
 with weights that favour good runs.
 
 Dimension key: P points, C columns of a product.
@@ -28,7 +28,9 @@ from lmhp.analysis.hyperparameters.design import (
   other_axes_basis,
   points_with_axes,
 )
-from lmhp.analysis.hyperparameters.effects import Effect
+from lmhp.analysis.hyperparameters.effects import Effect, effects
+from lmhp.analysis.runs.axis import SIZE
+from lmhp.analysis.runs.columns import axis_and_column
 from lmhp.analysis.runs.table import Runs
 from lmhp.errors import ConfigError
 from lmhp.statistics.hypothesis_tests import adjust_p_values
@@ -110,6 +112,8 @@ def interaction(runs: Runs, a: str, b: str) -> Interaction:
     raise ConfigError(f'axes: got {a!r} twice, expected two that differ')
   points, losses = points_with_axes(runs, (a, b))
   blank = Interaction((a, b), n_points=len(points))
+  if not len(points):
+    return dataclasses.replace(blank, reason='no point has a value of both')
 
   # Columns of the model without the product: other axes, and main effects of both axes.
   main = [design_columns(points, name) for name in (a, b)]
@@ -143,24 +147,56 @@ def interaction(runs: Runs, a: str, b: str) -> Interaction:
   )
 
 
-def interactions(runs: Runs, known_effects: Sequence[Effect]) -> list[Interaction]:
+def interactions(
+  runs: Runs, known_effects: Sequence[Effect] | None = None
+) -> list[Interaction]:
   """Tests all pairs of the axes with the largest effects, with Holm's correction.
 
   Args:
     runs: Table of runs, as in `interaction`.
-    known_effects: Result of `effects(runs)`.
+    known_effects: Result of `effects(runs)`. None computes it.
 
   Returns:
-    The pairs of at most `MAX_AXES` axes, by rising p-value.
+    The pairs of at most `MAX_AXES` axes, and of each with each size that was varied, by rising
+    p-value. `pandas.DataFrame` makes a table of the list.
 
   Source: Holm 1979, Scandinavian Journal of Statistics 6(2).
+
+  >>> from lmhp.analysis.runs.axis import Axis
+  >>> x, y, z = np.random.default_rng(0).random((3, 60))
+  >>> axes = {name: Axis(name, low=0, high=1) for name in 'xyz'}
+  >>> runs = Runs(
+  ...   'a study', axes, {'x': x, 'y': y, 'z': z}, (x - 0.7 + 0.4 * y) ** 2 + z
+  ... )
+  >>> [one.axes for one in interactions(runs) if one.significant()]
+  [('x', 'y')]
   """
+  known_effects = effects(runs) if known_effects is None else known_effects
   names = [one.axis for one in known_effects if not one.reason][:MAX_AXES]
   tested = [interaction(runs, a, b) for a, b in itertools.combinations(names, 2)]
+  # The best value of an axis may also depend on the size of the runs.
+  for size in runs.sizes:
+    with_size = _with_size_as_axis(runs, size)
+    if with_size is not None:
+      tested += [interaction(with_size, name, size) for name in names]
   adjusted = adjust_p_values([one.p_value for one in tested])
   corrected = [dataclasses.replace(one, p_holm=p) for one, p in zip(tested, adjusted)]
   return sorted(
     corrected, key=lambda one: (math.isnan(one.p_value), one.p_value, -one.size)
+  )
+
+
+def _with_size_as_axis(runs: Runs, size: str) -> Runs | None:
+  """Returns the table with a size among its axes. None if it has fewer than three values.
+
+  The runs are still compared within blocks of equal size.
+  """
+  axis, values = axis_and_column(size, runs.measured[size].tolist())
+  if axis.is_choice or size in runs.axes:
+    return None
+  axis = dataclasses.replace(axis, role=SIZE)
+  return dataclasses.replace(
+    runs, axes={**runs.axes, size: axis}, values={**runs.values, size: values}
   )
 
 

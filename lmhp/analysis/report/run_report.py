@@ -13,7 +13,8 @@ from lmhp.analysis.report.document import Column, Report, Section, Table, Text
 from lmhp.analysis.report.figures.curves.single_run import single_run_figure
 from lmhp.analysis.report.registry import blocks_of
 from lmhp.analysis.report.study_report import OF_CURVES, describe_origin
-from lmhp.analysis.runs.table import Runs, finite_rows
+from lmhp.analysis.runs.columns import finite_rows
+from lmhp.analysis.runs.table import Runs
 
 STATUS_WORDS = {
   'waiting': 'has not started',
@@ -102,18 +103,19 @@ def _answer(
   known = {name: amount(value) for name, value in measured.items()}
   size = f' of {known["parameters"]} parameters' if 'parameters' in known else ''
   budgets = listed([f'{known[n]} {n}' for n in ('steps', 'tokens') if n in known])
-  result = 'It has no evaluation yet.'
+  outcome = ''
+  luck = 'It has no evaluation yet.'
   if math.isfinite(runs.objective[0]):
     error = known.get('eval_loss_nats_standard_error')
     spread = f' with a standard error of {error} over sequences' if error else ''
-    result = (
-      f'Its {runs.objective_name} is {amount(float(runs.objective[0]))}{spread}. It has one '
-      'seed, so the result of another seed is unknown.'
+    outcome = (
+      f': its {runs.objective_name} is {amount(float(runs.objective[0]))}{spread}'
     )
+    luck = 'It has one seed, so the result of another seed is unknown.'
   warnings = [f.title for f in findings if f.level in ('warning', 'advice')]
   return [
     f'The run{size} {STATUS_WORDS[str(runs.status[0])]}'
-    f'{" after " if budgets else ""}{budgets}.',
-    result,
+    f'{" after " if budgets else ""}{budgets}{outcome}.',
+    luck,
     warnings[0] if warnings else 'Its curves give no reason for a warning.',
   ]

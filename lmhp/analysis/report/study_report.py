@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import numpy as np
 
+from lmhp.analysis.advice.cost import describe_cost
+from lmhp.analysis.advice.next_step import next_step
+from lmhp.analysis.advice.yardsticks import describe_yardsticks
 from lmhp.analysis.analysis import Analysis
-from lmhp.analysis.findings import next_space
 from lmhp.analysis.hyperparameters.effects import LEVEL as EFFECT_LEVEL
 from lmhp.analysis.hyperparameters.interactions import LEVEL as INTERACTION_LEVEL
 from lmhp.analysis.phrases import (
   Estimate,
+  amount,
   counted,
   listed,
-  p_text,
   quantity,
 )
 import lmhp.analysis.report.contents  # noqa: F401  registers the figures of lmhp
@@ -40,12 +41,21 @@ OF_CURVES = (
 def study_report(analysis: Analysis) -> Report:
   """Builds the report of one study: its answer, findings, figures and trials."""
   runs = analysis.runs
+  cost = describe_cost(runs)
   return Report(
     title=runs.name,
     answer=[
       analysis.answer.title,
       _expectation_sentence(analysis),
-      _next_step_sentence(analysis),
+      next_step(
+        runs,
+        analysis.findings,
+        analysis.winner,
+        analysis.differences,
+        analysis.scaling_law,
+        analysis.sampling_error,
+      ),
+      *([cost] if cost else []),
     ],
     basis=_basis(analysis),
     findings=analysis.findings,
@@ -100,6 +110,7 @@ def _basis(analysis: Analysis) -> list[str]:
       f'{name} always moves with {other}, so their effects cannot be told apart.'
       for name, other in runs.axes_together().items()
     ),
+    *describe_yardsticks(runs),
   ]
   names: dict[str, list[str]] = {}
   for name, column in runs.columns.items():
@@ -118,10 +129,19 @@ def _expectation_sentence(analysis: Analysis) -> str:
   winner = analysis.winner
   if winner is None:
     return 'There is no result to expect.'
+  error = analysis.sampling_error
+  items = ''
+  if error is not None:
+    spread = float(np.ptp(runs.complete_runs().objective))
+    items = (
+      f' {runs.objective_name} is a rate over {error.n_items:,} items, so its sampling error '
+      f'alone is {amount(error.standard_error)}; all results differ by {amount(spread)} at most.'
+    )
   if not winner.has_interval:
+    mean = quantity(runs.to_objective(winner.mean), runs.unit)
     return (
-      f'Its result is {quantity(runs.to_objective(winner.mean), runs.unit)}; '
-      f'{winner.reason.partition(",")[0]}, so how much of it is luck is not known.'
+      f'The best {runs.objective_name} is {mean}; {winner.reason.partition(",")[0]}, so how '
+      f'much of it is luck is not known.{items}'
     )
   estimate = Estimate(
     runs.to_objective(winner.expected),
@@ -129,28 +149,7 @@ def _expectation_sentence(analysis: Analysis) -> str:
     winner.confidence,
     runs.unit,
   )
-  return f'On a fresh seed expect {estimate}.'
-
-
-def _next_step_sentence(analysis: Analysis) -> str:
-  """Proposes the next study."""
-  findings = analysis.findings
-  # First a new space, then the first advice, then the lack of effects.
-  space = next_space(findings)
-  if space:
-    reason = next(finding.title for finding in findings if finding.proposal)
-    ranges = listed([f'{axis} {domain.describe()}' for axis, domain in space.items()])
-    return f'Next, search {ranges}. {reason}'
-  for finding in findings:
-    if finding.level in ('warning', 'advice'):
-      return finding.title
-  tested = [effect for effect in analysis.effects if math.isfinite(effect.p_holm)]
-  if tested and not tested[0].significant():
-    return (
-      f'No hyperparameter has a significant effect ({p_text(tested[0].p_holm)}): try another '
-      'space, or more seeds.'
-    )
-  return 'There is no advice for another study of this space.'
+  return f'On a fresh seed expect {runs.objective_name} to be {estimate}.{items}'
 
 
 # --- methods and limits -----------------------------------------------------------------
@@ -172,16 +171,15 @@ def method_paragraphs(analysis: Analysis) -> list[str]:
     (
       analysis.winner,
       'Winner: the point with the best mean over its seeds. Its expected result on a fresh '
-      f'seed: {reason}. Fresh seeds are independent of the choice. Without '
-      'them, the interval is conditional on having won (Andrews, Kitagawa, McCloskey 2024).',
+      f'seed: {reason}. Fresh seeds are independent of the choice. Without them, the interval '
+      'allows for the luck of the best of its contenders.',
     ),
     (
       True,
       'Effects: an F test of a parabola in the hyperparameter (or a level for each choice), '
-      'beside parabolas in the others, on the normal scores of the ranks of the objective. '
-      'The gain is the fitted difference between a typical value and the best one. Curves and '
-      'contours are slices of a Gaussian process over all hyperparameters, with the others at '
-      'their best.',
+      'beside parabolas in the others that explain it, with outliers cut. The gain is the '
+      'fitted difference between a typical value and the best one. Curves and contours are '
+      'slices of a Gaussian process over all hyperparameters, with the others at their best.',
     ),
     (
       analysis.best_of_n,

@@ -8,6 +8,8 @@ import math
 
 import numpy as np
 
+SIZE = 'size'
+"""Role of an axis that is no free choice, but the size of the runs."""
 LEARNING_RATE_NAMES = ('learning_rate', 'lr', 'base_lr', 'peak_lr', 'max_lr')
 """Names of the learning rate: the key `optimizer.learning_rate` and its declared aliases. A
 test compares the two, because the declaration cannot be imported without jax."""
@@ -24,7 +26,7 @@ class Axis:
     high: Largest value that the search could take. NaN if unknown, or for a choice.
     log: True if equal ratios are equal distances.
     choices: Possible values of a choice. A number may have them too, as on a grid.
-    role: 'scientific', 'nuisance' or 'fixed', as in google-research/tuning_playbook.
+    role: 'scientific', 'nuisance' or 'fixed', as in google-research/tuning_playbook, or `SIZE`.
     base_value: Value in the base config. None if unknown.
     is_integer: True if only whole numbers are allowed.
   """

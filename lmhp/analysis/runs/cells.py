@@ -12,6 +12,11 @@ MISSING_WORDS = frozenset(
 )
 """Cells that hold no number. Some, such as 'none', are values in a column of words."""
 
+FAILURE_WORDS = frozenset(
+  'crash crashed fail failed error oom diverged timeout killed pruned'.split()
+)
+"""Cells that stand for the result of a run that has none."""
+
 SUFFIXES = {'k': 1e3, 'm': 1e6, 'b': 1e9, 'g': 1e9, 't': 1e12}
 """Factors of a letter after a number, as in 1.4B."""
 
@@ -88,11 +93,11 @@ def parse_column(cells: Sequence[str], decimal_comma: bool = False) -> list[obje
   others = [
     text
     for text, number in zip(texts, numbers)
-    if number is None and text.lower() not in MISSING_WORDS
+    if number is None and text.lower() not in MISSING_WORDS | FAILURE_WORDS
   ]
   # A few words among numbers, such as 'diverged', stay words beside the numbers.
   n_numbers = sum(number is not None for number in numbers)
-  if n_numbers > 2 * len(others):
+  if n_numbers > 2 * len(others) or n_numbers and not others:
     return [
       number if number is not None else _word_or_none(text)
       for text, number in zip(texts, numbers)

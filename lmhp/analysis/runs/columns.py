@@ -8,6 +8,7 @@ import math
 from typing import TypeGuard
 
 import numpy as np
+import numpy.typing as npt
 
 from lmhp.analysis.runs.axis import Axis
 from lmhp.errors import ConfigError
@@ -143,10 +144,17 @@ def axis_and_column(name: str, column: Sequence[object]) -> tuple[Axis, np.ndarr
     return axis, numbers
 
   # Choices are compared and counted, which a list does not allow.
-  hashable = [tuple(value) if isinstance(value, list) else value for value in column]
+  hashable = [_hashable(value) for value in column]
   choices = dict.fromkeys(value for value in hashable if value is not None)
   axis = Axis(name, is_choice=True, choices=tuple(choices))
   return axis, object_column(hashable)
+
+
+def _hashable(value: object) -> object:
+  """Returns a value with its lists, and the lists in them, as tuples."""
+  if isinstance(value, (list, tuple)):
+    return tuple(_hashable(each) for each in value)
+  return repr(value) if isinstance(value, Mapping) else value
 
 
 def point_numbers(values: Mapping[str, np.ndarray], n: int) -> np.ndarray:
@@ -180,3 +188,15 @@ def groups_of_size(sizes: np.ndarray) -> np.ndarray:
   groups = np.zeros(len(sizes), int)
   groups[order[1:]] = np.cumsum(~(gaps <= math.log(SIZE_GAP)))
   return np.where(np.isfinite(sizes), groups, -1)
+
+
+def finite_rows(
+  curve: Mapping[str, npt.ArrayLike], name: str
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns steps and values of a column at its finite values."""
+  steps = np.asarray(curve.get('step', ()), np.float64)
+  values = np.asarray(curve.get(name, ()), np.float64)
+  if len(values) != len(steps):
+    return np.zeros(0), np.zeros(0)
+  finite = np.isfinite(values) & np.isfinite(steps)
+  return steps[finite], values[finite]

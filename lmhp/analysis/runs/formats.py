@@ -29,6 +29,8 @@ DELIMITED = ('.csv', '.tsv', '.txt')
 JSON_SUFFIXES = ('.json', '.jsonl', '.ndjson')
 COMPRESSED = {'.gz': gzip.decompress, '.bz2': bz2.decompress, '.xz': lzma.decompress}
 DELIMITERS = ',\t;|'
+MAX_CELL = 1 << 30
+"""Number of characters of the largest cell that is read."""
 STEP_NAMES = ('step', 'steps', 'iter', 'iteration', '_step', 'global_step', 'epoch')
 """Names of the column that orders the rows of a log."""
 
@@ -130,6 +132,11 @@ def _read_delimited(text: str, delimiter: str) -> RawTable:
     return RawTable({})
   if not delimiter:
     delimiter = max(DELIMITERS, key=lines[0].count)
+  if delimiter not in lines[0] and len(lines[0].split()) > 1:
+    # Columns that blanks separate.
+    lines = [','.join(line.split()) for line in lines]
+    delimiter = ','
+  csv.field_size_limit(MAX_CELL)
   rows = list(csv.reader(io.StringIO('\n'.join(lines)), delimiter=delimiter))
   header = [name.strip() for name in rows[0]]
   cells = [row for row in rows[1:] if any(cell.strip() for cell in row)]

@@ -56,6 +56,8 @@ def read_study(workdir: PathLike, storage: str | None = None) -> Runs:
   # The first objective is analysed. The others become measurements.
   objectives = _names(sweep.get('objective', ['objective']))
   match_budget = sweep.get('match_budget')
+  rungs = manifest.rungs
+  unaffordable = None if rungs is None else rungs.unaffordable_calibration
   measured = _measured(trials)
   for i, objective in enumerate(objectives[1:], start=1):
     measured.setdefault(
@@ -87,6 +89,7 @@ def read_study(workdir: PathLike, storage: str | None = None) -> Runs:
       search=str(sweep.get('search', '')),
       match_budget=None if match_budget is None else str(match_budget),
       base_config=base,
+      unaffordable_calibration=unaffordable,
       command=' '.join(manifest.origin.command),
       data_sha256=manifest.task.data_sha256 or '',
       versions=manifest.origin.versions,

@@ -20,6 +20,7 @@ OUTCOME = 'outcome'
 STATUS = 'status'
 IDENTITY = 'identity'
 METADATA_ROLE = 'metadata'
+YARDSTICK = 'yardstick'
 ROLES = (
   HYPERPARAMETER,
   SIZE,
@@ -29,8 +30,9 @@ ROLES = (
   STATUS,
   IDENTITY,
   METADATA_ROLE,
+  YARDSTICK,
 )
-"""What a column of a table is. See `lmhp.analysis.runs.roles`."""
+"""Roles of the columns of a table. See `lmhp.analysis.runs.roles`."""
 
 CONFIG_GROUPS = (
   'config',
@@ -78,7 +80,7 @@ OTHER_OUTCOMES = frozenset(
   """grad gradnorm gnorm entropy metric metrics spikes sharpness delta
   improvement correlation similarity wasserstein tp fp fn tn lds q10 q25 q50 q75
   q90 q95 p50 p90 p95 p99 clipfrac predictions prediction confusion bytes
-  speedup quality measured observed achieved explained smoothness divergence
+  speedup matrix quality measured observed achieved explained smoothness divergence
   sparsity_achieved""".split()
 )
 COSTS = frozenset(
@@ -93,11 +95,13 @@ MEMORY_UNITS = frozenset('gb mb kb gib mib kib'.split())
 SIZES = frozenset(
   """parameters params nparams mparams bparams parameter param tokens token
   flops flop gflops tflops compute macs gmacs budget steps updates iterations
-  iters epochs samples examples""".split()
+  iters epochs samples examples batches""".split()
 )
-MODEL_SIZES = SIZES - frozenset('steps updates iterations iters epochs'.split())
+MODEL_SIZES = SIZES - frozenset('steps updates iterations iters epochs batches'.split())
 PROGRESS = frozenset('step iter iteration epoch update'.split())
-SEEDS = frozenset('seed seeds replicate replication rep repeat repetition fold'.split())
+SEEDS = frozenset(
+  'seed seeds replicate replication rep repeat repetition fold subject participant'.split()
+)
 STATUSES = frozenset(
   """state status diverged failed crashed verdict done kept keep accepted
   completed converged finished oom pruned decision""".split()
@@ -125,6 +129,22 @@ AVERAGES = frozenset('mean avg average median lo hi low high lower upper ci'.spl
 SPREADS = frozenset('std sd stdev stddev sem se stderr variance var ci95'.split())
 RATES = frozenset('rate ratio pct percent percentage fraction frac at norm'.split())
 """Words after a metric that leave it one, as in `error_rate` and `acc_norm`."""
+DATA_NAMES = frozenset(
+  'dataset datasets split task tasks benchmark testset valset testbed'.split()
+)
+"""Last words of the data on which a metric is measured."""
+TEXT_UNITS = frozenset(
+  """tokenizer vocab vocabulary vocab_size vocabulary_size n_vocab context context_length
+  context_size block_size seq_len sequence_length n_ctx ctx_len ctx""".split()
+)
+"""Settings with which a loss for each token is another measure."""
+AMOUNTS = frozenset(
+  'tokens samples examples items questions sentences utts length size n batches'.split()
+)
+PER_TOKEN = frozenset(
+  'loss losses perplexity ppl nll ce xent crossentropy nats'.split()
+)
+"""Metrics whose value depends on what a token is."""
 RATE_OUTCOMES = frozenset(
   """success done fallen timeout error win pass hit completion clear acceptance
   collapse failure detection survival positive negative false true""".split()
@@ -231,6 +251,9 @@ class ColumnName:
       core.pop()
     if not core or core[-1] in KNOBS:
       return 0
+    if core[-1] == 'bits' and len(words) > 1 and len(core) == len(words):
+      # `w_bits` is a number of bits of a number, not of a text.
+      return 0
     # The last word decides, or else the first: `loss_c4` and `bleu_de` name the data last.
     if core[-1] in LOWER_IS_BETTER:
       return -1
@@ -291,6 +314,25 @@ class ColumnName:
     """True for parameters, tokens and FLOPs, but not for steps and epochs."""
     return self.is_size and bool((MODEL_SIZES | {'size'}) & set(self.words))
 
+  def is_yardstick(self, objective: ColumnName) -> bool:
+    """Returns True if runs with other values measure the objective in another way.
+
+    Examples are the data set, the split, the number of test items, and for a loss of tokens the
+    vocabulary and the context.
+    """
+    words = tuple(w for w in self.words if w not in ('name', 'id'))
+    if not words:
+      return False
+    if words[-1] in DATA_NAMES and words[0] != 'train':
+      return True
+    is_evaluation = words[0] in SPLITS and SPLITS[words[0]] != 'train'
+    if words[-1] in AMOUNTS and (
+      is_evaluation or self.text in ('num_utts', 'n_items', 'num_questions')
+    ):
+      return True
+    is_per_token = bool(PER_TOKEN & set(objective.words))
+    return is_per_token and '_'.join(words) in TEXT_UNITS
+
   @property
   def is_other_outcome(self) -> bool:
     """True for names of measurements that are neither a metric nor a cost."""
@@ -301,9 +343,11 @@ class ColumnName:
       return True
     if len(words) > 1 and (words[-1] in AVERAGES | SPREADS or words[0] in AVERAGES):
       return True
-    if {'best', 'stop', 'stopped'} & set(words) and PROGRESS & set(words):
+    if {'best', 'stop', 'stopped', 'converged'} & set(words) and PROGRESS & set(words):
       return True
-    return not OTHER_OUTCOMES.isdisjoint((*words[:1], *words[-1:]))
+    # `delta` alone is a setting, as that of Huber's loss.
+    is_delta = words == ('delta',)
+    return not is_delta and not OTHER_OUTCOMES.isdisjoint((*words[:1], *words[-1:]))
 
 
 @functools.cache

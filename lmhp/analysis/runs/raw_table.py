@@ -15,6 +15,7 @@ from lmhp.analysis.runs.columns import is_numeric, to_float
 Curve = Mapping[str, np.ndarray]
 UNKNOWN = 'it is no other column'
 """Reason of the role of a column about which nothing is known."""
+_FILE = re.compile(r'\S+\.(png|jpe?g|svg|pdf|pth?|ckpt|h5|keras|pkl|npz|log|gif)')
 _DATE = re.compile(
   r'\d{4}-\d{2}-\d{2}([ T]\d{2}:\d{2}.*)?|\d+ days? .*|\d+:\d{2}:\d{2}.*'
 )
@@ -119,6 +120,15 @@ class ColumnValues:
     return bool(self.present) and all(isinstance(v, bool) for v in self.present)
 
   @functools.cached_property
+  def is_measured_lists(self) -> bool:
+    """True for lists of numbers that are not whole."""
+    items = [
+      each for value in self.present if isinstance(value, tuple) for each in value
+    ]
+    is_list = bool(items) and all(isinstance(value, tuple) for value in self.present)
+    return is_list and not ColumnValues(items).is_whole and all(map(is_numeric, items))
+
+  @functools.cached_property
   def is_whole(self) -> bool:
     return self.is_number and all(float(v).is_integer() for v in self._finite())
 
@@ -141,6 +151,10 @@ class ColumnValues:
   @property
   def is_dates(self) -> bool:
     return self.is_text and all(_DATE.fullmatch(str(v).strip()) for v in self.present)
+
+  @property
+  def is_files(self) -> bool:
+    return self.is_text and all(_FILE.fullmatch(str(v).strip()) for v in self.present)
 
   @property
   def largest(self) -> float:

@@ -38,6 +38,12 @@ BATCHES = frozenset(
 )
 REPLICATES = frozenset('run trial index number id exp experiment'.split())
 """Names of a column that may number the runs of each setting."""
+NAMES_OF_RUNS = frozenset(
+  'name run_name run experiment exp label file filename file_name'.split()
+)
+"""Names of a column that may be the only one that tells the runs apart."""
+ONLY_NAME = 'nothing else tells the runs apart'
+"""Reason of a column of names that is read as the setting."""
 DERIVED_ERROR = 0.02
 """Largest relative error of a number that other columns determine."""
 MEASURED_DIGITS = 6
@@ -148,13 +154,19 @@ def promote_names(table: RawTable, roles: dict[str, Column], free: set[str]) -> 
   settings = [*names_with(roles, HYPERPARAMETER), *names_with(roles, SIZE)]
   if any(n_distinct(table.columns[name]) > 1 for name in settings):
     return
-  for name in names_with(roles, IDENTITY):
-    words = column_name(name)
-    is_name = words.text in ('name', 'run_name', 'run', 'experiment', 'exp', 'label')
-    if (
-      is_name and name in free and all(isinstance(v, str) for v in table.columns[name])
-    ):
-      roles[name] = Column(HYPERPARAMETER, 'nothing else tells the runs apart')
+  names = [*names_with(roles, IDENTITY), *names_with(roles, METADATA_ROLE)]
+  # A column of names comes before other texts.
+  names.sort(key=lambda name: column_name(name).text not in NAMES_OF_RUNS)
+  for name in names:
+    is_text = all(isinstance(value, str) for value in table.columns[name])
+    is_free = name in free or column_name(name).text == 'run'
+    is_written_by_tool = roles[name].reason in (
+      'its values are dates or durations',
+      'its name is written by the tool',
+    )
+    is_varied = n_distinct(table.columns[name]) > 1
+    if is_text and is_free and is_varied and not is_written_by_tool:
+      roles[name] = Column(HYPERPARAMETER, ONLY_NAME)
       return
 
 

@@ -28,6 +28,7 @@ from lmhp.analysis.runs.names import (
   SIZE,
   STATUS,
   STATUSES,
+  YARDSTICK,
   ColumnName,
   column_name,
 )
@@ -53,6 +54,8 @@ HYPERPARAMETER_WORDS = frozenset(
   cooldown accumulation accum steps iters epochs samples clip clipping""".split()
 )
 """Words with which a name that begins with `train` or `eval` is no outcome."""
+EVERY = frozenset('interval every freq frequency steps'.split())
+"""Words of settings of the output, such as `log_interval`."""
 RAY_METADATA = frozenset(
   """training_iteration iterations_since_restore timesteps_since_restore time_since_restore
   timesteps_total episodes_total experiment_tag hostname node_ip pid warmup_time
@@ -86,6 +89,10 @@ def column_roles(
     elif name in table.roles:
       roles[name] = Column(table.roles[name], 'the format says so')
     else:
+      is_yardstick = column_name(name).is_yardstick(column_name(objective))
+      if is_yardstick and values.n_distinct > 1 and not values.is_bool:
+        roles[name] = Column(YARDSTICK, 'it changes what is measured')
+        continue
       roles[name] = _by_name(name, values) or _by_values(
         values, column_name(name), table.columns[objective]
       )
@@ -127,6 +134,8 @@ def _by_name(name: str, values: ColumnValues) -> Column | None:
     return Column(METADATA_ROLE, 'it is empty')
   if values.is_dates:
     return Column(METADATA_ROLE, 'its values are dates or durations')
+  if values.is_files:
+    return Column(METADATA_ROLE, 'its values are files')
   if words.group == 'metadata' or name in RAY_METADATA:
     return Column(METADATA_ROLE, 'its name is written by the tool')
   if _is_seed(words, values):
@@ -181,7 +190,7 @@ def _is_seed(words: ColumnName, values: ColumnValues) -> bool:
 
 def _is_size(words: ColumnName, values: ColumnValues) -> bool:
   if not values.is_number:
-    return False
+    return words.text in ('model_size', 'model_scale') and values.n_distinct > 1
   if words.is_size:
     return True
   return words.text in ('n', 'd', 'c') and values.largest >= LARGE_SIZE
@@ -196,7 +205,10 @@ def _is_identity(words: ColumnName, values: ColumnValues) -> bool:
   """Returns True for names such as `run_name`, `id` and `trial`, but not `optimizer_name`."""
   if not words.words or words.words[-1] not in IDENTITIES:
     return False
-  if words.words[-1] in ALWAYS_IDENTITIES:
+  if words.words[-1] in ALWAYS_IDENTITIES or words.text in (
+    'trial_number',
+    'run_number',
+  ):
     return True
   if all(word in IDENTITIES for word in words.words):
     return values.is_text or values.is_unique or values.n_distinct == 1
@@ -204,6 +216,10 @@ def _is_identity(words: ColumnName, values: ColumnValues) -> bool:
 
 
 def _is_metadata(words: ColumnName, values: ColumnValues) -> bool:
+  if words.words[:1] in (('datetime',), ('timestamp',)):
+    return True
+  if words.words[0] in ('log', 'logging', 'save', 'print') and EVERY & set(words.words):
+    return True
   if words.is_hyperparameter and len(words.words) > 1:
     return False
   if words.text in METADATA:
@@ -224,6 +240,8 @@ def _by_values(
     return Column(METADATA_ROLE, 'its texts are long')
   if words.is_hyperparameter:
     return Column(HYPERPARAMETER, 'its name is one of a setting')
+  if values.is_measured_lists:
+    return Column(OUTCOME, 'its lists of numbers look measured')
   if values.n_distinct == 1 and len(values.values) > 1:
     return Column(METADATA_ROLE, 'it has one value')
   if len(values.values) >= MIN_ROWS:

@@ -32,9 +32,18 @@ from lmhp.analysis.runs.names import (
 from lmhp.analysis.runs.raw_table import Curve, RawTable, from_records, n_distinct
 
 SWEPT_NAMES = frozenset(
-  'sweep swept param parameter hyperparameter hparam axis variable factor knob'.split()
+  """sweep swept param parameter hyperparameter hparam axis variable factor knob param_name
+  parameter_name hyperparameter_name""".split()
 )
-SWEPT_VALUES = frozenset('value val setting level'.split())
+SWEPT_VALUES = (
+  'param_value',
+  'parameter_value',
+  'hyperparameter_value',
+  'value',
+  'val',
+  'setting',
+  'level',
+)
 UNFINISHED = 0.9
 """A run whose curve ends before this fraction of the longest one is unfinished."""
 STANDARD_ERRORS = frozenset('sem se stderr'.split())
@@ -254,10 +263,14 @@ def _changes_with(column: Sequence[object], step: np.ndarray) -> bool:
 
 
 def _from_long_form(table: RawTable) -> RawTable | None:
-  """Reads a column of names of hyperparameters, and a column of their values."""
-  words = {column_name(name).text: name for name in table.columns}
+  """Reads a column of names of hyperparameters, and a column of their values.
+
+  A row is a run of which one hyperparameter was changed, or one hyperparameter of a run.
+  """
+  # Prefixes such as `param_` belong to these names.
+  words = {name.lower().replace(' ', '_'): name for name in table.columns}
   swept = next((words[word] for word in words if word in SWEPT_NAMES), None)
-  value = next((words[word] for word in words if word in SWEPT_VALUES), None)
+  value = next((words[word] for word in SWEPT_VALUES if word in words), None)
   if swept is None or value is None:
     return None
   names = table.columns[swept]
@@ -266,16 +279,30 @@ def _from_long_form(table: RawTable) -> RawTable | None:
     return None
   if not 1 < len(distinct) <= len(names) / 2 and len(names) > 2:
     return None
-  columns = {n: c for n, c in table.columns.items() if n not in (swept, value)}
-  for name in distinct:
-    label = str(name) if str(name) not in columns else f'{name} (swept)'
-    columns[label] = [
-      each if row_name == name else None
-      for row_name, each in zip(names, table.columns[value])
-    ]
-  return RawTable(
-    columns, curves=table.curves, roles={str(n): HYPERPARAMETER for n in distinct}
+  others = {n: c for n, c in table.columns.items() if n not in (swept, value)}
+  labels = {
+    name: str(name) if str(name) not in others else f'{name} (swept)'
+    for name in distinct
+  }
+
+  # Rows that agree in all else, and name different hyperparameters, are one run.
+  groups: dict[str, list[int]] = {}
+  for row, key in enumerate(table.row_keys(list(others))):
+    groups.setdefault(key, []).append(row)
+  is_split = len(groups) < len(names) and all(
+    len({names[row] for row in rows}) == len(rows) for rows in groups.values()
   )
+  runs = list(groups.values()) if is_split else [[row] for row in range(len(names))]
+  records = []
+  for rows in runs:
+    record = {name: column[rows[0]] for name, column in others.items()}
+    record |= dict.fromkeys(labels.values())
+    for row in rows:
+      record[labels[names[row]]] = table.columns[value][row]
+    records.append(record)
+  roles = dict.fromkeys(labels.values(), HYPERPARAMETER)
+  curves = {} if is_split else table.curves
+  return RawTable(from_records(records).columns, curves=curves, roles=roles)
 
 
 # --- aggregated seeds -------------------------------------------------------------------

@@ -12,7 +12,13 @@ from lmhp.analysis.runs.optuna_studies import read_optuna
 from lmhp.analysis.runs.raw_table import RawTable
 from lmhp.analysis.runs.table import Runs
 from lmhp.analysis.runs.tables import TableOptions, runs_of_table
-from lmhp.analysis.runs.training_runs import read_runs
+from lmhp.analysis.runs.trackers import (
+  is_mlflow,
+  is_tensorboard,
+  read_mlflow,
+  read_tensorboard,
+)
+from lmhp.analysis.runs.training_runs import has_runs, read_runs
 from lmhp.errors import ConfigError
 from lmhp.files import as_path
 from lmhp.sweeping.store.study_header import HEADER
@@ -22,7 +28,8 @@ if TYPE_CHECKING:
   import pandas as pd
 
 TABLE_SUFFIXES = '.csv, .tsv, .txt, .json, .jsonl, .parquet'
-OPTUNA_SUFFIXES = ('.journal', '.log', '.db', '.sqlite', '.sqlite3')
+DATABASES = ('.db', '.sqlite', '.sqlite3')
+OPTUNA_SUFFIXES = ('.journal', '.log', *DATABASES)
 OBJECT_STORES = ('gs://', 's3://')
 
 
@@ -51,8 +58,9 @@ def read(path: PathLike | pd.DataFrame, **options: Unpack[ReadOptions]) -> Runs:
 
   Args:
     path: Directory of an lmhp study, of a training run or of several runs; an Optuna
-      journal (`.journal`, `.log`), database file (`.db`, `.sqlite`) or URL; a table in a
-      `.csv`, `.tsv`, `.json`, `.jsonl` or `.parquet` file, in any of the shapes of
+      journal (`.journal`, `.log`), database file (`.db`, `.sqlite`) or URL; a directory or
+      database of MLflow, or its URL; a directory of TensorBoard files; a table in a `.csv`,
+      `.tsv`, `.json`, `.jsonl` or `.parquet` file, in any of the shapes of
       `lmhp.analysis.runs.shapes`; or a pandas DataFrame.
     **options: Fields of `ReadOptions`.
 
@@ -71,7 +79,9 @@ def read(path: PathLike | pd.DataFrame, **options: Unpack[ReadOptions]) -> Runs:
   if not isinstance(path, (str, os.PathLike)):
     return _read_table(from_frame(path), 'table', 'the DataFrame', options)
   text = os.fspath(path)
-  # A URL is a database of Optuna, unless it is a path in an object store.
+  # A URL is a server of MLflow, a path in an object store, or a database of Optuna.
+  if text.startswith(('http://', 'https://')):
+    return _read_table(read_mlflow(text), 'MLflow', text, options)
   if '://' in text and not text.startswith(OBJECT_STORES):
     return _read_optuna(text, options)
 
@@ -80,6 +90,11 @@ def read(path: PathLike | pd.DataFrame, **options: Unpack[ReadOptions]) -> Runs:
   if (file / HEADER).exists():
     _check_options(text, 'an lmhp study', options, ('storage',))
     return read_study(file, storage=options.get('storage'))
+  if file.is_dir() and not has_runs(file):
+    if is_mlflow(file):
+      return _read_table(read_mlflow(text), file.name, text, options)
+    if is_tensorboard(file):
+      return _read_table(read_tensorboard(file), file.name, text, options)
   if file.is_dir():
     _check_options(text, 'a directory of runs', options, ())
     return read_runs(file)
@@ -92,6 +107,8 @@ def read(path: PathLike | pd.DataFrame, **options: Unpack[ReadOptions]) -> Runs:
   if is_table_file(file):
     return _read_table(read_file(file), file.name.split('.')[0], text, options)
   suffix = file.suffix.lower()
+  if suffix in DATABASES and is_mlflow(file):
+    return _read_table(read_mlflow(text), file.stem, text, options)
   if suffix in OPTUNA_SUFFIXES:
     return _read_optuna(text, options)
   raise ConfigError(

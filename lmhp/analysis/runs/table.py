@@ -12,20 +12,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 import dataclasses
 import math
-from typing import TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from lmhp.analysis.result_tables import data_frame
 from lmhp.analysis.runs.axis import Axis
 from lmhp.analysis.runs.columns import (
   SIZE_GAP as SIZE_GAP,
   groups_of_size,
   move_together,
+  point_numbers,
 )
 from lmhp.analysis.runs.raw_table import Column
 from lmhp.errors import ConfigError, suggest
 from lmhp.statistics.seed_noise import rows_by_point
+from lmhp.sweeping.store.manifest import CalibrationCost
+
+if TYPE_CHECKING:
+  import pandas as pd
 
 STATUSES = (
   'waiting',
@@ -67,6 +73,7 @@ class StudyFacts:
     match_budget: Budget that all trials were set to match ('steps', 'tokens', 'flops',
       'seconds' or 'none'). None if the study did not declare one.
     base_config: {dotted path: value} of the base config. Empty if unknown.
+    unaffordable_calibration: Cost that kept early stopping off. None if it was not too high.
     command: Command line that made the runs. Empty if unknown.
     data_sha256: Hash of the training data. Empty if unknown.
     versions: Versions of lmhp and its dependencies, by name.
@@ -79,6 +86,7 @@ class StudyFacts:
   search: str = ''
   match_budget: str | None = None
   base_config: Mapping[str, object] = dataclasses.field(default_factory=dict)
+  unaffordable_calibration: CalibrationCost | None = None
   command: str = ''
   data_sha256: str = ''
   versions: Mapping[str, object] = dataclasses.field(default_factory=dict)
@@ -101,11 +109,9 @@ class Runs:
     maximize: True if a larger objective is better.
     status: (T,) str, one of `STATUSES`.
     number: (T,) int, the number that identifies a run.
-    point: (T,) int. Runs of one point differ in their seed only. The base config in the
-      confirmation is `BASE_POINT`.
+    point: (T,) int. Runs of a point differ in the seed only. The base config: `BASE_POINT`.
     seed: (T,) int.
-    cohort: (T,) str, `SEARCH` for a run of the search, `CONFIRM` for a run that confirms
-      its result.
+    cohort: (T,) str, `SEARCH`, or `CONFIRM` for a run that confirms the result.
     scores: {step: objective} of each run at its rungs.
     measured: Other columns, (T,) float64 each, NaN if unknown: steps, tokens, flops,
       seconds, parameters, metrics.
@@ -114,6 +120,8 @@ class Runs:
     columns: Role of each column of the table that was read. Empty for a study of lmhp.
     sizes: Names in `measured` of the sizes and budgets that a run was given, such as
       'parameters' and 'tokens'. Runs are compared only if these are equal.
+    matched: (T,) object columns in which runs must also be equal to be compared: names of
+      sizes, and yardsticks such as the data set and the split that are evaluated.
     labels: (T,) name of each run. Empty if the runs have none.
     decisions: (T,) 'kept', 'discarded' or '' of each run, if the table is a log of edits that
       were tried one after another. Empty otherwise.
@@ -138,6 +146,7 @@ class Runs:
   configs: Mapping[int, Mapping[str, object]] = dataclasses.field(default_factory=dict)
   columns: Mapping[str, Column] = dataclasses.field(default_factory=dict)
   sizes: tuple[str, ...] = ()
+  matched: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
   labels: tuple[str, ...] = ()
   decisions: tuple[str, ...] = ()
   notes: tuple[str, ...] = ()
@@ -228,6 +237,7 @@ class Runs:
       self,
       values={name: column[index] for name, column in self.values.items()},
       measured={name: column[index] for name, column in self.measured.items()},
+      matched={name: column[index] for name, column in self.matched.items()},
       scores=tuple(self.scores[i] for i in index.tolist()),
       labels=tuple(self.labels[i] for i in index.tolist()) if self.labels else (),
       decisions=(),
@@ -245,10 +255,9 @@ class Runs:
 
   def finished_runs(self) -> Runs:
     """Returns the runs of the search that are complete or diverged."""
+    has_ended = np.isin(self.status, ('complete', 'diverged'))
     return self.select(
-      (self.cohort == SEARCH)
-      & np.isin(self.status, ('complete', 'diverged'))
-      & np.isfinite(self.objective)
+      (self.cohort == SEARCH) & has_ended & np.isfinite(self.objective)
     )
 
   def complete_runs(self) -> Runs:
@@ -264,25 +273,15 @@ class Runs:
 
     Runs that diverged before the rung keep their final objective.
     """
-    rows = [
-      i
-      for i in range(len(self))
-      if self.cohort[i] == SEARCH
-      and (
-        math.isfinite(self.scores[i].get(step, math.nan))
-        or self.status[i] == 'diverged'
-      )
-    ]
-    reached = self.select(rows)
-    # A run that diverged before the rung keeps its own objective.
-    scored = [
-      float(scores.get(step, end))
-      for scores, end in zip(reached.scores, reached.objective)
-    ]
-    status = np.where(reached.status == 'diverged', 'diverged', 'complete')
-    return dataclasses.replace(
-      reached, objective=np.array(scored, np.float64), status=status
+    scores = np.array([float(each.get(step, math.nan)) for each in self.scores])
+    has_score = np.isfinite(scores)
+    has_diverged = self.status == 'diverged'
+    scored = dataclasses.replace(
+      self,
+      objective=np.where(has_score, scores, self.objective),
+      status=np.where(has_diverged, 'diverged', 'complete'),
     )
+    return scored.select((self.cohort == SEARCH) & (has_score | has_diverged))
 
   def comparable_runs(self) -> tuple[Runs, int | None]:
     """Returns the runs that can be compared with each other, for effects and responses.
@@ -299,14 +298,7 @@ class Runs:
     n_pruned = int(np.sum((self.cohort == SEARCH) & (self.status == 'pruned')))
     if n_pruned <= len(finished):
       return finished, None
-    steps = sorted(
-      {
-        step
-        for row, scores in enumerate(self.scores)
-        if self.cohort[row] == SEARCH
-        for step in scores
-      }
-    )
+    steps = sorted({step for scores in self.search_runs().scores for step in scores})
 
     # Take the last rung that half of the runs reached.
     for step in reversed(steps):
@@ -316,13 +308,13 @@ class Runs:
     return finished, None
 
   def blocks(self) -> npt.NDArray[np.int64]:
-    """Returns (T,) the number of each run's block: the runs of equal sizes and budgets.
+    """Returns (T,) the number of each run's block: the runs that are compared.
 
-    Sizes count as equal if no gap above `SIZE_GAP` divides them.
+    They have equal sizes, budgets and yardsticks. Sizes count as equal if no gap above
+    `SIZE_GAP` divides them.
     """
     keys = [groups_of_size(self.measured[name]) for name in self.sizes]
-    if not keys:
-      return np.zeros(len(self), int)
+    keys.append(point_numbers(self.matched, len(self)))
     return np.unique(np.column_stack(keys), axis=0, return_inverse=True)[1].ravel()
 
   def rows_by_point(self) -> dict[int, np.ndarray]:
@@ -376,6 +368,21 @@ class Runs:
         kept.append(name)
     return together
 
+  def to_columns(self) -> dict[str, np.ndarray]:
+    """Returns {column: (T,) values} of runs, axes and measurements."""
+    own = ('number', 'point', 'seed', 'cohort', 'status', 'objective')
+    columns = {name: getattr(self, name) for name in own}
+    labels = {'label': np.array(self.labels)} if self.labels else {}
+    return {**labels, **self.measured, **columns, **self.values}
+
+  def to_pandas(self) -> pd.DataFrame:
+    """Returns the table as a DataFrame with one row for each run, and `to_columns()`.
+
+    Raises:
+      ConfigError: If pandas is not installed.
+    """
+    return data_frame(self.to_columns())
+
   def with_usable_curves(self) -> Runs:
     """Returns the table with curves only of runs that started and have rows."""
     has_started = ~np.isin(self.status, ('failed', 'waiting'))
@@ -385,15 +392,3 @@ class Runs:
       if len(self.curves.get(number, {}).get('step', ()))
     }
     return dataclasses.replace(self, curves=curves)
-
-
-def finite_rows(
-  curve: Mapping[str, npt.ArrayLike], name: str
-) -> tuple[np.ndarray, np.ndarray]:
-  """Returns steps and values of a column at its finite values."""
-  steps = np.asarray(curve.get('step', ()), np.float64)
-  values = np.asarray(curve.get(name, ()), np.float64)
-  if len(values) != len(steps):
-    return np.zeros(0), np.zeros(0)
-  finite = np.isfinite(values) & np.isfinite(steps)
-  return steps[finite], values[finite]

@@ -9,7 +9,12 @@ import math
 import numpy as np
 
 from lmhp.analysis.runs.axis import Axis
-from lmhp.analysis.runs.columns import axis_and_column, is_numeric, point_numbers
+from lmhp.analysis.runs.columns import (
+  axis_and_column,
+  is_numeric,
+  object_column,
+  point_numbers,
+)
 from lmhp.analysis.runs.names import (
   HYPERPARAMETER,
   IDENTITY,
@@ -18,10 +23,11 @@ from lmhp.analysis.runs.names import (
   SEED,
   SIZE,
   STATUS,
+  YARDSTICK,
   column_name,
 )
-from lmhp.analysis.runs.raw_table import Column, RawTable, names_with
-from lmhp.analysis.runs.roles import column_roles
+from lmhp.analysis.runs.raw_table import Column, ColumnValues, RawTable, names_with
+from lmhp.analysis.runs.roles import LARGE_SIZE, column_roles
 from lmhp.analysis.runs.shapes import expand_seeds, is_count, one_row_per_run
 from lmhp.analysis.runs.table import DISCARDED, KEPT, STATUSES, Runs, StudyFacts
 from lmhp.errors import ConfigError, suggest
@@ -114,7 +120,7 @@ def runs_of_table(
 
   axes, values = _axes(table, names_with(roles, HYPERPARAMETER))
   measured = _measured(table, roles)
-  sizes = [_size_name(column) for column in names_with(roles, SIZE)]
+  sizes = [_size_name(name, table.columns[name]) for name in names_with(roles, SIZE)]
   sizes = [size for size in dict.fromkeys(sizes) if size in measured]
   status = _status(table, roles, table.columns[objective])
   number = np.array(
@@ -122,7 +128,8 @@ def runs_of_table(
   )
   # The value of a crash or of a pruned run is no result.
   number = np.where(np.isin(status, ('complete', 'diverged')), number, math.nan)
-  groups = {**values, **{size: measured[size] for size in sizes}}
+  matched = _matched(table, roles)
+  groups = {**values, **{size: measured[size] for size in sizes}, **matched}
   decisions = _decisions(table, roles)
   # Each row of a log is another edit.
   point = np.arange(len(table)) if decisions else point_numbers(groups, len(table))
@@ -142,6 +149,7 @@ def runs_of_table(
     configs=dict(enumerate(rows)),
     columns=roles,
     sizes=tuple(sizes),
+    matched=matched,
     labels=_labels(table, roles),
     decisions=decisions,
     notes=(*table.notes, *notes, *expanded),
@@ -346,15 +354,29 @@ def _decisions(table: RawTable, roles: Mapping[str, Column]) -> tuple[str, ...]:
 # --- columns ----------------------------------------------------------------------------
 
 
-def _size_name(name: str) -> str:
-  """Returns the name of a column of sizes in `Runs.measured`."""
+def _size_name(name: str, column: Sequence[object]) -> str:
+  """Returns the name of a column of sizes in `Runs.measured`.
+
+  A letter such as `d` stands for tokens only if its numbers are large. It may be a width.
+  """
   words = column_name(name).words
+  if len(name) == 1 and ColumnValues(column).largest < LARGE_SIZE:
+    return name
   if words == ('model', 'size'):
     return 'parameters'
   for word in words:
     if word in _SIZE_OF_WORD:
       return _SIZE_OF_WORD[word]
   return name
+
+
+def _matched(table: RawTable, roles: Mapping[str, Column]) -> dict[str, np.ndarray]:
+  """Returns the yardsticks, and the sizes that are words."""
+  names = names_with(roles, YARDSTICK)
+  for name in names_with(roles, SIZE):
+    if not any(map(is_numeric, table.columns[name])):
+      names.append(name)
+  return {name: object_column(table.columns[name]) for name in names}
 
 
 def _measured(table: RawTable, roles: Mapping[str, Column]) -> dict[str, np.ndarray]:
@@ -366,7 +388,7 @@ def _measured(table: RawTable, roles: Mapping[str, Column]) -> dict[str, np.ndar
       continue
     label = name
     if roles[name].role == SIZE:
-      label = _size_name(name)
+      label = _size_name(name, table.columns[name])
       column = column * MULTIPLIERS.get(column_name(name).words[-1], 1.0)
     if label in measured:
       label = name

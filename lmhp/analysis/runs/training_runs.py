@@ -12,13 +12,14 @@ from lmhp.analysis.runs.axis import Axis
 from lmhp.analysis.runs.columns import (
   axis_and_column,
   base_config,
+  finite_rows,
   is_numeric,
   number_columns,
   point_numbers,
   read_curve,
   read_json_object,
 )
-from lmhp.analysis.runs.table import Curve, Runs, StudyFacts, finite_rows
+from lmhp.analysis.runs.table import Curve, Runs, StudyFacts
 from lmhp.errors import ConfigError
 from lmhp.files import as_path
 from lmhp.training.history import METRICS_FILE
@@ -78,15 +79,22 @@ def read_runs(path: PathLike) -> Runs:
 
 
 def _run_directories(path: epath.Path) -> list[epath.Path]:
-  if is_run(path):
-    return [path]
-  directories = sorted(p for p in path.iterdir() if p.is_dir() and is_run(p))
+  directories = [path] if is_run(path) else _runs_below(path)
   if not directories:
     raise ConfigError(
-      f'{path}: is no study, no run and no directory of runs, expected a study.json or a '
-      'config.json in it'
+      f'{path}: is no study, no run and no directory of runs, expected a study.json, a '
+      'config.json, or runs of MLflow or TensorBoard in it'
     )
   return directories
+
+
+def _runs_below(path: epath.Path) -> list[epath.Path]:
+  return sorted(each for each in path.iterdir() if each.is_dir() and is_run(each))
+
+
+def has_runs(path: epath.Path) -> bool:
+  """Returns True for the directory of a training run or of several."""
+  return is_run(path) or bool(_runs_below(path))
 
 
 def is_run(path: epath.Path) -> bool:

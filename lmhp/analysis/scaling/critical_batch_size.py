@@ -13,10 +13,12 @@ from __future__ import annotations
 from collections.abc import Callable
 import dataclasses
 import math
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from lmhp.analysis.scaling.estimates import UNKNOWN, Estimate, Fit, Interval
 from lmhp.errors import ConfigError
 from lmhp.statistics.intervals import check_confidence
 from lmhp.statistics.ranks import check_paired
@@ -28,40 +30,38 @@ SPAN = 14.0
 PRECISION = 1e-7
 
 
-@dataclasses.dataclass(frozen=True)
-class CriticalBatch:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CriticalBatch(Fit):
   """Critical batch size, and the fit behind it. NaN if a number cannot be computed.
+
+  Its `estimates` are batch_size, steps_min and examples_min. An end of an interval is 0 or inf if
+  the runs do not bound it. Standard errors are for small noise, unlike the intervals.
 
   Attributes:
     batch_size: Critical batch size, in the unit of the given batch sizes.
-    batch_size_low: Lower end of its interval. 0 if all batch sizes may be above it.
-    batch_size_high: Upper end. inf if all batch sizes may be below it.
     steps_min: Fewest steps to the target, at an infinite batch size.
-    steps_min_low: Lower end of its interval. 0 if steps still fall as 1 / batch size.
-    steps_min_high: Upper end of the interval.
     examples_min: Fewest examples to the target, at a batch size near 0, in the unit of the
       batch sizes.
-    examples_min_low: Lower end of its interval. 0 if steps do not depend on the batch size.
-    examples_min_high: Upper end of the interval.
     noise: Standard deviation of log steps around the fit.
-    n_runs: Number of runs that reached the target.
-    confidence: Confidence of the intervals.
-    reason: Reason why there is no result. Empty if there is one.
   """
 
+  FORMULA: ClassVar[str] = 'steps = steps_min (1 + batch_size / B)'
+  ESTIMATES: ClassVar[tuple[str, ...]] = ('batch_size', 'steps_min', 'examples_min')
+
   batch_size: float = math.nan
-  batch_size_low: float = math.nan
-  batch_size_high: float = math.nan
   steps_min: float = math.nan
-  steps_min_low: float = math.nan
-  steps_min_high: float = math.nan
   examples_min: float = math.nan
-  examples_min_low: float = math.nan
-  examples_min_high: float = math.nan
   noise: float = math.nan
-  n_runs: int = 0
-  confidence: float = 0.9
-  reason: str = ''
+
+  @property
+  def batch_size_low(self) -> float:
+    """Lower end of the interval of the critical batch size."""
+    return self.intervals.get('batch_size', UNKNOWN)[0]
+
+  @property
+  def batch_size_high(self) -> float:
+    """Upper end of the interval of the critical batch size."""
+    return self.intervals.get('batch_size', UNKNOWN)[1]
 
   def steps(self, batch_size: npt.ArrayLike) -> np.ndarray:
     """Returns the steps to the target at a batch size: S = S_min (1 + B_crit / B)."""
@@ -70,6 +70,34 @@ class CriticalBatch:
   def examples(self, batch_size: npt.ArrayLike) -> np.ndarray:
     """Returns the examples to the target at a batch size: E = E_min (1 + B / B_crit)."""
     return self.examples_min + self.steps_min * np.asarray(batch_size, np.float64)
+
+  def batch_at_overhead(self, overhead: float, reference: float = 0.0) -> Estimate:
+    """Returns the batch size, with its interval, at a fraction of additional examples.
+
+    With E(B) = E_min (1 + B / B_crit), the equation E(B) = (1 + overhead) E(reference) gives
+
+      B = overhead B_crit + (1 + overhead) reference.
+
+    Args:
+      overhead: Fraction of additional examples (or tokens), above 0. With 1 and no reference,
+        the result is the critical batch size itself.
+      reference: Batch size with which the examples are compared. 0 stands for the fewest
+        examples of all.
+
+    Raises:
+      ConfigError: If a number is out of its range.
+
+    Source: McCandlish et al. 2018, arXiv 1812.06162, equation 2.11. Zhang et al. 2024 (arXiv
+    2410.21676) report the batch size at an overhead of 0.2 over a reference of 256.
+    """
+    if not overhead > 0 or not reference >= 0:
+      raise ConfigError(
+        f'overhead, reference: got {overhead} and {reference}, expected a number above 0, and '
+        'at least 0'
+      )
+    least = (1 + overhead) * reference
+    low, high = self.intervals.get('batch_size', UNKNOWN)
+    return Estimate(*(least + overhead * b for b in (self.batch_size, low, high)))
 
 
 def critical_batch_size(
@@ -108,35 +136,36 @@ def critical_batch_size(
   True
   >>> round(float(result.steps(result.batch_size)) / result.steps_min, 6)
   2.0
+  >>> round(result.batch_at_overhead(0.2).value)
+  13
   """
-  batches, steps = _reached_runs(batch_sizes, steps_to_target)
+  batches, steps = check_paired(
+    batch_sizes, steps_to_target, 'batch_sizes, steps_to_target'
+  )
+  has_reached = np.isfinite(steps)
+  for name, numbers in (
+    ('batch_sizes', batches),
+    ('steps_to_target', steps[has_reached]),
+  ):
+    wrong = numbers[~(np.isfinite(numbers) & (numbers > 0))]
+    if wrong.size:
+      raise ConfigError(f'{name}: got {wrong[0]:g}, expected numbers above 0')
   check_confidence(confidence)
+  n_left_out = int(np.sum(~has_reached))
+  batches = batches[has_reached]
   # Two parameters and the noise are estimated, so several batch sizes are needed.
   n_different = len(np.unique(batches))
   if n_different < MIN_BATCH_SIZES:
     return CriticalBatch(
       n_runs=len(batches),
+      n_left_out=n_left_out,
       confidence=confidence,
       reason=(
         f'{n_different} batch sizes reached the target, and {MIN_BATCH_SIZES} are needed'
       ),
     )
-  return _fit(np.log(batches), np.log(steps), confidence)
-
-
-def _reached_runs(
-  batch_sizes: npt.ArrayLike, steps_to_target: npt.ArrayLike
-) -> tuple[np.ndarray, np.ndarray]:
-  """Returns the batch sizes and steps of the runs that reached the target."""
-  batches, steps = check_paired(
-    batch_sizes, steps_to_target, 'batch_sizes, steps_to_target'
-  )
-  finite = steps[np.isfinite(steps)]
-  for name, numbers in (('batch_sizes', batches), ('steps_to_target', finite)):
-    wrong = numbers[~(np.isfinite(numbers) & (numbers > 0))]
-    if wrong.size:
-      raise ConfigError(f'{name}: got {wrong[0]:g}, expected numbers above 0')
-  return batches[np.isfinite(steps)], finite
+  fitted = _fit(np.log(batches), np.log(steps[has_reached]), confidence)
+  return dataclasses.replace(fitted, n_left_out=n_left_out)
 
 
 # --- fit --------------------------------------------------------------------------------
@@ -167,9 +196,13 @@ def _fit(x: np.ndarray, y: np.ndarray, confidence: float) -> CriticalBatch:
   limit = max(least, rounding) * growth
   # E = S B = E_min (1 + B / B_crit) is the law of S with 1 / B in place of B.
   examples = x + y
-  of_batch = _interval(squares_of, b, limit, x)
-  of_steps = _interval(_profile_over_batch(x, y), a, limit, y)
-  of_examples = _interval(_profile_over_batch(-x, examples), a + b, limit, examples)
+  intervals = {
+    'batch_size': _interval(squares_of, b, limit, x),
+    'steps_min': _interval(_profile_over_batch(x, y), a, limit, y),
+    'examples_min': _interval(
+      _profile_over_batch(-x, examples), a + b, limit, examples
+    ),
+  }
 
   reason = ''
   # A minimum at an end of the searched range means that the runs do not bound it.
@@ -179,21 +212,26 @@ def _fit(x: np.ndarray, y: np.ndarray, confidence: float) -> CriticalBatch:
     reason = 'steps do not depend on the batch size, so all are above the critical one'
   elif is_falling:
     reason = 'steps fall as 1 / batch size, so the critical one is above all of them'
-  return CriticalBatch(
+  noise = math.sqrt(least / (n - 2))
+  critical = CriticalBatch(
     batch_size=math.nan if is_flat or is_falling else math.exp(b),
-    batch_size_low=of_batch[0],
-    batch_size_high=of_batch[1],
     steps_min=math.nan if is_falling else math.exp(a),
-    steps_min_low=of_steps[0],
-    steps_min_high=of_steps[1],
     examples_min=math.nan if is_flat else math.exp(a + b),
-    examples_min_low=of_examples[0],
-    examples_min_high=of_examples[1],
-    noise=math.sqrt(least / (n - 2)),
+    noise=noise,
+    intervals=intervals,
     n_runs=n,
     confidence=confidence,
     reason=reason,
   )
+  if reason:
+    return critical
+  # Slopes of log S by b and a, and those of b, a and a + b. An error of a logarithm times
+  # the value is the error of the value.
+  slopes = np.stack([1 / (1 + np.exp(x - b)), np.ones(n)])
+  forms = np.array([[1, 0], [0, 1], [1, 1]])
+  cov = noise**2 * forms @ np.linalg.inv(slopes @ slopes.T) @ forms.T
+  values = np.array(list(critical.estimates.values()))
+  return dataclasses.replace(critical, _cov=cov * np.outer(values, values))
 
 
 def _profile_over_batch(
@@ -234,7 +272,7 @@ def _interval(
   best: float,
   limit: float,
   observed: np.ndarray,
-) -> tuple[float, float]:
+) -> Interval:
   """Returns exp of the positions at which a function passes a limit, around its minimum.
 
   An end is 0 or infinity if the function does not pass the limit before the bound.

@@ -13,10 +13,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 import dataclasses
 import math
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
+from lmhp.analysis.scaling.estimates import Fit
 from lmhp.errors import ConfigError
 from lmhp.statistics.intervals import check_confidence
 from lmhp.statistics.ranks import check_paired
@@ -25,8 +27,10 @@ MIN_STEPS = 20
 
 
 @dataclasses.dataclass(frozen=True)
-class NoiseScale:
+class NoiseScale(Fit):
   """Gradient noise scale. NaN if a number cannot be computed.
+
+  Its `estimates` are batch_size, gradient_norm_sq and covariance_trace, each with an interval.
 
   Attributes:
     batch_size: B_simple = tr(covariance) / |gradient|^2, in the unit of the batches. NaN if
@@ -36,19 +40,27 @@ class NoiseScale:
     gradient_norm_sq: Mean of the unbiased estimates of |gradient|^2.
     covariance_trace: Mean of the unbiased estimates of the trace of the covariance of one
       example's gradient.
-    n_steps: Number of steps that were averaged.
-    confidence: Confidence of the interval.
-    reason: Reason why a number is missing. Empty if none is.
+    n_runs: Number of steps that were averaged.
   """
+
+  ROWS: ClassVar[str] = 'steps'
+  FORMULA: ClassVar[str] = 'batch_size = covariance_trace / gradient_norm_sq'
+  ESTIMATES: ClassVar[tuple[str, ...]] = (
+    'batch_size',
+    'gradient_norm_sq',
+    'covariance_trace',
+  )
 
   batch_size: float = math.nan
   low: float = math.nan
   high: float = math.nan
   gradient_norm_sq: float = math.nan
   covariance_trace: float = math.nan
-  n_steps: int = 0
-  confidence: float = 0.9
-  reason: str = ''
+
+  @property
+  def n_steps(self) -> int:
+    """Number of steps that were averaged."""
+    return self.n_runs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,9 +129,11 @@ def noise_scale_from_norms(
   check_confidence(confidence)
   settings = bootstrap or BlockBootstrap()
   n = len(small)
+  n_left_out = len(finite) - n
   if n < MIN_STEPS:
     return NoiseScale(
-      n_steps=n,
+      n_runs=n,
+      n_left_out=n_left_out,
       confidence=confidence,
       reason=f'{n} steps have both norms, and {MIN_STEPS} are needed',
     )
@@ -138,8 +152,12 @@ def noise_scale_from_norms(
   # A draw whose signal is not above 0 has an infinite noise scale.
   ratios = np.full(settings.draws, math.inf)
   np.divide(np.maximum(noises, 0), signals, out=ratios, where=signals > 0)
+  draws = np.stack([ratios, signals, noises])
   tail = _tail(confidence, n / length)
-  low, high = np.quantile(ratios, [tail, 1 - tail], method='nearest')
+  low, high = np.quantile(draws, [tail, 1 - tail], axis=1, method='nearest').tolist()
+  # The ratio has no variance if the gradient may be 0.
+  with np.errstate(invalid='ignore'):
+    cov = np.cov(draws)
 
   # The noise scale is tr(covariance) / |G|^2, if both are above 0.
   mean = float(signal.mean())
@@ -153,11 +171,14 @@ def noise_scale_from_norms(
     reason = 'the noise is too small, so more steps or smaller batches are needed'
   return NoiseScale(
     batch_size=math.nan if reason else trace / mean,
-    low=float(low),
-    high=float(high),
+    low=low[0],
+    high=high[0],
     gradient_norm_sq=mean,
     covariance_trace=trace,
-    n_steps=n,
+    intervals=dict(zip(NoiseScale.ESTIMATES, zip(low, high))),
+    n_runs=n,
+    n_left_out=n_left_out,
+    _cov=cov,
     confidence=confidence,
     reason=reason,
   )

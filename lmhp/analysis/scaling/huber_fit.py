@@ -5,8 +5,12 @@ A law is theta = (log E, a, b, alpha, beta) with
   log L = logsumexp(log E, a - alpha x, b - beta z),
 
 where x and z are log N and log D minus their means. Centred like this, the five parameters
-are far less correlated than log A and log B. Fits are batched over starts, studies, bootstrap
-draws or values held fixed, in one NumPy loop.
+are far less correlated than log A and log B. A parameter can be fixed, such as a known E. With
+B near 0 and beta fixed, the law is L(N) = E + A/N^alpha. Fits are batched over starts, studies,
+bootstrap draws or values held fixed, in one NumPy loop.
+
+A residual is multiplied by the root of its run's weight, which makes the errors of all runs
+equal if weights are inverse variances.
 
 Dimension key: R fits, n runs, k free directions.
 """
@@ -22,6 +26,9 @@ BETA = 4
 RELAXATION = 1.6
 """Step length of reweighted least squares. Absolute deviations gain from more than 1."""
 
+SUBSETS = ([0], [1], [2], [0, 1], [0, 2], [1, 2], [0, 1, 2])
+"""Subsets of the terms E, A/N^alpha and B/D^beta."""
+
 EXPONENT_BOUNDS = (1e-3, 10.0)
 """Bounds of fitted exponents. A negative one would raise the loss with size."""
 
@@ -36,6 +43,8 @@ class LogRuns:
     y: (n,) or (R, n) log losses.
     centre: Means that were subtracted from log N and log D.
     delta: Residual at which the Huber loss becomes linear, in units of log L.
+    root: (n,) roots of the weights.
+    fixed: (5,) values of fixed parameters, NaN for those that are fitted.
   """
 
   x: np.ndarray
@@ -43,6 +52,27 @@ class LogRuns:
   y: np.ndarray
   centre: tuple[float, float]
   delta: float
+  root: np.ndarray
+  fixed: np.ndarray
+
+  @property
+  def free(self) -> np.ndarray:
+    """(5,) True for the parameters that are fitted."""
+    return np.isnan(self.fixed)
+
+  def residuals(self, expected: np.ndarray) -> np.ndarray:
+    """Returns (R, n) weighted residuals of expected log losses (R, n)."""
+    return (self.y - expected) * self.root
+
+  def slopes(self, fractions: np.ndarray) -> np.ndarray:
+    """Returns (R, 5, n) the weighted derivatives of log L by theta, 0 for fixed parameters.
+
+    Args:
+      fractions: (3, R, n) fractions of the terms in L, as in `log_law`.
+    """
+    e, a, b = fractions
+    slopes = np.stack([e, a, b, -a * self.x, -b * self.z], axis=1)
+    return slopes * self.root * self.free[:, None]
 
   def select(self, fits: np.ndarray) -> LogRuns:
     """Returns the runs of some fits, if each fit has its own losses."""
@@ -55,7 +85,7 @@ class Fits:
 
   Attributes:
     theta: (R, 5) parameters.
-    residuals: (R, n) residuals of log L.
+    residuals: (R, n) weighted residuals of log L.
     fractions: (3, R, n) fractions of E, A/N^alpha and B/D^beta in L.
     objective: (R,) Huber loss.
   """
@@ -90,14 +120,6 @@ def log_law(
   return top + np.log(total), fractions / total
 
 
-def slopes(fractions: np.ndarray, x: np.ndarray, z: np.ndarray) -> np.ndarray:
-  """Returns (R, 5, n) the derivative of log L by theta."""
-  return np.stack(
-    [fractions[0], fractions[1], fractions[2], -fractions[1] * x, -fractions[2] * z],
-    axis=1,
-  )
-
-
 def huber(
   residuals: np.ndarray, delta: float, tilt: np.ndarray | float = 0.0
 ) -> np.ndarray:
@@ -111,21 +133,15 @@ def huber(
 
 
 def linear_part(
-  losses: np.ndarray,
-  parameters: np.ndarray,
-  tokens: np.ndarray,
-  alpha: np.ndarray,
-  beta: np.ndarray,
+  runs: LogRuns, alpha: np.ndarray, beta: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
   """Returns the E, A and B >= 0 of least squared relative error, for fixed exponents.
 
-  This is nonnegative least squares in three unknowns: the best feasible one of the subsets of
-  positive unknowns.
+  This is nonnegative least squares in the unknowns that are not fixed: the best feasible one of
+  the subsets of positive unknowns.
 
   Args:
-    losses: (n,) losses, above 0.
-    parameters: (n,) N, above 0.
-    tokens: (n,) D, above 0.
+    runs: Runs to fit, with (n,) losses.
     alpha: (R,) exponents of N.
     beta: (R,) exponents of D.
 
@@ -133,27 +149,33 @@ def linear_part(
     (R, 3) E, A / N0^alpha and B / D0^beta, with N0 and D0 the geometric means, and (R,) sums
     of squares.
   """
-  x = np.log(parameters) - np.log(parameters).mean()
-  z = np.log(tokens) - np.log(tokens).mean()
   terms = np.broadcast_arrays(
-    np.ones_like(x), np.exp(-alpha[:, None] * x), np.exp(-beta[:, None] * z)
+    np.ones_like(runs.x),
+    np.exp(-alpha[:, None] * runs.x),
+    np.exp(-beta[:, None] * runs.z),
   )
   # (R, 3, n) relative to the losses, so that high losses do not dominate.
-  columns = np.stack(terms, 1) / losses
-  # Normal equations of 1 = columns * (E, A, B). With no term at all, the error is n.
+  columns = np.stack(terms, 1) * runs.root / np.exp(runs.y)
+  known = np.exp(np.where(runs.free, -np.inf, runs.fixed)[:3])
+  best = np.tile(known, (len(alpha), 1))
+  target = runs.root - known @ columns
+  error = np.sum(target**2, axis=1)
+
+  # Normal equations of target = columns * (E, A, B).
   gram = columns @ columns.transpose(0, 2, 1)
-  right = columns.sum(axis=2)
-  best = np.zeros((len(alpha), 3))
-  error = np.full(len(alpha), float(len(losses)))
+  right = (columns @ target[..., None])[..., 0]
   # The solution with E, A, B >= 0 is the plain solution of a subset of the terms, so
-  # the best of the seven subsets is exact.
-  for subset in ([0], [1], [2], [0, 1], [0, 2], [1, 2], [0, 1, 2]):
+  # the best of all subsets is exact.
+  for subset in SUBSETS:
+    if not runs.free[subset].all():
+      continue
     diagonal = gram[:, subset, subset].max(1)[:, None, None]
     # The small diagonal keeps nearly collinear terms solvable.
     part = gram[:, subset][:, :, subset] + 1e-13 * np.eye(len(subset)) * diagonal
-    solved = np.zeros_like(best)
+    solved = np.tile(known, (len(alpha), 1))
     solved[:, subset] = np.linalg.solve(part, right[:, subset, None])[..., 0]
-    squares = np.sum((1 - np.einsum('rk,rkn->rn', solved, columns)) ** 2, axis=1)
+    rest = runs.root - np.einsum('rk,rkn->rn', solved, columns)
+    squares = np.sum(rest**2, axis=1)
     better = (solved >= 0).all(axis=1) & (squares < error)
     best[better] = solved[better]
     error[better] = squares[better]
@@ -185,9 +207,9 @@ def fit(
   delta = runs.delta
   theta = theta.copy()
   expected, fractions = log_law(theta, runs.x, runs.z)
-  y = np.broadcast_to(runs.y, expected.shape)
+  runs = dataclasses.replace(runs, y=np.broadcast_to(runs.y, expected.shape))
   tilts = np.broadcast_to(tilt, expected.shape)
-  residuals = y - expected
+  residuals = runs.residuals(expected)
   value = huber(residuals, delta, tilts)
   damping = np.full(len(theta), 1e-6)
   # Indices of the fits that have not converged.
@@ -206,7 +228,7 @@ def fit(
     if basis is None:
       trial[:, ALPHA:] = np.clip(trial[:, ALPHA:], *EXPONENT_BOUNDS)
     expected, trial_fractions = log_law(trial, runs.x, runs.z)
-    trial_residuals = y[active] - expected
+    trial_residuals = runs.select(active).residuals(expected)
     trial_value = huber(trial_residuals, delta, tilts[active])
 
     # Keep the steps that lower the loss, and adapt the damping.
@@ -244,7 +266,7 @@ def _step(
   # Gradient and Hessian of the weighted squares.
   # Huber weight: 1 up to delta, and delta / |residual| above.
   weights = np.minimum(1, runs.delta / np.maximum(np.abs(fits.residuals), 1e-300))
-  jacobian = slopes(fits.fractions, runs.x, runs.z)
+  jacobian = runs.slopes(fits.fractions)
   if basis is not None:
     # Derivatives along the directions that are free.
     jacobian = basis.transpose(0, 2, 1) @ jacobian
@@ -261,6 +283,7 @@ def _step(
   gain = np.sum(step * gradient, axis=1)
   if basis is not None:
     step = (basis @ step[..., None])[..., 0]
+  step *= runs.free
 
   # Bound the step, and lengthen it if most residuals are in the linear part.
   step *= np.minimum(1, 2 / np.maximum(np.abs(step).max(axis=1), 1e-300))[:, None]

@@ -1,4 +1,4 @@
-"""Scaling law L(N, D) = E + A/N^alpha + B/D^beta, fitted to final losses.
+"""Scaling laws L(N, D) = E + A/N^alpha + B/D^beta and L(C) = E + A/C^alpha of final losses.
 
 The method is approach 3 of Hoffmann et al. 2022 (arXiv 2203.15556): the Huber loss (delta
 1e-3) of log L, in log-sum-exp form, from many starts. The fit is run to convergence, without
@@ -6,7 +6,7 @@ which estimates and intervals are wrong (Besiroglu et al. 2024, arXiv 2404.10102
 of E, A, B, alpha, beta and of a = beta / (alpha + beta) invert a score test
 (`lmhp.analysis.scaling.score_intervals`). Intervals of losses and of compute-optimal sizes
 come from the score bootstrap: the fit is repeated with the loss tilted by scores with random
-signs.
+signs. So do covariances.
 
 At a nominal 90%, in simulations of 100 to 300 studies of 48 or 245 runs, resampled residuals
 covered the exponents in 80 to 88%, exponential weights in 88 to 92%, tilted losses in 89 to
@@ -16,31 +16,33 @@ covered the exponents in 80 to 88%, exponential weights in 88 to 92%, tilted los
 No interval covers two risks: the law may not hold outside the sizes that were run, and a
 larger run may have more noise.
 
-Dimension key: n runs, K places, R draws.
+Dimension key: n runs, K places.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 import dataclasses
-import functools
 import math
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from lmhp.analysis.scaling.huber_fit import LogRuns, fit, linear_part, log_law
-from lmhp.analysis.scaling.score_intervals import Interval, law_intervals, quantity
+from lmhp.analysis.scaling.estimates import UNKNOWN, Interval, usable_rows
+from lmhp.analysis.scaling.robust_laws import (
+  DEFAULT_HUBER,
+  LEAST_SQUARES,
+  HuberSettings,
+  RobustLaw,
+  fit_by_huber,
+)
+from lmhp.analysis.scaling.score_intervals import quantities
 from lmhp.errors import ConfigError
 
 MIN_RUNS = 6
 """One more than the law has parameters."""
-START_EXPONENTS = np.geomspace(0.03, 2.5, 14)
-N_STARTS = 40
-N_NOISE_DRAWS = 20
-"""Draws of the noise of a new run for each draw of the law."""
-
-_UNKNOWN: Interval = (math.nan, math.nan)
+NO_TERM = -800.0
+"""Logarithm of a term that is 0, since exp underflows."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,8 +75,10 @@ class ComputeOptimal:
 
 
 @dataclasses.dataclass(frozen=True)
-class Law:
+class ScalingLaw(RobustLaw):
   """The law L(N, D) = E + A/N^alpha + B/D^beta.
+
+  Its `estimates` are E, A, B, alpha, beta, and a.
 
   Attributes:
     E: Irreducible loss in nats.
@@ -84,48 +88,30 @@ class Law:
     beta: Exponent of D.
   """
 
+  FORMULA: ClassVar[str] = 'L(N, D) = E + A/N^alpha + B/D^beta, N_opt ~ C^a'
+  ESTIMATES: ClassVar[tuple[str, ...]] = ('E', 'A', 'B', 'alpha', 'beta', 'a')
+
   E: float
   A: float
   B: float
   alpha: float
   beta: float
 
+  @property
+  def a(self) -> float:
+    """Exponent of the compute-optimal N, beta / (alpha + beta)."""
+    return self.beta / (self.alpha + self.beta)
+
   def predict(self, parameters: npt.ArrayLike, tokens: npt.ArrayLike) -> np.ndarray:
     """Returns the loss in nats of N parameters trained on D tokens.
 
-    >>> law = Law(E=1.8172, A=482.01, B=2085.43, alpha=0.3478, beta=0.3658)
+    >>> law = ScalingLaw(E=1.8172, A=482.01, B=2085.43, alpha=0.3478, beta=0.3658)
     >>> float(law.predict(7e10, 1.4e12).round(3))
     1.974
     """
     n = np.asarray(parameters, float)
     d = np.asarray(tokens, float)
     return self.E + self.A / n**self.alpha + self.B / d**self.beta
-
-
-@dataclasses.dataclass(frozen=True)
-class ScalingLaw(Law):
-  """A fitted scaling law.
-
-  Attributes:
-    intervals: (low, high) of each parameter of the law, and of 'a', the exponent of the
-      compute-optimal N. NaN if there is no interval.
-    confidence: Confidence of the intervals.
-    n_runs: Number of runs that were fitted.
-    n_left_out: Number of runs that diverged, or whose numbers are not finite or not above 0.
-    objective: Mean Huber loss of log L.
-    residual_spread: Robust standard deviation of log L around the law, which is about the
-      relative error of one run.
-    reason: Reason why an interval is missing or infinite. Empty if all are finite.
-  """
-
-  intervals: Mapping[str, Interval] = dataclasses.field(default_factory=dict)
-  confidence: float = 0.9
-  n_runs: int = 0
-  n_left_out: int = 0
-  objective: float = 0.0
-  residual_spread: float = 0.0
-  reason: str = ''
-  _fitted: _Fitted | None = dataclasses.field(default=None, repr=False, compare=False)
 
   def interval(
     self, parameters: npt.ArrayLike, tokens: npt.ArrayLike
@@ -134,25 +120,8 @@ class ScalingLaw(Law):
 
     It holds the uncertainty of the law, and noise like that of the fitted runs.
     """
-    # Without intervals of the law, a new run has none either.
     n, d = np.broadcast_arrays(np.asarray(parameters, float), np.asarray(tokens, float))
-    if not self._fitted or not self._has_intervals:
-      unknown = np.full(n.shape, np.nan)
-      return unknown, unknown
-    runs = self._fitted.runs
-    rng = np.random.default_rng(self._fitted.seed + 1)
-
-    # Residuals around 0, with the variance that the five fitted parameters take up.
-    residuals = self._fitted.residuals - np.median(self._fitted.residuals)
-    residuals = residuals * np.sqrt(self.n_runs / (self.n_runs - 5))
-
-    # Losses of new runs: the law of each draw plus a residual.
-    x = np.log(n).ravel() - runs.centre[0]
-    z = np.log(d).ravel() - runs.centre[1]
-    new = np.repeat(log_law(self._fitted.draws, x, z)[0], N_NOISE_DRAWS, axis=0)
-    new += rng.choice(residuals, new.shape)
-    low, high = np.exp(np.quantile(new, self._levels, axis=0))
-    return low.reshape(n.shape), high.reshape(n.shape)
+    return self._interval(n, d)
 
   def compute_optimal(self, flops: npt.ArrayLike) -> ComputeOptimal:
     """Returns N and D with the lowest loss for C = 6 N D, in closed form.
@@ -170,74 +139,34 @@ class ScalingLaw(Law):
     c = np.asarray(flops, float)
 
     # N grows as C^a with a = beta / (alpha + beta), for C = 6 N D.
-    a = self.beta / (self.alpha + self.beta)
     log_a, log_b = np.log([self.A, self.B])
     size = _optimal_size(c, log_a, log_b, self.alpha, self.beta)
 
     # Quantiles of the optimal size over the draws of the law.
-    a_interval = self.intervals.get('a', _UNKNOWN)
+    a_interval = self.intervals.get('a', UNKNOWN)
     low, high = np.full((2, *c.shape), np.nan)
-    if self._fitted and self._has_intervals:
-      draws = self._fitted.draws
-      centre = self._fitted.runs.centre
-      # Draws are in centred logs: log A = theta_1 + alpha mean(log N), and so for B.
-      log_a = draws[:, 1] + draws[:, 3] * centre[0]
-      log_b = draws[:, 2] + draws[:, 4] * centre[1]
-      sizes = _optimal_size(c[..., None], log_a, log_b, draws[:, 3], draws[:, 4])
+    fitted = self._draws_from
+    if fitted is not None:
+      _, log_a, log_b, alpha, beta, _ = quantities(fitted.draws, fitted.runs.centre)
+      sizes = _optimal_size(c[..., None], log_a, log_b, alpha, beta)
       low, high = np.quantile(sizes, self._levels, axis=-1)
     # An optimal size of 0 asks for infinitely many tokens.
     with np.errstate(divide='ignore'):
       tokens = c / 6 / size
       tokens_interval = (c / 6 / high, c / 6 / low)
+      losses = self.predict(size, tokens)
     return ComputeOptimal(
       flops=c,
       parameters=size,
       tokens=tokens,
-      losses=self.predict(size, tokens),
-      a=a,
-      b=1 - a,
+      losses=losses,
+      a=self.a,
+      b=1 - self.a,
       a_interval=a_interval,
       b_interval=(1 - a_interval[1], 1 - a_interval[0]),
       parameters_interval=(low, high),
       tokens_interval=tokens_interval,
     )
-
-  @property
-  def _levels(self) -> list[float]:
-    return [(1 - self.confidence) / 2, (1 + self.confidence) / 2]
-
-  @property
-  def _has_intervals(self) -> bool:
-    return bool(np.isfinite(self.intervals['alpha']).any())
-
-
-@dataclasses.dataclass(frozen=True)
-class _Fitted:
-  """Runs and parameters of a fit, for its bootstrap."""
-
-  runs: LogRuns
-  theta: np.ndarray
-  n_draws: int
-  seed: int
-
-  @property
-  def residuals(self) -> np.ndarray:
-    """(n,) residuals of log L."""
-    return self.runs.y - log_law(self.theta[None], self.runs.x, self.runs.z)[0][0]
-
-  @functools.cached_property
-  def draws(self) -> np.ndarray:
-    """Draws theta (R, 5) by the score bootstrap.
-
-    The loss is tilted by resampled scores with random signs, times the residuals.
-    """
-    rng = np.random.default_rng(self.seed)
-    shape = (self.n_draws, len(self.runs.y))
-    # The scores are the derivatives of the Huber loss. Each draw tilts the objective by
-    # resampled scores with random signs, and fits again.
-    scores = np.clip(self.residuals, -self.runs.delta, self.runs.delta)
-    tilt = rng.choice(scores, shape) * rng.choice([-1, 1], shape)
-    return fit(np.repeat(self.theta[None], shape[0], 0), self.runs, tilt=tilt).theta
 
 
 def _optimal_size(
@@ -257,10 +186,10 @@ def fit_scaling_law(
   tokens: npt.ArrayLike,
   losses: npt.ArrayLike,
   *,
+  E: float | None = None,
+  weights: npt.ArrayLike | None = None,
   confidence: float = 0.9,
-  delta: float = 1e-3,
-  bootstrap: int = 1000,
-  seed: int = 0,
+  huber: HuberSettings = DEFAULT_HUBER,
 ) -> ScalingLaw:
   """Fits L(N, D) = E + A/N^alpha + B/D^beta to the final losses of n runs.
 
@@ -270,112 +199,153 @@ def fit_scaling_law(
     tokens: (n,) D, the number of training tokens.
     losses: (n,) final losses in nats per token. Runs without a finite loss above 0 are left
       out.
+    E: Known irreducible loss in nats, at least 0. None fits it.
+    weights: (n,) inverse variances of log L, up to a common factor: the error of a run of weight
+      4 is half of that of a run of weight 1. None stands for equal weights. A run of weight 0 is
+      left out. To count a run w times instead, repeat its row.
     confidence: Confidence of all intervals.
-    delta: Residual at which the Huber loss becomes linear, in units of log L.
-    bootstrap: Number of draws for the intervals of predictions and compute-optimal sizes.
-    seed: Seed of these draws.
+    huber: Settings of the Huber loss and of the bootstrap.
 
   Raises:
-    ConfigError: If columns differ in length, fewer than 6 runs can be used, all runs have the
-      same N or D, or the runs do not determine the law.
+    ConfigError: If a value is no number, columns differ in length, fewer than 6 runs can be used
+      (5 with a known E), or all runs have the same N or D.
 
   >>> n, d = (
   ...   v.ravel() for v in np.meshgrid([1e6, 4e6, 1.6e7, 6.4e7], [1e8, 4e8, 1.6e9])
   ... )
-  >>> law = fit_scaling_law(n, d, 1.7 + 400 / n**0.34 + 410 / d**0.28)
+  >>> losses = 1.7 + 400 / n**0.34 + 410 / d**0.28
+  >>> law = fit_scaling_law(n, d, losses)
   >>> round(law.E, 4), round(law.alpha, 4), round(law.beta, 4)
   (1.7, 0.34, 0.28)
+  >>> round(fit_scaling_law(n, d, losses, E=1.7).alpha, 4)
+  0.34
   """
-  if not 0 < confidence < 1 or not delta > 0 or bootstrap < 1:
-    raise ConfigError(
-      f'confidence, delta, bootstrap: got {confidence}, {delta}, {bootstrap}, expected a '
-      'number between 0 and 1, a number above 0, and at least 1'
-    )
-
-  # Centre log N and log D, so that the parameters of the fit depend less on each other.
-  columns, n_left_out = usable_runs(parameters, tokens, losses)
-  log_n, log_d, y = np.log(columns)
-  centre = (float(log_n.mean()), float(log_d.mean()))
-  runs = LogRuns(log_n - centre[0], log_d - centre[1], y, centre, delta)
-
-  # Fit the law, and invert its score tests for the intervals.
-  theta, objective = _best_fit(columns, runs)
-  try:
-    intervals, reason = law_intervals(theta, runs, confidence)
-  except np.linalg.LinAlgError:
-    raise ConfigError(
-      'losses: got runs that do not determine the five parameters of the law, expected runs '
-      'that differ more in N and D'
-    ) from None
-
-  # Convert the fit back to E, A, B, alpha and beta.
-  fitted = _Fitted(runs, theta, bootstrap, seed)
-  logs = quantity(np.arange(5), np.repeat(theta[None], 5, 0), centre)
-  e, a, b = np.exp(logs[:3]).tolist()
-  return ScalingLaw(
-    E=e,
-    A=a,
-    B=b,
-    alpha=float(logs[3]),
-    beta=float(logs[4]),
-    intervals=intervals,
-    confidence=confidence,
-    n_runs=len(y),
-    n_left_out=n_left_out,
-    objective=float(objective) / len(y),
-    residual_spread=1.4826 * float(np.median(np.abs(fitted.residuals))),
-    reason=reason,
-    _fitted=fitted,
-  )
-
-
-def usable_runs(
-  parameters: npt.ArrayLike, tokens: npt.ArrayLike, losses: npt.ArrayLike
-) -> tuple[np.ndarray, int]:
-  """Returns (3, n) the runs that can be fitted, and the number of the others.
-
-  Raises:
-    ConfigError: As `fit_scaling_law` does.
-  """
-  rows = [np.asarray(column, np.float64) for column in (parameters, tokens, losses)]
-  shapes = [row.shape for row in rows]
-  if len(shapes[0]) != 1 or len(set(shapes)) > 1:
-    raise ConfigError(
-      f'parameters, tokens, losses: got shapes {shapes}, expected three lists of one length'
-    )
-  table = np.stack(rows)
-
-  # Keep the runs whose numbers are finite and above 0.
-  with np.errstate(invalid='ignore'):
-    good = (np.isfinite(table) & (table > 0)).all(axis=0)
-  kept = table[:, good]
-  if kept.shape[1] < MIN_RUNS:
-    raise ConfigError(
-      f'losses: got {kept.shape[1]} usable runs of {table.shape[1]}, expected at least '
-      f'{MIN_RUNS}'
-    )
-  for name, column in zip(('parameters', 'tokens'), kept):
+  columns = {'parameters': parameters, 'tokens': tokens, 'losses': losses}
+  fixed = _fixed_parameters(E)
+  n_needed = 1 + int(np.isnan(fixed).sum())
+  table, n_left_out = usable_rows({**columns, 'weights': weights}, n_needed)
+  for name, column in zip(columns, table[:2]):
     if len(np.unique(column)) < 2:
       raise ConfigError(
         f'{name}: got {column[0]:g} in all runs, expected at least two values'
       )
-  return kept, int(np.sum(~good))
+  fitted = fit_by_huber(table, fixed, huber)
+  return ScalingLaw.from_fit(fitted, confidence, n_left_out)
 
 
-def _best_fit(columns: np.ndarray, runs: LogRuns) -> tuple[np.ndarray, float]:
-  """Returns theta (5,) of the best fit, and its objective.
+def variable_projection(
+  parameters: npt.ArrayLike, tokens: npt.ArrayLike, losses: npt.ArrayLike
+) -> ScalingLaw:
+  """Fits L = E + A/N^alpha + B/D^beta by least squares of log L.
 
-  Each pair of exponents on a grid starts with the E, A and B that fit it best. The best starts
-  are refined twice.
+  For fixed exponents the law is linear in E, A and B, and nonnegative least squares of the
+  relative errors gives the best ones. This projection is searched on a grid of both exponents,
+  and the best cells are refined in all five parameters. Least squares is sensitive to an
+  outlier, which the Huber fit of `fit_scaling_law` withstands.
+
+  Args:
+    parameters: (n,) N.
+    tokens: (n,) D.
+    losses: (n,) losses in nats.
+
+  Raises:
+    ConfigError: As in `fit_scaling_law`.
+
+  Source: Golub and Pereyra 1973. For scaling laws arXiv 2603.22339.
+
+  >>> n, d = (
+  ...   v.ravel() for v in np.meshgrid([1e6, 4e6, 1.6e7, 6.4e7], [1e8, 4e8, 1.6e9])
+  ... )
+  >>> law = variable_projection(n, d, 1.7 + 400 / n**0.34 + 410 / d**0.28)
+  >>> round(law.alpha, 5), round(law.beta, 5)
+  (0.34, 0.28)
   """
-  alpha, beta = (grid.ravel() for grid in np.meshgrid(START_EXPONENTS, START_EXPONENTS))
-  linear, error = linear_part(columns[2], columns[0], columns[1], alpha, beta)
-  # The logarithm of the linear part must exist.
-  linear = np.maximum(linear, 1e-3 * np.exp(runs.y.mean()))
-  starts = np.concatenate([np.log(linear), alpha[:, None], beta[:, None]], axis=1)
-  # Fit the best starts coarsely, and the best three of the results to convergence.
-  best = np.argsort(error, kind='stable')[:N_STARTS]
-  coarse = fit(starts[best], runs, iterations=300, tolerance=1e-4)
-  best = np.argsort(coarse.objective, kind='stable')[:3]
-  fine = fit(coarse.theta[best], runs, iterations=3000, tolerance=1e-12)
-  return fine.theta[np.argmin(fine.objective)], float(fine.objective.min())
+  return fit_scaling_law(
+    parameters, tokens, losses, huber=HuberSettings(delta=LEAST_SQUARES)
+  )
+
+
+@dataclasses.dataclass(frozen=True)
+class ComputeLaw(RobustLaw):
+  """The law L(C) = E + A/C^alpha. Its `estimates` are E, A and alpha.
+
+  Attributes:
+    E: Irreducible loss in nats.
+    A: Loss in nats that one FLOP would add.
+    alpha: Exponent of C.
+  """
+
+  FORMULA: ClassVar[str] = 'L(C) = E + A/C^alpha'
+  ESTIMATES: ClassVar[tuple[str, ...]] = ('E', 'A', 'alpha')
+
+  E: float
+  A: float
+  alpha: float
+
+  def predict(self, flops: npt.ArrayLike) -> np.ndarray:
+    """Returns the loss in nats at C FLOPs."""
+    return self.E + self.A / np.asarray(flops, float) ** self.alpha
+
+  def interval(self, flops: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Returns (low, high) of the loss of a new run. NaN if there is no interval.
+
+    It holds the uncertainty of the law, and noise like that of the fitted runs.
+    """
+    c = np.asarray(flops, float)
+    return self._interval(c, np.ones(c.shape))
+
+
+def fit_compute_law(
+  flops: npt.ArrayLike,
+  losses: npt.ArrayLike,
+  *,
+  E: float | None = None,
+  weights: npt.ArrayLike | None = None,
+  confidence: float = 0.9,
+  huber: HuberSettings = DEFAULT_HUBER,
+) -> ComputeLaw:
+  """Fits L(C) = E + A/C^alpha, a power law with an offset, in the same way.
+
+  Any size can stand for C. For a power law without an offset, or with a known one and errors
+  that are relative to L - E, see `fit_power_law`.
+
+  Args:
+    flops: (n,) C of each run, such as the budget of a compute-optimal run.
+    losses: (n,) losses in nats.
+    E: Known irreducible loss in nats, at least 0. None fits it.
+    weights: (n,) inverse variances of log L, as in `fit_scaling_law`.
+    confidence: Confidence of all intervals.
+    huber: Settings of the Huber loss and of the bootstrap.
+
+  Raises:
+    ConfigError: If a value is no number, columns differ in length, fewer than 4 runs can be used
+      (3 with a known E), or all runs have the same C.
+
+  >>> c = np.geomspace(1e17, 1e20, 7)
+  >>> law = fit_compute_law(c, 1.6 + 95 / c**0.094)
+  >>> round(law.E, 4), round(law.A, 2), round(law.alpha, 5)
+  (1.6, 95.0, 0.094)
+  >>> float(law.predict(1e21).round(4))
+  2.6086
+  """
+  fixed = _fixed_parameters(E)
+  # Without the term B/D^beta, N stands for C.
+  fixed[[2, 4]] = NO_TERM, 1.0
+  n_needed = 1 + int(np.isnan(fixed).sum())
+  columns = {'flops': flops, 'no_tokens': None, 'losses': losses, 'weights': weights}
+  table, n_left_out = usable_rows(columns, n_needed)
+  if len(np.unique(table[0])) < 2:
+    raise ConfigError(
+      f'flops: got {table[0, 0]:g} in all runs, expected at least two values'
+    )
+  return ComputeLaw.from_fit(fit_by_huber(table, fixed, huber), confidence, n_left_out)
+
+
+def _fixed_parameters(E: float | None) -> np.ndarray:
+  """Returns (5,) log E if it is known, and NaN for what is fitted."""
+  fixed = np.full(5, math.nan)
+  if E is not None:
+    if not 0 <= E < math.inf:
+      raise ConfigError(f'E: got {E}, expected a finite number of at least 0')
+    fixed[0] = math.log(E) if E > 0 else NO_TERM
+  return fixed

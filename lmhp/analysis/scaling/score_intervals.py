@@ -20,6 +20,7 @@ import math
 
 import numpy as np
 
+from lmhp.analysis.scaling.estimates import UNKNOWN, Interval
 from lmhp.analysis.scaling.huber_fit import (
   ALPHA,
   BETA,
@@ -28,8 +29,8 @@ from lmhp.analysis.scaling.huber_fit import (
   LogRuns,
   fit,
   log_law,
-  slopes,
 )
+from lmhp.statistics.intervals import student_quantile
 
 QUANTITIES = ('E', 'A', 'B', 'alpha', 'beta', 'a')
 """Quantities with an interval. a = beta / (alpha + beta) is the exponent of the
@@ -37,9 +38,6 @@ compute-optimal N."""
 OPTIMAL_EXPONENT = 5
 N_EXPANSIONS = 14
 N_BISECTIONS = 10
-MIN_RUNS = 10
-
-Interval = tuple[float, float]
 
 
 def law_intervals(
@@ -47,29 +45,35 @@ def law_intervals(
 ) -> tuple[dict[str, Interval], str]:
   """Returns the interval of each quantity, and the reason why one is missing or infinite.
 
+  A fixed parameter has no interval.
+
   Args:
     theta: (5,) best fit.
     runs: Runs that were fitted.
     confidence: Confidence of the intervals.
   """
+  # The exponent a needs both alpha and beta.
+  fitted = np.flatnonzero([*runs.free, runs.free[ALPHA] and runs.free[BETA]])
+  names = [QUANTITIES[i] for i in fitted]
   reason = _reason_without(theta, runs)
   if reason:
-    return dict.fromkeys(QUANTITIES, (math.nan, math.nan)), reason
+    return dict.fromkeys(names, UNKNOWN), reason
   # All ends at once: two rows per quantity, for its lower and its upper end.
-  which = np.repeat(np.arange(len(QUANTITIES)), 2)
-  side = np.tile([-1.0, 1.0], len(QUANTITIES))
+  which = np.repeat(fitted, 2)
+  side = np.tile([-1.0, 1.0], len(fitted))
   repeated = dataclasses.replace(runs, y=np.repeat(runs.y[None], len(which), 0))
   many = np.repeat(theta[None], len(which), axis=0)
-  bounds = score_bounds(many, repeated, confidence, which, side)
+  try:
+    bounds = score_bounds(many, repeated, confidence, which, side)
+  except np.linalg.LinAlgError:
+    reason = 'the runs do not determine the parameters of the law'
+    return dict.fromkeys(names, UNKNOWN), reason
   # E, A and B were bounded as logs. exp(700) does not overflow yet.
   ends = np.where(which < 3, np.exp(np.minimum(bounds, 700)), np.maximum(bounds, 0))
-  ends = ends.reshape(-1, 2)
   ends = np.where(np.isinf(ends) | (ends > 1e300), np.inf, ends)
   # beta / (alpha + beta) is between 0 and 1.
-  ends[OPTIMAL_EXPONENT] = np.clip(ends[OPTIMAL_EXPONENT], 0, 1)
-  intervals = {
-    name: (low, high) for name, (low, high) in zip(QUANTITIES, ends.tolist())
-  }
+  ends = np.where(which == OPTIMAL_EXPONENT, np.clip(ends, 0, 1), ends)
+  intervals = dict(zip(names, zip(ends[::2].tolist(), ends[1::2].tolist())))
   unbounded = [
     name
     for name, (low, high) in intervals.items()
@@ -81,17 +85,19 @@ def law_intervals(
 def _reason_without(theta: np.ndarray, runs: LogRuns) -> str:
   """Returns the reason why there are no intervals, or an empty string."""
   n = len(runs.y)
-  if n < MIN_RUNS:
-    return f'there are {n} runs, and intervals need {MIN_RUNS}'
-  if min(len(np.unique(runs.x)), len(np.unique(runs.z))) < 3:
-    return 'there are two values of N or of D, and an exponent needs three'
+  n_needed = 2 * int(runs.free.sum())
+  if n < n_needed:
+    return f'there are {n} runs, and intervals need {n_needed}'
+  exponents = np.flatnonzero(runs.free[ALPHA:])
+  sizes = np.stack([runs.x, runs.z])[exponents]
+  if min(len(np.unique(size)) for size in sizes) < 3:
+    return 'there are two values of a size, and its exponent needs three'
   low, high = EXPONENT_BOUNDS
-  if max(theta[3:]) > 0.999 * high or min(theta[3:]) < 1.001 * low:
-    return (
-      f'the runs do not show all three terms of the law (alpha {theta[3]:.3g}, beta '
-      f'{theta[4]:.3g})'
-    )
-  if abs(np.corrcoef(runs.x, runs.z)[0, 1]) > 0.999:
+  fitted = theta[ALPHA + exponents]
+  if fitted.max() > 0.999 * high or fitted.min() < 1.001 * low:
+    shown = ' and '.join(f'{exponent:.3g}' for exponent in fitted)
+    return f'the runs do not show all terms of the law (exponents {shown})'
+  if len(sizes) > 1 and abs(np.corrcoef(sizes)[0, 1]) > 0.999:
     return 'N and D grow together in all runs, so their effects cannot be separated'
   return ''
 
@@ -118,10 +124,10 @@ def score_bounds(
   Returns:
     The ends. For E, A and B they are of the logarithm. Infinite if nothing is rejected.
   """
-  critical = critical_correlation(len(runs.x), confidence)
+  critical = critical_correlation(len(runs.x) - int(runs.free.sum()), confidence)
   # Distances from the fitted value are measured in standard errors.
-  middle = quantity(which, theta, runs.centre)
-  unit = _standard_errors(theta, runs, which)
+  middle = quantities(theta, runs.centre)[which, np.arange(len(theta))]
+  unit = _standard_errors(theta, runs, which, middle)
   inside = np.zeros(len(theta))
   outside = np.full(len(theta), np.inf)
   reached = theta.copy()
@@ -158,7 +164,7 @@ def score_correlation(fits: Fits, runs: LogRuns, normal: np.ndarray) -> np.ndarr
     runs: Runs that were fitted.
     normal: (R, 5) direction that was held.
   """
-  jacobian = slopes(fits.fractions, runs.x, runs.z)
+  jacobian = runs.slopes(fits.fractions)
   # Derivative of the log loss of each run along the held direction.
   along = (normal[:, None] @ jacobian)[:, 0]
 
@@ -178,30 +184,29 @@ def complement(normal: np.ndarray) -> np.ndarray:
   return np.linalg.svd(normal[:, None])[2][:, 1:].transpose(0, 2, 1)
 
 
-def critical_correlation(n: int, confidence: float) -> float:
-  """Returns the partial correlation of n scores above which the test rejects.
+def critical_correlation(freedom: int, confidence: float) -> float:
+  """Returns the partial correlation of scores above which the test rejects.
 
-  It is that of Student's t with n - 5 degrees of freedom.
-  """
-  from scipy import stats
-
-  t = stats.t.ppf((1 + confidence) / 2, n - 5)
-  return float(t / np.sqrt(t**2 + n - 5))
-
-
-def quantity(
-  which: np.ndarray, theta: np.ndarray, centre: tuple[float, float]
-) -> np.ndarray:
-  """Returns (R,) the quantity `QUANTITIES[which]` of each theta. E, A and B as logarithms.
+  It is that of Student's t.
 
   Args:
-    which: (R,) int index of the quantity.
+    freedom: Number of runs minus the number of fitted parameters.
+    confidence: Confidence of the interval.
+  """
+  t = student_quantile((1 + confidence) / 2, freedom)
+  return t / math.sqrt(t**2 + freedom)
+
+
+def quantities(theta: np.ndarray, centre: tuple[float, float]) -> np.ndarray:
+  """Returns (6, R) the `QUANTITIES` of each theta. E, A and B as logarithms.
+
+  Args:
     theta: (R, 5) parameters.
     centre: Means that were subtracted from log N and log D.
   """
   # Undo the centring of log N and log D.
   log_e, log_a, log_b, alpha, beta = theta.T
-  values = np.stack(
+  return np.stack(
     [
       log_e,
       log_a + alpha * centre[0],
@@ -211,7 +216,6 @@ def quantity(
       beta / (alpha + beta),
     ]
   )
-  return values[which, np.arange(len(theta))]
 
 
 def constraint(
@@ -238,11 +242,13 @@ def constraint(
   return normal, np.where(which == OPTIMAL_EXPONENT, 0.0, value)
 
 
-def _standard_errors(theta: np.ndarray, runs: LogRuns, which: np.ndarray) -> np.ndarray:
-  """Returns (R,) rough standard errors of the quantities, for normal noise."""
+def _standard_errors(
+  theta: np.ndarray, runs: LogRuns, which: np.ndarray, values: np.ndarray
+) -> np.ndarray:
+  """Returns (R,) rough standard errors of the quantities at values, for normal noise."""
   expected, fractions = log_law(theta, runs.x, runs.z)
-  normal, _ = constraint(which, quantity(which, theta, runs.centre), runs.centre)
-  spread = 1.5 * np.median(np.abs(runs.y - expected), axis=1)
+  normal, _ = constraint(which, values, runs.centre)
+  spread = 1.5 * np.median(np.abs(runs.residuals(expected)), axis=1)
   variance = np.einsum('rk,rk->r', normal, _solve_gram(fractions, runs, normal))
   is_exponent = which == OPTIMAL_EXPONENT
   scale = np.where(is_exponent, 1 / (theta[:, ALPHA] + theta[:, BETA]), 1.0)
@@ -260,8 +266,7 @@ def _project(
 
 def _solve_gram(fractions: np.ndarray, runs: LogRuns, normal: np.ndarray) -> np.ndarray:
   """Returns (R, 5) the vector (J J^T)^-1 normal, with J the slopes of log L."""
-  jacobian = slopes(fractions, runs.x, runs.z)
-  return np.linalg.solve(_gram(jacobian), normal[..., None])[..., 0]
+  return np.linalg.solve(_gram(runs.slopes(fractions)), normal[..., None])[..., 0]
 
 
 def _gram(jacobian: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ import numpy.typing as npt
 
 from lmhp.errors import ConfigError
 from lmhp.statistics.intervals import check_confidence
+from lmhp.statistics.ranks import as_numbers
 
 METHODS = ('order_statistics', 'dkw')
 MAX_SIMULATED = 4_000_000
@@ -132,21 +133,31 @@ def best_of_n(
   )
 
 
-def expected_best(ordered: np.ndarray, counts: np.ndarray) -> np.ndarray:
-  """Returns expected validation performance: the mean best of k trials.
+def expected_best(
+  losses: npt.ArrayLike, trials: npt.ArrayLike | None = None
+) -> np.ndarray:
+  """Returns expected validation performance: (K,) the mean best of k trials.
 
   The mean is over all ways to take k of the study's trials. It is the U-statistic, which is
-  unbiased (Tang et al., Showing Your Work Doesn't Always Work, ACL 2020).
+  unbiased. `best_of_n` adds a confidence band.
 
   Args:
-    ordered: (T,) losses in rising order, less is better.
-    counts: (K,) numbers of trials, at least 1. The result of a number above T is NaN.
+    losses: (T,) final losses of independent random trials, less is better. inf or NaN for a
+      diverged trial.
+    trials: (K,) numbers k of trials. None takes 1 to T. The result of a number above T is NaN.
 
-  >>> expected_best(np.array([1.0, 2.0, 3.0]), np.array([1, 2, 3])).round(3).tolist()
+  Raises:
+    ConfigError: If there is no trial, or a number is below 1.
+
+  Source: Tang et al., Showing Your Work Doesn't Always Work, ACL 2020.
+
+  >>> expected_best([3.0, 1.0, 2.0]).round(3).tolist()
   [2.0, 1.333, 1.0]
   """
   from scipy.special import gammaln
 
+  ordered = ordered_losses(losses)
+  counts = _checked_counts(trials, len(ordered))
   n = len(ordered)
   # Probability that none of k draws is among the best `rank` losses: a ratio of binomial
   # coefficients, in logarithms. Its decrease from one rank to the next is the probability
@@ -168,7 +179,7 @@ def ordered_losses(losses: npt.ArrayLike) -> np.ndarray:
   Raises:
     ConfigError: If there is no loss.
   """
-  values = np.asarray(losses, np.float64)
+  values = as_numbers(losses, 'losses')
   if values.ndim != 1 or not len(values):
     raise ConfigError(f'losses: got shape {values.shape}, expected a list of losses')
   return np.sort(np.where(np.isnan(values), math.inf, values))

@@ -7,25 +7,25 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-CONTENDER_GAP = 1.5
-"""Lead in standard errors up to which a point counts in full as a contender."""
-
 
 def contender_weights(gaps: np.ndarray) -> np.ndarray:
   """Returns how much points count as contenders of the winner, between 0 and 1.
 
-  The weight is the p-value of a gap that is smaller by `CONTENDER_GAP`, so that points which
-  may well be equal to the winner count in full.
+  Among K equal points, the winner leads by its luck. The weight is the p-value of a gap that is
+  smaller by the typical luck of K points, so that points that may well be equal to the winner
+  count in full.
 
   Args:
-    gaps: Leads of the winner in standard errors of a mean.
+    gaps: (K - 1,) leads of the winner in standard errors of a mean.
 
   >>> contender_weights(np.array([0.0, 3.0, 6.0])).round(3).tolist()
-  [1.0, 0.289, 0.001]
+  [1.0, 0.157, 0.0]
   """
-  from scipy.special import ndtr
+  from scipy.special import ndtr, ndtri
 
-  return np.minimum(1, 2 * ndtr(-(gaps - CONTENDER_GAP) / math.sqrt(2)))
+  # The median of the smallest of K normal errors.
+  luck = -ndtri(1 - 0.5 ** (1 / (len(gaps) + 1)))
+  return np.minimum(1, 2 * ndtr(-(gaps - luck) / math.sqrt(2)))
 
 
 def counted_contenders(n_contenders: float, n_points: int) -> str:

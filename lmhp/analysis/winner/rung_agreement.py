@@ -61,7 +61,8 @@ def rung_agreement(
     seed: Seed of the resampling.
 
   Returns:
-    The agreement at each rung with at least three complete runs.
+    The agreement at each rung with at least three complete runs. `pandas.DataFrame` makes a
+    table of the list.
 
   Source: Thorndike 1949, Personnel Selection, case 2 (restriction of range).
 
@@ -151,12 +152,8 @@ def _spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
   """Returns Spearman's rho of each row. NaN if one side is constant."""
   from scipy.stats import rankdata
 
-  ranks = [rankdata(x, axis=1) for x in (a, b)]
-  return _cosine(*(r - r.mean(axis=1, keepdims=True) for r in ranks))
-
-
-def _cosine(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-  """Returns the cosine of the angle between the rows of two arrays."""
+  ranks = np.stack([rankdata(a, axis=1), rankdata(b, axis=1)])
+  x, y = ranks - ranks.mean(axis=2, keepdims=True)
   with np.errstate(invalid='ignore'):
     size = np.sqrt((x**2).sum(axis=1) * (y**2).sum(axis=1))
     return (x * y).sum(axis=1) / size

@@ -2,7 +2,9 @@
 
 A setting is a point: one value of each hyperparameter. If settings ran with several seeds, their
 means are compared by Welch's test, or pair by pair if they share seeds. Holm's correction
-counts all pairs of settings, because the winner is the best of all.
+counts all pairs of settings, because the winner is the best of all. The winner was also lucky,
+so differences are too large on average. The lower end of an interval is therefore that of the
+largest of K differences, if K settings may be the winner (`contenders`).
 
 Dimension key: P settings, S shared seeds.
 """
@@ -11,20 +13,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import dataclasses
-import itertools
 import math
 
 import numpy as np
 
 from lmhp.analysis.runs.table import SEARCH, Runs
+from lmhp.analysis.winner.contenders import contender_weights
 from lmhp.statistics.group_variances import variances_of_groups
 from lmhp.statistics.hypothesis_tests import adjust_p_values
 from lmhp.statistics.seed_noise import seed_noise
 
 LEVEL = 0.05
 """Significance level of differences between settings, for all pairs together."""
-PAIRED_CORRELATION = 0.3
-"""Correlation of the noise of two settings on one seed above which they are paired."""
+PAIRED_LEVEL = 0.05
+"""Level of the test for an effect of seeds that settings share, from which they are paired."""
 MAX_SETTINGS = 60
 """Number of the best settings that are compared. More pairs would hide every difference."""
 
@@ -36,8 +38,8 @@ class SettingDifference:
   Attributes:
     point: The setting.
     difference: Mean loss of the setting minus that of the winner.
-    low: Lower end of the confidence interval of the difference, without a correction for
-      several settings.
+    low: Lower end of the confidence interval of this one difference. It allows for the luck
+      of the winner.
     high: Upper end of the interval.
     p_holm: p-value with Holm's correction over all pairs of settings.
     confidence: Confidence of the interval.
@@ -84,6 +86,8 @@ def setting_differences(
   >>> round(one.difference, 2), one.is_significant
   (0.49, True)
   """
+  from scipy.special import fdtrc, stdtr, stdtrit
+
   search = runs.select((runs.cohort == SEARCH) & (runs.status == 'complete'))
   blocks = search.blocks()
   rows = {}
@@ -98,91 +102,78 @@ def setting_differences(
   order = sorted(means, key=lambda point: (point != winner, means[point]))[
     :MAX_SETTINGS
   ]
-  groups = [_Group(search.losses[rows[p]], search.seed[rows[p]]) for p in order]
+  groups = [search.losses[rows[point]] for point in order]
 
   # The noise of each setting, moved towards the common one.
-  found = variances_of_groups([group.losses for group in groups])
+  found = variances_of_groups(groups)
   if math.isnan(found.common) or not found.common > 0:
     return []
-  # Pairs of one seed are compared only if seeds have an effect that settings share.
-  noise = seed_noise(search.losses, search.point, search.seed)
-  is_paired = noise.correlation > PAIRED_CORRELATION
-  tests: dict[tuple[int, int], _Test] = {}
-  for i, j in itertools.combinations(range(len(order)), 2):
-    pair = [i, j]
-    noise_of_pair = _Noise(found.variance[pair], found.freedom[pair], is_paired)
-    tests[i, j] = _test(groups[i], groups[j], noise_of_pair, confidence)
-  adjusted = dict(
-    zip(tests, adjust_p_values([test.p_value for test in tests.values()]))
-  )
+  # Welch's standard error and Satterthwaite's degrees of freedom of each pair.
+  first, second = np.triu_indices(len(order), 1)
+  mean_P = np.array([means[point] for point in order])
+  differences = mean_P[second] - mean_P[first]
+  part_P = found.variance / np.array([len(group) for group in groups])
+  squares = part_P[first] + part_P[second]
+  terms_P = part_P**2 / found.freedom
+  freedoms = squares**2 / (terms_P[first] + terms_P[second])
+  # Seeds that both settings ran are compared pair by pair. Among many settings, they are so
+  # only if seeds have an effect that settings share, by the F ratio of seeds to residuals.
+  correlation = seed_noise(search.losses, search.point, search.seed).correlation
+  freedom = min(len(group) for group in groups) - 1.0
+  ratio = 1 + correlation * len(rows) / (1 - correlation)
+  p_value = fdtrc(freedom, (len(rows) - 1) * freedom, ratio)
+  if len(order) == 2 or p_value <= PAIRED_LEVEL:
+    for row, (i, j) in enumerate(zip(first, second)):
+      paired = _paired_differences(search, rows[order[i]], rows[order[j]])
+      if len(paired) > 2:
+        squares[row] = np.var(paired, ddof=1) / len(paired)
+        freedoms[row] = len(paired) - 1.0
+  # Copies of one run show no noise, and are not tested.
+  errors = np.sqrt(np.where(squares > 0, squares, math.nan))
+  ratios = np.abs(differences) / errors
+  adjusted = adjust_p_values((2 * stdtr(freedoms, -ratios)).tolist())
+
+  # The first pairs are those with the winner. A lead of x standard errors of a difference is
+  # one of x * sqrt(2) standard errors of a mean.
+  n_others = len(order) - 1
+  weights = contender_weights(math.sqrt(2) * np.nan_to_num(ratios[:n_others]))
+  # Apart from one setting, K settings may be the winner. The error of the winner is that of the
+  # luckiest of K. Its distance from the typical one adds to the error of the one setting.
+  contenders = 1 + weights.sum() - weights
+  tail = (1 - confidence) / 2
+  luck = stdtrit(freedoms[:n_others], (1 - tail) ** (1 / contenders))
+  typical = stdtrit(freedoms[:n_others], 0.5 ** (1 / contenders))
+  plain = stdtrit(freedoms[:n_others], 1 - tail)
+  below = (typical + np.hypot(plain, luck - typical)) / math.sqrt(2)
   return [
     SettingDifference(
-      point=order[j],
-      difference=tests[0, j].difference,
-      low=tests[0, j].difference - tests[0, j].half,
-      high=tests[0, j].difference + tests[0, j].half,
-      p_holm=adjusted[0, j],
+      point=order[row + 1],
+      difference=float(differences[row]),
+      low=float(differences[row] - below[row] * errors[row]),
+      high=float(differences[row] + plain[row] * errors[row]),
+      p_holm=adjusted[row],
       confidence=confidence,
-      n_seeds=len(groups[j].losses),
+      n_seeds=len(groups[row + 1]),
     )
-    for j in range(1, len(order))
+    for row in range(n_others)
   ]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Group:
-  """Losses and seeds of the runs of one setting."""
+def _paired_differences(search: Runs, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+  """Returns (S,) the differences b - a of two settings that ran each seed once.
 
-  losses: np.ndarray
-  seeds: np.ndarray
+  It is empty if a setting ran a seed twice, or a seed that the other did not run.
 
-
-@dataclasses.dataclass(frozen=True)
-class _Test:
-  """Difference b - a, half of its interval, and the two-sided p-value."""
-
-  difference: float
-  half: float
-  p_value: float
-
-
-@dataclasses.dataclass(frozen=True)
-class _Noise:
-  """Variances and degrees of freedom of two settings, and if their seeds are paired."""
-
-  variances: np.ndarray
-  freedoms: np.ndarray
-  is_paired: bool
-
-
-def _test(a: _Group, b: _Group, noise: _Noise, confidence: float) -> _Test:
-  """Tests the difference of two settings."""
-  from scipy.special import stdtr, stdtrit
-
-  difference = float(b.losses.mean() - a.losses.mean())
-  paired = _paired_differences(a, b) if noise.is_paired else np.zeros(0)
-  if len(paired) > 2 and len(paired) == len(a.losses) == len(b.losses):
-    square = float(np.var(paired, ddof=1)) / len(paired)
-    freedom = len(paired) - 1.0
-  else:
-    # Welch's standard error and Satterthwaite's degrees of freedom.
-    parts = noise.variances / (len(a.losses), len(b.losses))
-    square = float(parts.sum())
-    freedom = square**2 / float(np.sum(parts**2 / noise.freedoms))
-  error = math.sqrt(square)
-  if not error > 0:
-    return _Test(difference, math.nan, math.nan)
-  half = float(stdtrit(freedom, (1 + confidence) / 2)) * error
-  return _Test(difference, half, 2 * float(stdtr(freedom, -abs(difference) / error)))
-
-
-def _paired_differences(a: _Group, b: _Group) -> np.ndarray:
-  """Returns (S,) the differences on seeds that both settings ran once."""
-  of_a = dict(zip(a.seeds.tolist(), a.losses.tolist()))
-  of_b = dict(zip(b.seeds.tolist(), b.losses.tolist()))
-  if len(of_a) < len(a.losses) or len(of_b) < len(b.losses):
+  Args:
+    search: Table of runs.
+    a: Rows of one setting.
+    b: Rows of the other setting.
+  """
+  of_a = dict(zip(search.seed[a].tolist(), search.losses[a].tolist()))
+  of_b = dict(zip(search.seed[b].tolist(), search.losses[b].tolist()))
+  if not len(of_a) == len(a) == len(of_b) == len(b) or set(of_a) != set(of_b):
     return np.zeros(0)
-  return np.array([of_b[seed] - of_a[seed] for seed in of_a if seed in of_b])
+  return np.array([of_b[seed] - of_a[seed] for seed in of_a])
 
 
 def worse_settings(differences: Sequence[SettingDifference]) -> int:

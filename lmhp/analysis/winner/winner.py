@@ -7,18 +7,18 @@ truth in 54% of studies instead of 90%. There are three cases:
 - The winner was run again on fresh seeds. They are independent of the selection, so
   Student's interval holds. This is the best case: it is short and assumes least.
 - Otherwise the noise between seeds is known, or estimated from points with several seeds.
-  Points whose means are within about two standard errors of the winner's are its contenders.
-  Among K equal contenders, the winner's error is that of the luckiest of K. The interval ends
-  where the luckiest of K would end it on the side of luck, and where Student's interval ends on
-  the other side. It is Student's interval if there is no contender, and it is never more than
-  the luck of all points away from the winner's mean.
+  Points that the winner leads by little more than the luck of the best of all points are its
+  contenders. Among K equal contenders, the winner's error is that of the luckiest of K. The
+  interval ends where the luckiest of K would end it on the side of luck, and where Student's
+  interval ends on the other side. It is Student's interval if there is no contender, and it is
+  never more than the luck of all points away from the winner's mean.
 - Otherwise there is one seed per point and the noise is unknown. There is no interval.
 
 The noise of a point is its own if the seeds show that points differ in their noise, and the
 common one if they do not (`lmhp.statistics.group_variances`). Points that ran with the same
 seeds share a part of their noise (`seed_noise`), which did not help the winner.
 
-`bench/calibration_best.py` measures the coverage. Two other ways were tried. The interval
+`bench/calibration_intervals.py` measures the coverage. Two other ways were tried. The interval
 conditional on having won (Andrews, Kitagawa, McCloskey 2024) is exact, but puts the expected
 loss several standard errors above the winner if two points nearly tie. Shrinkage with a prior
 of the true losses covered the truth in 18% of studies with one good point among 32.
@@ -41,6 +41,7 @@ from lmhp.analysis.winner.contenders import (
   counted_contenders,
   has_finite_point,
 )
+from lmhp.analysis.winner.main_group import in_main_group
 from lmhp.errors import ConfigError
 from lmhp.statistics.confirmation import Confirmation, SeedLoss, confirm_on_seeds
 from lmhp.statistics.group_variances import variances_of_groups
@@ -121,8 +122,11 @@ def find_winner(runs: Runs) -> Winner | None:
   if not np.isfinite(losses).any():
     return None
   # Sizes are not compared. The winner is that of the block with the lowest loss.
+  main_losses = np.where(in_main_group(search), losses, math.nan)
+  if not np.isfinite(main_losses).any():
+    main_losses = losses
   blocks = search.blocks()
-  in_block = blocks == blocks[np.nanargmin(losses)]
+  in_block = blocks == blocks[np.nanargmin(main_losses)]
   search = search.select(in_block)
   losses = losses[in_block]
   winner = expected_loss_of_best(losses, search.point, seeds=search.seed)

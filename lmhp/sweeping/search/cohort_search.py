@@ -253,7 +253,9 @@ class CohortSearch:
   def _train(self, cohort: Cohort) -> None:
     """Trains the trials of a cohort to their ends, or to the rungs that halving selects."""
     trials = [t for t in self._trials_of(cohort) if t.status != 'failed']
-    if self._sweep.halving == 'none':
+    # A study that cannot afford its calibration stops no trial either.
+    is_unaffordable = self._plan.schedule.unaffordable_calibration is not None
+    if self._sweep.halving == 'none' or is_unaffordable:
       stage = Stage(
         name=cohort.name,
         trials=tuple(trial.number for trial in trials),

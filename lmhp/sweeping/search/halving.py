@@ -6,9 +6,9 @@ all points of a bracket are scored, and the best fraction 1 / `eta` of them is p
 points are trained to the next rung. `halving_state` is a pure function of the scores so far. It
 is called after each stage, also in a study that was killed and continues.
 
-A rung prunes (stops) points only if its scores predict the final scores. To measure this, some
-points of one bracket are trained in full. They are spread over the ranks at the first rung of
-the bracket. If their ranks at a rung and at the end do not agree, this rung promotes all points.
+A rung prunes (stops) points only if its scores predict the final scores. To test this, some
+points of one bracket, the calibration points, are trained in full. If their ranks at a rung and
+at the end do not agree, this rung promotes all points (`lmhp.sweeping.search.calibration`).
 
 Source: Jamieson and Talwalkar, arXiv:1502.07943. Li et al., arXiv:1603.06560.
 """
@@ -21,13 +21,9 @@ import math
 
 import numpy as np
 
-from lmhp.sweeping.search.rungs import MIN_CORRELATION_POINTS, Bracket, n_promoted
-from lmhp.sweeping.search.score_order import (
-  Score,
-  calibration_points,
-  promote,
-  rank_correlations,
-)
+from lmhp.sweeping.search.calibration import RungTest, calibration_points, rung_tests
+from lmhp.sweeping.search.rungs import MIN_CALIBRATION_POINTS, Bracket, n_promoted
+from lmhp.sweeping.search.score_order import Score, promote
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,17 +35,17 @@ class HalvingPlan:
     eta: One in `eta` points is promoted.
     brackets: Brackets in order. The first bracket has the points with the lowest numbers, the
       second one has the next points, and so on. Each new cohort of a search appends brackets.
-    n_calibration_points: Number of points that are trained in full, to measure how well the
+    n_calibration_points: Number of points that are trained in full, to test how well the
       scores at a rung predict the final scores.
-    min_rank_correlation: Threshold, -1 to 1. A rung prunes points only if the rank correlation
-      of its scores with the final scores is at least this. None: every rung prunes.
+    min_rank_correlation: Threshold of the test, -1 to 1, as for `calibration.rung_tests`. A
+      rung prunes points only if it passes the test. None: every rung prunes.
   """
 
   rungs: tuple[int, ...]
   eta: int
   brackets: tuple[Bracket, ...]
-  n_calibration_points: int = 4
-  min_rank_correlation: float | None = 0.5
+  n_calibration_points: int = 6
+  min_rank_correlation: float | None = 0.82
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,17 +111,22 @@ class HalvingState:
 
   Attributes:
     stage: Next stage. None if the search is complete.
-    calibration: Points that are trained in full, to measure the rank correlations. Empty until
-      they are chosen.
-    correlations: {step of a rung: rank correlation of its scores with the final scores}. Empty
-      until they are measured.
+    calibration: Points that are trained in full, to test the rungs. Empty until they are
+      chosen.
+    tests: {step of a rung: test if its scores predict the final scores}. Empty until the
+      calibration points are trained.
     pruned: Points that a rung stopped: neither promoted nor calibration points.
   """
 
   stage: HalvingStage | None = None
   calibration: tuple[int, ...] = ()
-  correlations: dict[int, float] = dataclasses.field(default_factory=dict)
+  tests: dict[int, RungTest] = dataclasses.field(default_factory=dict)
   pruned: set[int] = dataclasses.field(default_factory=set)
+
+  @property
+  def correlations(self) -> dict[int, float]:
+    """{step of a rung: rank correlation of its scores with the final scores}."""
+    return {step: test.correlation for step, test in self.tests.items()}
 
 
 def halving_state(points: Mapping[int, PointState], plan: HalvingPlan) -> HalvingState:
@@ -163,7 +164,7 @@ def _stages(
   A stage depends on the scores of the stages before it. So the caller must stop at the first
   stage that is not finished.
 
-  The calibration points, the correlations and the pruned points are written into `state`.
+  The calibration points, the tests and the pruned points are written into `state`.
   """
   numbers = iter(sorted(points))
   for first_rung, n in plan.brackets:
@@ -177,15 +178,16 @@ def _stages(
     if len(steps) > 1 and not state.calibration:
       first_scores = _scores_at(points, members, steps[0])
       candidates = calibration_points(first_scores, plan.n_calibration_points)
-      n_needed = min(plan.n_calibration_points, MIN_CORRELATION_POINTS)
+      n_needed = min(plan.n_calibration_points, MIN_CALIBRATION_POINTS)
       # Calibrate in the first bracket that has enough points.
       if len(candidates) >= n_needed:
         calibrating = candidates
         state.calibration = calibrating
         for step in steps[1:]:
           yield HalvingStage(step, calibrating, 'calibration')
-        state.correlations = rank_correlations(
-          {step: _scores_at(points, calibrating, step) for step in steps}
+        state.tests = rung_tests(
+          {step: _scores_at(points, calibrating, step) for step in steps},
+          plan.min_rank_correlation,
         )
     yield from _promotions(points, plan, state, members, calibrating, steps)
 
@@ -212,22 +214,30 @@ def _promotions(
     calibrating: Calibration points of the bracket. Empty in all brackets but one.
     steps: Steps of the rungs of the bracket, increasing.
   """
-  # At each rung, the best points continue. All points continue if the correlation is below the
-  # threshold, or was not measured: it is NaN then, and `NaN >= threshold` is False.
-  threshold = plan.min_rank_correlation
+  # At each rung, the best points continue. All points continue if the rung did not pass its
+  # test.
   for step, next_step in zip(steps, steps[1:], strict=False):
-    correlation = state.correlations.get(step, math.nan)
+    failure = _failure(plan, state, step)
     candidates = _scores_at(points, {*members, *calibrating}, step)
-    if threshold is None or correlation >= threshold:
+    if failure is None:
       members = promote(candidates, n_promoted(len(members), plan.eta))
       state.pruned |= {*candidates} - {*members} - {*calibrating}
       reason = f'best {len(members)} of {len(candidates)} at step {step}'
     else:
-      reason = (
-        f'all points, because the rank correlation {correlation:.2f} at step {step} is below '
-        f'{threshold:g}'
-      )
+      reason = f'all points, because {failure}'
     yield HalvingStage(next_step, members, reason)
+
+
+def _failure(plan: HalvingPlan, state: HalvingState, step: int) -> str | None:
+  """Returns the reason why a rung prunes no points, or None if it prunes."""
+  if plan.min_rank_correlation is None:
+    return None
+  if step not in state.tests:
+    return (
+      f'the rank correlation at step {step} could not be measured: no group of points that '
+      f'starts there or earlier has {MIN_CALIBRATION_POINTS} points with a finite score'
+    )
+  return state.tests[step].failure
 
 
 def _scores_at(

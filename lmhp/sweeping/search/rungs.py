@@ -16,8 +16,9 @@ from fractions import Fraction
 import math
 from typing import NamedTuple
 
-MIN_CORRELATION_POINTS = 3
-"""Number of points that a rank correlation needs."""
+MIN_CALIBRATION_POINTS = 5
+"""Smallest number of calibration points whose ranks can agree by more than chance. One of the
+120 orders of 5 points is perfect, so it passes a test at the level 0.1 / 12 of 12 rungs."""
 
 
 class Bracket(NamedTuple):
@@ -156,7 +157,7 @@ class HalvingCost:
     for first_rung, n in brackets(n_points, self.eta, len(self.rungs), self.kind):
       steps = self.rungs[first_rung:]
       n_calibrating = 0
-      if len(steps) > 1 and n >= min(n_calibration_left, MIN_CORRELATION_POINTS):
+      if len(steps) > 1 and n >= min(n_calibration_left, MIN_CALIBRATION_POINTS):
         n_calibrating = n_calibration_left
       n_calibration_left -= n_calibrating
       counts = _points_at_rungs(n, len(steps), self.eta, n_calibrating)
@@ -164,6 +165,15 @@ class HalvingCost:
       for n_here, before, step in zip(counts, (0, *steps), steps, strict=False):
         total += n_here * (step - before + self._fork_steps(step))
     return total
+
+  @property
+  def complete_steps(self) -> int:
+    """Steps of a point that is trained to the end, with its forks at all rungs.
+
+    >>> HalvingCost((10, 30, 90), 3, 0, 0.2, 'successive').complete_steps
+    98
+    """
+    return self.rungs[-1] + sum(self._fork_steps(step) for step in self.rungs)
 
   def _fork_steps(self, step: int) -> int:
     """Returns the length in steps of the fork that is scored at a rung."""

@@ -1,10 +1,9 @@
-"""The order of scores: promotion, calibration points and rank correlations of rungs.
+"""The order of scores, and the promotion of the best points.
 
 A point is one assignment of values to the parameters of a space, and a rung is a step at which
 points are scored. A score is a number, or a pair if there are two objectives. Lower is better,
 so a score that is maximized comes with a negative sign. A score that is not finite is worse
-than all others. Calibration points are trained in full, to measure how well the scores at a
-rung predict the final scores.
+than all others.
 """
 
 from __future__ import annotations
@@ -16,8 +15,6 @@ from typing import TypeAlias
 import numpy as np
 
 from lmhp.statistics.pareto import front_numbers
-from lmhp.statistics.ranks import spearman
-from lmhp.sweeping.search.rungs import MIN_CORRELATION_POINTS, evenly_spaced_ranks
 
 Score: TypeAlias = float | tuple[float, float]
 """Objective of a point, or the pair of both objectives."""
@@ -74,43 +71,3 @@ def promote(scores: Mapping[int, Score], n: int) -> tuple[int, ...]:
   value_of = ranking_values(scores)
   ranked = sorted(scores, key=lambda point: (value_of[point], point))
   return tuple(sorted(ranked[:n]))
-
-
-def calibration_points(scores: Mapping[int, Score], n: int) -> tuple[int, ...]:
-  """Returns the points that are trained in full to measure the rank correlation of the rungs.
-
-  The ranks are divided into n equal parts, and the best point of each part is returned. Points
-  without a finite score are left out.
-
-  >>> calibration_points({0: 3.0, 1: 1.0, 2: 4.0, 3: 2.0, 4: float('inf')}, 2)
-  (0, 1)
-  """
-  value_of = ranking_values(scores)
-  finite = [point for point in scores if value_of[point] < math.inf]
-  ranked = sorted(finite, key=lambda point: (value_of[point], point))
-  ranks = evenly_spaced_ranks(len(ranked), n)
-  return tuple(sorted(ranked[rank] for rank in ranks))
-
-
-def rank_correlations(
-  scores: Mapping[int, Mapping[int, Score]],
-) -> dict[int, float]:
-  """Returns the rank correlation of the scores at each rung with the final scores.
-
-  Args:
-    scores: {step of a rung: {point: score}}, steps increasing. The last step is the end of
-      training. All rungs have the same points, in the same order.
-
-  Returns:
-    {step: Spearman's correlation, -1 to 1} for all rungs except the last one. NaN if there are
-    fewer than three points, or if all scores at the rung, or all final scores, are equal.
-  """
-  *rungs, end = scores
-  if len(scores[end]) < MIN_CORRELATION_POINTS:
-    return dict.fromkeys(rungs, math.nan)
-  at_end = list(ranking_values(scores[end]).values())
-  correlations = {}
-  for step in rungs:
-    at_rung = list(ranking_values(scores[step]).values())
-    correlations[step] = spearman(at_rung, at_end)
-  return correlations

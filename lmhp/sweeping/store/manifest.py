@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 import dataclasses
+import math
 
 from lmhp.errors import ConfigError
 from lmhp.sweeping.store.json_records import as_stored, raw_json
@@ -33,6 +34,63 @@ class TaskDescription:
   data_sha256: str | None = None
 
 
+MAX_CALIBRATION_FRACTION = 0.25
+"""Largest cost of a calibration, as a fraction of the cost of a search that stops no trial."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CalibrationCost:
+  """Cost of the calibration of early stopping, compared with that of the whole search.
+
+  The calibration points are trained to the end, whatever their scores are, to test if the
+  scores at a rung predict the final scores.
+
+  Attributes:
+    n_calibration_points: Number of calibration points.
+    n_points: Number of points of the search.
+    calibration_steps: Updates of all trials of the calibration points, with their forks.
+    search_steps: Updates of all trials of the search, if no trial is stopped.
+    tokens_per_step: Tokens of one update of the base config. 0 for a task without tokens.
+  """
+
+  n_calibration_points: int
+  n_points: int
+  calibration_steps: int
+  search_steps: int
+  tokens_per_step: int
+
+  @property
+  def fraction(self) -> float:
+    """Cost of the calibration as a fraction of that of the search."""
+    return self.calibration_steps / self.search_steps
+
+  @property
+  def is_affordable(self) -> bool:
+    """True if the calibration costs at most `MAX_CALIBRATION_FRACTION` of the search."""
+    return self.fraction <= MAX_CALIBRATION_FRACTION
+
+  @property
+  def n_points_needed(self) -> int:
+    """Smallest number of points of a search that can afford the calibration."""
+    search_steps = self.calibration_steps / MAX_CALIBRATION_FRACTION
+    return math.ceil(search_steps * self.n_points / self.search_steps)
+
+  def describe(self) -> str:
+    """Returns the comparison in words, for a search that cannot afford the calibration."""
+    # A task without tokens is measured in updates.
+    unit = 'tokens' if self.tokens_per_step else 'updates'
+    cost_per_step = self.tokens_per_step or 1
+    calibration = self.calibration_steps * cost_per_step
+    search = self.search_steps * cost_per_step
+    return (
+      f'To test the rungs, {self.n_calibration_points} of {self.n_points} points would be '
+      f'trained to the end. They would take {calibration:,} {unit}, which is '
+      f'{self.fraction:.0%} of the {search:,} {unit} of all trials without early stopping. '
+      f'At most {MAX_CALIBRATION_FRACTION:.0%} is allowed, so at least '
+      f'{self.n_points_needed} points are needed.'
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class RungSchedule:
   """The rungs of a study.
@@ -43,10 +101,13 @@ class RungSchedule:
       training. The last step is the end of training.
     cooldown: If True, a rung scores a fork: a copy of the training whose learning rate decays
       to zero. If False, it scores the training itself.
+    unaffordable_calibration: Cost of the calibration, if it is too high for the study. Then
+      no trial is stopped, and the only rung is the end of training. None otherwise.
   """
 
   steps: tuple[int, ...]
   cooldown: bool = False
+  unaffordable_calibration: CalibrationCost | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lmhp.analysis.hyperparameters.design import fit_near_best, normal_scores
+from lmhp.analysis.hyperparameters.design import (
+  clipped_losses,
+  fit_near_best,
+  normal_scores,
+)
 from lmhp.analysis.hyperparameters.effects import effect, effects
 from lmhp.analysis.runs.axis import Axis
 from lmhp.analysis.runs.table import Runs
@@ -54,31 +58,44 @@ def test_the_level_holds_with_heavy_tails_and_divergence(design):
   assert np.mean(p <= 0.5) > 0.3  # and it is no constant 1
 
 
-def test_the_p_value_is_that_of_the_f_test_on_normal_scores():
-  for seed in range(5):
+@pytest.mark.parametrize('effect_of_b', [0.0, 2.0])
+def test_the_p_value_is_that_of_an_f_test_beside_the_axes_that_explain_losses(
+  effect_of_b,
+):
+  for seed in range(3):
     runs = bowl(seed, n=60, size=0.25)
     a, b = runs.values['a'] - 0.5, runs.values['b'] - 0.5
-    scores = stats.norm.ppf(stats.rankdata(runs.objective) / 61)
+    losses = runs.objective + effect_of_b * b**2
+    median = np.median(losses)
+    limit = 3 * stats.median_abs_deviation(losses, scale=1 / 1.4826)
+    cut = np.clip(losses, median - limit, median + limit)
 
-    def fit(columns, scores=scores):
-      return np.linalg.lstsq(columns, scores, rcond=None)[1][0]
+    def fit(columns, cut=cut):
+      return np.linalg.lstsq(columns, cut, rcond=None)[1][0]
 
-    rest = np.column_stack([np.ones(60), b, b**2])
-    small, large = fit(rest), fit(np.column_stack([rest, a, a**2]))
-    expected = stats.f.sf((small - large) / 2 / (large / 55), 2, 55)
-    assert effect(runs, 'a').p_value == pytest.approx(expected, rel=1e-6)
+    def p_value(columns, rest):
+      small, large = fit(rest), fit(np.column_stack([rest, *columns]))
+      freedom = 58 - rest.shape[1]
+      return stats.f.sf((small - large) / 2 / (large / freedom), 2, freedom)
+
+    rest = np.ones((60, 1))
+    if p_value([b, b**2], rest) <= 0.1:
+      rest = np.column_stack([rest, b, b**2])
+    expected = p_value([a, a**2], rest)
+    found = effect(table(runs.values, losses), 'a')
+    assert found.p_value == pytest.approx(expected, rel=1e-6)
 
 
-def test_deals_are_those_of_all_permutations_of_a_small_study():
+def test_the_p_value_is_about_that_of_all_permutations_of_a_small_study():
   rng = np.random.default_rng(3)
   x, losses = (
     np.array([0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0]),
     rng.standard_normal(9),
   )
-  scores = stats.norm.ppf(stats.rankdata(losses) / 10)
+  cut = clipped_losses(losses)
 
   def gap(chosen):
-    return abs(np.mean(scores[list(chosen)]) - np.mean(np.delete(scores, list(chosen))))
+    return abs(np.mean(cut[list(chosen)]) - np.mean(np.delete(cut, list(chosen))))
 
   every = [gap(chosen) for chosen in itertools.combinations(range(9), 4)]
   exact = np.mean(np.array(every) >= gap(range(4)) - 1e-12)
@@ -162,7 +179,7 @@ def test_seeds_of_one_point_count_once():
     point=rows,
   )
   found, once = effect(twin, 'a'), effect(runs, 'a')
-  assert found.p_value == once.p_value and found.n_points == 20
+  assert found.p_value == pytest.approx(once.p_value) and found.n_points == 20
   assert found.gain_high == pytest.approx(once.gain_high)
 
 
@@ -218,6 +235,14 @@ def test_normal_scores_are_quantiles_of_ranks():
   losses = np.array([3.0, 1.0, 3.0, 7.0, 1e9])
   expected = stats.norm.ppf(stats.rankdata(losses) / 6)
   assert normal_scores(losses) == pytest.approx(expected)
+
+
+def test_outliers_are_cut_near_the_others():
+  losses = np.array([3.0, 1.0, 2.0, 4.0, 1e9])
+  assert clipped_losses(losses)[:4] == pytest.approx(losses[:4] - 3)
+  assert clipped_losses(losses)[4] == pytest.approx(3 * 1.4826)
+  # More than half of the losses are equal.
+  assert np.ptp(clipped_losses(np.array([3.0, 3.0, 3.0, 9.0, 9.0]))) > 1
 
 
 def test_the_fit_is_least_squares_where_all_is_near_and_knows_no_wall():

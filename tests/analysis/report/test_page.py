@@ -52,8 +52,8 @@ def curve(number=0):
 # --- a study ------------------------------------------------------------------------
 
 
-def test_the_answer_has_three_sentences_and_the_proposed_range(page):
-  assert len(page.answer) == 3
+def test_the_answer_has_four_sentences_and_the_proposed_range(page):
+  assert len(page.answer) == 4
   assert page.findings[0].kind == 'better_than_base'
   (at_bound,) = [f for f in page.findings if f.kind == 'optimum_at_bound']
   (proposal,) = at_bound.proposal.values()
@@ -173,7 +173,7 @@ def test_a_study_without_a_complete_trial_has_a_page(study, status):
 @pytest.mark.parametrize('n', [2, 3, 5, 9])
 def test_a_study_of_a_few_trials_has_a_page(study, n):
   page = page_of([study.search_runs().select(np.arange(n))])
-  assert len(page.answer) == 3
+  assert len(page.answer) == 4
   assert page.text('html')
 
 
@@ -231,7 +231,7 @@ def single_run(status='complete', columns=None):
 def test_a_single_run_has_its_size_and_result():
   page = page_of([single_run()])
   assert '100,000' in page.answer[0]
-  assert '3.1' in page.answer[1]
+  assert '3.1' in page.answer[0]
   assert figure_ids(page) == ['one-run']
 
 

@@ -76,3 +76,25 @@ def test_shares_of_a_range(axis):
   shares = np.array([0.0, 0.25, 1.0])
   np.testing.assert_allclose(axis.to_unit(axis.from_unit(shares)), shares, atol=1e-12)
   assert np.isnan(axis.to_unit([math.nan])).all()
+
+
+def test_a_table_is_written_as_a_data_frame():
+  pd = pytest.importorskip('pandas')
+  runs = Runs(
+    'a study',
+    {'lr': Axis('lr', low=0, high=1)},
+    {'lr': np.array([0.1, np.nan, 0.3])},
+    np.array([3.0, 2.0, np.nan]),
+    measured={'tokens': np.array([1e6, 1e6, 2e6])},
+    labels=('a', 'b', 'c'),
+  )
+  frame = runs.to_pandas()
+  assert isinstance(frame, pd.DataFrame)
+  assert frame['label'].tolist() == ['a', 'b', 'c']
+  assert frame['status'].tolist() == ['complete', 'complete', 'failed']
+  for name, column in (
+    ('lr', runs.values['lr']),
+    ('tokens', runs.measured['tokens']),
+    ('objective', runs.objective),
+  ):
+    np.testing.assert_array_equal(frame[name], column)

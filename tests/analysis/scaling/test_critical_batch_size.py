@@ -62,12 +62,14 @@ def test_the_fit_and_the_interval_are_scipys():
     return optimize.minimize_scalar(squares, **precise).fun
 
   for end in np.log(
-    [found.steps_min_low, found.steps_min_high]
+    [found.intervals['steps_min'][0], found.intervals['steps_min'][1]]
   ):  # the profile, by another minimizer
     assert least(lambda b, a=end: np.sum(residuals([a, b]) ** 2)) == pytest.approx(
       limit, rel=1e-5
     )
-  for end in np.log([found.examples_min_low, found.examples_min_high]):
+  for end in np.log(
+    [found.intervals['examples_min'][0], found.intervals['examples_min'][1]]
+  ):
     assert least(lambda b, e=end: np.sum(residuals([e - b, b]) ** 2)) == pytest.approx(
       limit, rel=1e-5
     )
@@ -81,8 +83,10 @@ def test_intervals_hold_the_truth():
     held.append(
       [
         found.batch_size_low <= 128 <= found.batch_size_high,
-        found.steps_min_low <= 500 <= found.steps_min_high,
-        found.examples_min_low <= 64_000 <= found.examples_min_high,
+        found.intervals['steps_min'][0] <= 500 <= found.intervals['steps_min'][1],
+        found.intervals['examples_min'][0]
+        <= 64_000
+        <= found.intervals['examples_min'][1],
       ]
     )
   share = np.mean(held, axis=0)
@@ -95,15 +99,14 @@ def test_units_of_batches_scale_through():
     critical_batch_size(BATCHES, steps),
     critical_batch_size(1024 * BATCHES, steps),
   )
-  for name in (
-    'batch_size',
-    'batch_size_low',
-    'batch_size_high',
-    'examples_min',
-    'examples_min_low',
-  ):
-    assert getattr(tokens, name) == pytest.approx(1024 * getattr(one, name), rel=1e-5)
-  assert tokens.steps_min_high == pytest.approx(one.steps_min_high, rel=1e-5)
+  for name in ('batch_size', 'examples_min'):
+    assert tokens.estimates[name] == pytest.approx(1024 * one.estimates[name], rel=1e-5)
+    assert tokens.se[name] == pytest.approx(1024 * one.se[name], rel=1e-5)
+    ends = 1024 * np.array(one.intervals[name])
+    np.testing.assert_allclose(tokens.intervals[name], ends, rtol=1e-5)
+  assert tokens.intervals['steps_min'][1] == pytest.approx(
+    one.intervals['steps_min'][1], rel=1e-5
+  )
 
 
 def test_what_lies_beyond_the_batches_is_left_open():
@@ -117,15 +120,17 @@ def test_what_lies_beyond_the_batches_is_left_open():
   assert (
     large.batch_size_high == np.inf
     and large.batch_size_low > 500
-    and large.steps_min_low == 0
+    and large.intervals['steps_min'][0] == 0
   )
-  assert large.examples_min_low < 500 * 1e7 < large.examples_min_high
+  assert (
+    large.intervals['examples_min'][0] < 500 * 1e7 < large.intervals['examples_min'][1]
+  )
   assert (
     small.batch_size_low == 0
     and small.batch_size_high < 50
-    and small.examples_min_low == 0
+    and small.intervals['examples_min'][0] == 0
   )
-  assert small.steps_min_low < 500 < small.steps_min_high
+  assert small.intervals['steps_min'][0] < 500 < small.intervals['steps_min'][1]
 
 
 @pytest.mark.parametrize(
@@ -216,3 +221,52 @@ def test_an_empty_curve_and_a_wrong_shape():
   assert np.isnan(steps_to_target([], [], 3.0))
   with pytest.raises(ConfigError):
     steps_to_target([0, 1], [4.0], 3.0)
+
+
+# Steps to the target loss of five models (85M to 1.2B parameters) at batch sizes of 64 to 16,384,
+# and the batch sizes at 20% overhead over 256: hlzhang109/critical-batch-size at c5b509d,
+# plots/chinchilla.ipynb.
+PUBLISHED = [
+  ([46000, 23000, 13282, 7000, 3840, 2528, 1917, 1600, 1600], 745.3201466),
+  ([96000, 49000, 24000, 12000, 7128, 4350, 2940, 2400, 2300], 955.1582414),
+  ([196000, 90000, 46000, 23400, 13300, 7224, 4980, 3400, 2879], 1393.7269473),
+  ([311000, 166000, 81000, 37440, 21320, 11400, 7199, 4700, 3800], 1888.5221009),
+  ([642000, 331000, 176000, 94000, 46500, 25000, 15360, 8900, 6500], 2533.4108018),
+]
+
+
+@pytest.mark.parametrize('steps, published', PUBLISHED)
+def test_published_batch_sizes_at_an_overhead_are_reproduced(steps, published):
+  found = critical_batch_size(2.0 ** np.arange(6, 15), steps)
+  at_overhead = found.batch_at_overhead(0.2, reference=256)
+  assert at_overhead.value == pytest.approx(published, rel=1e-6)
+  # The definition: 20% more examples than at a batch size of 256.
+  examples = found.examples(at_overhead.value) / found.examples(256)
+  assert examples == pytest.approx(1.2)
+  assert at_overhead.low < published < at_overhead.high
+
+
+def test_the_critical_batch_size_has_an_overhead_of_one():
+  found = critical_batch_size(
+    BATCHES, steps_of(BATCHES, noise=0.1, rng=np.random.default_rng(3))
+  )
+  assert found.batch_at_overhead(1) == (
+    found.batch_size,
+    found.batch_size_low,
+    found.batch_size_high,
+  )
+  with pytest.raises(ConfigError, match='overhead'):
+    found.batch_at_overhead(0)
+
+
+def test_standard_errors_are_scipys():
+  steps = steps_of(BATCHES, noise=0.1, rng=np.random.default_rng(3))
+
+  def law(batches, fewest, critical):
+    return np.log(fewest) + np.log1p(critical / batches)
+
+  _, cov = optimize.curve_fit(law, BATCHES, np.log(steps), (300, 50), ftol=1e-14)
+  found = critical_batch_size(BATCHES, steps)
+  np.testing.assert_allclose(found.cov[np.ix_([1, 0], [1, 0])], cov, rtol=1e-3)
+  assert list(found.se) == ['batch_size', 'steps_min', 'examples_min']
+  assert found.title.splitlines()[1].startswith('9 runs, 0 left out')

@@ -1,5 +1,7 @@
 """Power laws: against scipy's linear regression, exact laws, and simulated values."""
 
+import sys
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -125,7 +127,7 @@ def test_no_interval_where_nothing_is_left_to_judge_by():
 def test_bad_values_are_left_out():
   values = np.r_[scattered(), np.nan, -1.0, np.inf]
   law = fit_power_law(np.r_[SIZES, 1e6, 1e6, 1e6], values)
-  assert (law.n_values, law.n_left_out) == (5, 3) and law.exponent == fit_power_law(
+  assert (law.n_runs, law.n_left_out) == (5, 3) and law.exponent == fit_power_law(
     SIZES, values[:5]
   ).exponent
 
@@ -134,6 +136,8 @@ def test_bad_values_are_left_out():
   'call, words',
   [
     (lambda: fit_power_law([1, 2], [1]), 'got shapes'),
+    (lambda: fit_power_law(['a', 'b'], [1, 2]), 'sizes: expected numbers'),
+    (lambda: fit_power_law([1, 2], [1, 2], weights=[1]), 'got shapes'),
     (lambda: fit_power_law([1], [1]), 'got 1 usable'),
     (lambda: fit_power_law([2, 2, 2], [1, 2, 3]), 'sizes: got exponent'),
     (
@@ -156,3 +160,91 @@ def test_bad_values_are_left_out():
 def test_mistakes_are_named(call, words):
   with pytest.raises(ConfigError, match=words):
     call()
+
+
+def test_standard_errors_are_scipys():
+  values = scattered()
+  law = fit_power_law(SIZES, values)
+  oracle = stats.linregress(np.log(SIZES), np.log(values))
+  assert law.se['exponent'] == pytest.approx(oracle.stderr)
+  # The error of c is c times that of log c.
+  assert law.se['coefficient'] == pytest.approx(
+    law.coefficient * oracle.intercept_stderr
+  )
+  design = np.column_stack([np.ones(5), np.log(SIZES)])
+  cov = law.scatter**2 * np.linalg.inv(design.T @ design)
+  scale = np.array([law.coefficient, 1])
+  np.testing.assert_allclose(law.cov, cov * np.outer(scale, scale))
+
+
+def test_weights_are_inverse_variances():
+  rng = np.random.default_rng(0)
+  x = np.exp(rng.normal(10, 2, (12, 2)))
+  weights = rng.uniform(0.2, 5, 12)
+  y = 3 * x[:, 0] ** 0.4 * x[:, 1] ** -0.2 * np.exp(0.3 * rng.standard_normal(12))
+  law = fit_power_law(x, y, weights=weights)
+
+  # Oracle: generalized least squares with the covariance diag(1 / weights).
+  design = np.column_stack([np.ones(12), np.log(x)])
+  precision = np.diag(weights)
+  inverse = np.linalg.inv(design.T @ precision @ design)
+  solved = inverse @ design.T @ precision @ np.log(y)
+  residuals = np.log(y) - design @ solved
+  errors = np.sqrt(np.diag(inverse) * (residuals @ precision @ residuals) / 9)
+  np.testing.assert_allclose(law.exponents, solved[1:])
+  np.testing.assert_allclose([law.se['x0'], law.se['x1']], errors[1:])
+  # Only the ratios of weights count.
+  other = fit_power_law(x, y, weights=10 * weights)
+  np.testing.assert_allclose(other.cov, law.cov)
+  np.testing.assert_allclose(other.interval(x[0]), law.interval(x[0]))
+
+
+def test_a_value_of_weight_0_is_left_out():
+  weights = [1, 1, 0, 1, 1]
+  law = fit_power_law(SIZES, scattered(), weights=weights)
+  kept = [0, 1, 3, 4]
+  assert law.exponent == fit_power_law(SIZES[kept], scattered()[kept]).exponent
+  assert law.n_left_out == 1
+
+
+def test_a_known_offset_is_subtracted():
+  values = scattered()
+  law = fit_power_law(SIZES, 1.6 + values, offset=1.6)
+  plain = fit_power_law(SIZES, values)
+  np.testing.assert_allclose(law.exponent, plain.exponent)
+  np.testing.assert_allclose(law.predict(1e9), 1.6 + plain.predict(1e9))
+  low, high = law.interval(1e9)
+  assert low < law.predict(1e9) < high
+  # A value below the offset has no logarithm.
+  assert fit_power_law(SIZES, 1.6 + np.r_[values[:4], -1], offset=1.6).n_left_out == 1
+
+
+def test_columns_and_data_frames_are_read():
+  pd = pytest.importorskip('pandas')
+  n, d = (v.ravel() for v in np.meshgrid([1e6, 1e7, 1e8], [1e9, 1e10, 1e11]))
+  frame = pd.DataFrame({'N': n, 'D': d, 'lr': 1.79 * n**-0.713 * d**0.307})
+  law = fit_power_law(frame[['N', 'D']], frame['lr'])
+  assert law.names == ('N', 'D')
+  law = fit_power_law(frame[['N']], frame[['lr']])
+  assert law.names == ('N',)
+
+
+def test_a_summary_and_a_frame_have_each_estimate():
+  pd = pytest.importorskip('pandas')
+  law = fit_power_law(SIZES, scattered())
+  frame = law.to_pandas()
+  assert isinstance(frame, pd.DataFrame)
+  assert frame['name'].tolist() == ['coefficient', 'exponent']
+  np.testing.assert_allclose(frame['estimate'], [law.coefficient, law.exponent])
+  np.testing.assert_allclose(frame['standard_error'], list(law.se.values()))
+  assert tuple(frame[['low', 'high']].iloc[1]) == law.intervals['exponent']
+  lines = law.summary().splitlines()
+  assert lines[1] == '5 runs, 0 left out, 90% intervals'
+  assert lines[-1].split()[:2] == ['exponent', f'{law.exponent:.5g}']
+
+
+def test_without_pandas_there_is_one_line(monkeypatch):
+  # None in sys.modules makes the import fail.
+  monkeypatch.setitem(sys.modules, 'pandas', None)
+  with pytest.raises(ConfigError, match='pandas: is not installed'):
+    fit_power_law(SIZES, scattered()).to_pandas()

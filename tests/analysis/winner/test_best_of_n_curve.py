@@ -184,7 +184,7 @@ def test_diverged_trials_and_a_single_one():
   'call, words',
   [
     (lambda: best_of_n([]), 'losses: got shape'),
-    (lambda: best_of_n([[1.0]]), 'losses: got shape'),
+    (lambda: best_of_n([[1.0, 2.0]]), 'losses: got shape'),
     (lambda: best_of_n([1.0], trials=[0]), 'whole numbers from 1'),
     (lambda: best_of_n([1.0], confidence=1), 'confidence: got 1'),
     (lambda: best_of_n([1.0], method='DKW'), 'order_statistics, dkw'),

@@ -8,18 +8,19 @@ from lmhp.analysis.runs.table import Runs
 from lmhp.analysis.winner.setting_differences import setting_differences, worse_settings
 
 
-def runs_of(table, **more):
-  """Runs of a table (P, S) of losses."""
+def runs_of(table, own_seeds=False, **more):
+  """Runs of a table (P, S) of losses. All settings have the same seeds, or each its own."""
   points, seeds = np.indices(table.shape).reshape(2, -1)
+  seeds = np.arange(table.size) if own_seeds else seeds
   return Runs('s', {}, {}, table.ravel(), point=points, seed=seeds, **more)
 
 
-def test_two_settings_have_welchs_test():
+def test_two_settings_with_seeds_of_their_own_have_welchs_test():
   rng = np.random.default_rng(0)
   table = np.array([[3.0], [3.2]]) + np.array([[0.05], [0.2]]) * rng.standard_normal(
     (2, 8)
   )
-  (found,) = setting_differences(runs_of(table), 0)
+  (found,) = setting_differences(runs_of(table, own_seeds=True), 0)
   expected = stats.ttest_ind(table[1], table[0], equal_var=False)
   assert found.p_holm == pytest.approx(expected.pvalue)
   interval = expected.confidence_interval(0.9)
@@ -53,3 +54,19 @@ def test_other_sizes_are_no_competitors():
   sizes = {'parameters': np.repeat([1e6, 1e9, 1e6], 2)}
   runs = runs_of(table, measured=sizes, sizes=('parameters',))
   assert [found.point for found in setting_differences(runs, 0)] == [2]
+
+
+def held_differences(n_settings, draws=150):
+  """Returns the fraction of 90% intervals that hold 0, if all settings are equal."""
+  held = []
+  for seed in range(draws):
+    table = 3 + 0.1 * np.random.default_rng(seed).standard_normal((n_settings, 4))
+    winner = int(table.mean(1).argmin())
+    found = setting_differences(runs_of(table), winner)
+    held.append(np.mean([each.low <= 0 <= each.high for each in found]))
+  return np.mean(held)
+
+
+@pytest.mark.parametrize('n_settings', [2, 12])
+def test_intervals_hold_in_spite_of_the_winners_luck(n_settings):
+  assert 0.85 < held_differences(n_settings) < 0.98

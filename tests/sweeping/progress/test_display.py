@@ -105,6 +105,8 @@ def test_a_sweep_prints_a_line_for_each_new_pack(tmp_path, capsys):
     objective=('loss',),
     halving='successive',
     first_rung_fraction=0.2,
+    n_calibration_trials=3,
+    min_rank_correlation=None,
     execution='loop',
     max_pack_width=4,
     confirm_seeds=2,

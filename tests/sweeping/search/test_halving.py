@@ -1,6 +1,7 @@
 """Halving on synthetic curves, compared with a direct simulation, interrupted, and costed."""
 
 import dataclasses
+import functools
 import heapq
 import itertools
 import math
@@ -101,7 +102,7 @@ def searches(draw, thresholds=(None, 0.45, 0.91, -1.1)):
     steps,
     eta,
     kind,
-    n_calibration_points=draw(st.integers(0, 6)),
+    n_calibration_points=draw(st.integers(0, 7)),
     min_rank_correlation=draw(st.sampled_from(thresholds)),
   )
   rng = np.random.default_rng(draw(st.integers(0, 2**32)))
@@ -128,6 +129,8 @@ class Direct:
     self._curves = curves
     self._end = len(plan.rungs) - 1
     self._correlations = {}
+    self._p_values = {}
+    self._n_tests = 0
     self._is_calibrated = False
     self.last_rung = {}
     points = list(range(len(curves)))
@@ -148,9 +151,7 @@ class Direct:
       calibrating = self._calibrate(first, points)
     members = set(points)
     for rung in range(first, self._end):
-      threshold = plan.min_rank_correlation
-      correlation = self._correlations.get(rung, -INF)
-      if threshold is None or correlation > threshold:
+      if plan.min_rank_correlation is None or self._passes(rung):
         members = heapq.nsmallest(
           math.ceil(len(members) / plan.eta),
           members | set(calibrating),
@@ -160,22 +161,45 @@ class Direct:
       self.last_rung.update(dict.fromkeys(members, rung + 1))
     self.last_rung.update(dict.fromkeys(calibrating, self._end))
 
+  def _passes(self, rung):
+    """Returns True if the correlation is above the threshold and is no chance result."""
+    if rung not in self._correlations:
+      return False
+    is_high = self._correlations[rung] > self._plan.min_rank_correlation
+    return is_high and self._n_tests * self._p_values[rung] < 0.1 + 1e-9
+
   def _calibrate(self, first, points):
-    """Returns the calibration points, and sets the correlations of rungs with the end."""
+    """Returns the calibration points, and tests the correlations of rungs with the end."""
     curves = self._curves
     finite = [point for point in points if curves[point][first] < INF]
     ranking = sorted(finite, key=lambda point: (curves[point][first], point))
     m = min(len(ranking), self._plan.n_calibration_points)
-    if m < min(3, self._plan.n_calibration_points):
+    if m < min(5, self._plan.n_calibration_points):
       return []
     self._is_calibrated = m > 0
     chosen = [ranking[math.floor(len(ranking) / m * i + 1e-9)] for i in range(m)]
-    at_end = [curves[point][self._end] for point in chosen]
+    self._n_tests = self._end - first
     for rung in range(first, self._end):
-      here = [curves[point][rung] for point in chosen]
-      if m >= 3 and len(set(here)) > 1 and len(set(at_end)) > 1:
+      reached = [point for point in chosen if curves[point][rung] < INF]
+      here = [curves[point][rung] for point in reached]
+      at_end = [curves[point][self._end] for point in reached]
+      if len(reached) >= 5 and len(set(here)) > 1 and len(set(at_end)) > 1:
         self._correlations[rung] = stats.spearmanr(here, at_end)[0]
+        self._p_values[rung] = exact_p_value(here, at_end)
     return chosen
+
+
+@functools.cache
+def orders(n):
+  """All orders of n numbers, (n!, n)."""
+  return np.array(list(itertools.permutations(range(n))))
+
+
+def exact_p_value(a, b):
+  """Fraction of the orders of b whose rank correlation with a is at least that of b."""
+  ranks_a, ranks_b = stats.rankdata(a), stats.rankdata(b)
+  products = ranks_b[orders(len(b))] @ ranks_a
+  return np.mean(products >= ranks_b @ ranks_a - 1e-9)
 
 
 @settings(max_examples=400, deadline=None)
@@ -261,18 +285,33 @@ def test_a_rung_with_reversed_ranks_prunes_no_point():
 
 @pytest.mark.parametrize(
   'threshold, n_calibration_points, prunes',
-  [(-1.0, 3, True), (-0.99, 3, False), (-1.0, 2, False), (None, 2, True)],
+  [(0.94, 6, True), (0.95, 6, False), (0.94, 4, False), (None, 4, True)],
 )
 def test_a_rung_prunes_from_the_threshold_on(threshold, n_calibration_points, prunes):
-  """The correlations are -1, and not known for two calibration points."""
+  """The correlation over six points is 33 / 35. It is not measured over four points."""
   plan = make_plan(
-    9,
-    (10, 100, 1000),
+    24,
+    (10, 1000),
     n_calibration_points=n_calibration_points,
     min_rank_correlation=threshold,
   )
-  states = simulate(plan, reversed_curves()).states
+  ends = np.arange(24.0)
+  ends[[4, 8]] = 8, 4
+  curves = np.array([np.arange(24.0), ends]).T.tolist()
+  states = simulate(plan, curves).states
   assert bool(halving_state(states, plan).pruned) == prunes
+
+
+def test_the_log_states_why_no_correlation_was_measured():
+  curves = [[float(point), 7.0] for point in range(9)]
+  plan = make_plan(9, (10, 100))
+  stage = simulate(plan, curves).stages[-1]
+  assert 'could not be measured: all 6 calibration points have equal' in stage.reason
+  assert 'nan' not in stage.reason
+
+  few = make_plan(4, (10, 100))
+  stage = simulate(few, curves[:4]).stages[-1]
+  assert 'could not be measured: no group' in stage.reason
 
 
 def test_without_a_threshold_a_rung_with_reversed_ranks_loses_the_best():
@@ -294,21 +333,22 @@ def test_a_calibration_point_may_be_promoted_at_a_later_rung():
 
 
 def test_stages_follow_in_order():
-  plan = make_plan(9, (1, 3, 9), n_calibration_points=3, min_rank_correlation=0.6)
-  curves = [[float(point)] * 3 for point in range(9)]
+  plan = make_plan(18, (1, 3, 9), n_calibration_points=6, min_rank_correlation=0.6)
+  curves = [[float(point)] * 3 for point in range(18)]
   curves[0][1] = 99.0  # the second rung is wrong about the best point
   found = simulate(plan, curves)
+  calibrating = (0, 3, 6, 9, 12, 15)
   assert [(stage.step, stage.points) for stage in found.stages] == [
-    (1, tuple(range(9))),
-    (3, (0, 3, 6)),
-    (9, (0, 3, 6)),
-    (3, (1, 2)),
-    (9, (1, 2)),
+    (1, tuple(range(18))),
+    (3, calibrating),
+    (9, calibrating),
+    (3, (1, 2, 4, 5)),
+    (9, (1, 2, 4, 5)),
   ]
   reasons = [stage.reason for stage in found.stages]
   assert reasons[:3] == ['first rung', 'calibration', 'calibration']
-  assert {'3', '9', '1'} <= set(reasons[3].split())
-  assert {'-0.50', '3', '0.6'} <= set(reasons[4].split())
+  assert {'6', '18', '1'} <= set(reasons[3].split())
+  assert {'0.143', '3', '0.6'} <= set(reasons[4].split())
 
 
 # --- brackets -------------------------------------------------------------------------
@@ -348,7 +388,7 @@ def test_a_later_divergence_changes_no_earlier_decision():
 
 
 def test_two_objectives_are_promoted_by_pareto_fronts():
-  plan = make_plan(9, (1, 3, 9), n_calibration_points=3, min_rank_correlation=None)
+  plan = make_plan(9, (1, 3, 9), n_calibration_points=6, min_rank_correlation=None)
   curves = []
   for point in range(9):
     score = (float(point), float(8 - point)) if point % 2 else (point + 9.0, 20.0)

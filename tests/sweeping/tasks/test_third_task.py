@@ -189,6 +189,7 @@ def make_sweep(**keys):
       'objective': 'eval_bowl',
       'halving': 'successive',
       'first_rung_fraction': 1 / 9,
+      'n_calibration_trials': 3,
       'min_rank_correlation': None,
       'execution': 'loop',
       'max_pack_width': 3,

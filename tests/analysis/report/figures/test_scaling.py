@@ -9,6 +9,7 @@ import pytest
 from lmhp.analysis.report.figures.scaling import pareto_figures, scaling_figure
 from lmhp.analysis.runs.table import Runs
 from lmhp.analysis.scaling.laws import fit_scaling_law
+from lmhp.analysis.scaling.robust_laws import HuberSettings
 
 
 def pareto_figure(runs, cost):
@@ -58,7 +59,7 @@ def scaled():
   noise = np.exp(0.003 * np.random.default_rng(0).standard_normal(16))
   losses = (1.7 + 400 / sizes**0.34 + 410 / tokens**0.28) * noise
   measured = {'parameters': sizes, 'tokens': tokens}
-  law = fit_scaling_law(sizes, tokens, losses, bootstrap=50)
+  law = fit_scaling_law(sizes, tokens, losses, huber=HuberSettings(draws=50))
   return Runs('s', {}, {}, losses, 'eval_loss_nats', measured=measured), law
 
 

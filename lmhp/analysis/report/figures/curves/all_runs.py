@@ -32,7 +32,8 @@ from lmhp.analysis.report.figures.style import (
   plot_axis,
   with_range,
 )
-from lmhp.analysis.runs.table import Runs, finite_rows
+from lmhp.analysis.runs.columns import finite_rows
+from lmhp.analysis.runs.table import Runs
 from lmhp.analysis.winner.winner import Winner
 
 MAX_POINTS_OF_NORMS = 30

@@ -17,7 +17,8 @@ from lmhp.analysis.report.figures.style import (
   plot_axis,
   with_range,
 )
-from lmhp.analysis.runs.table import BASE_POINT, CONFIRM, Runs, finite_rows
+from lmhp.analysis.runs.columns import finite_rows
+from lmhp.analysis.runs.table import BASE_POINT, CONFIRM, Runs
 from lmhp.analysis.winner.winner import Winner
 from lmhp.statistics.smoothing import lowess
 

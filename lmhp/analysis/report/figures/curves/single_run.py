@@ -19,7 +19,8 @@ from lmhp.analysis.report.figures.curves.lines import (
 )
 from lmhp.analysis.report.figures.style import MARGIN, annotation, layout, plot_axis
 from lmhp.analysis.report.figures.traces import plain_line, run_markers
-from lmhp.analysis.runs.table import Curve, Runs, finite_rows
+from lmhp.analysis.runs.columns import finite_rows
+from lmhp.analysis.runs.table import Curve, Runs
 
 PANEL = 150
 """Height of a panel in pixels."""
