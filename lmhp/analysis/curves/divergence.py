@@ -5,7 +5,6 @@ Dimension key: T runs, P points (one per setting), R permutations, C cuts.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 import dataclasses
 import math
 
@@ -61,9 +60,7 @@ class Divergence:
 
   Attributes:
     n_runs: Number of runs that were judged.
-    n_diverged: Number of runs that diverged.
-    n_pruned: Number of runs that were pruned before they could diverge. They count as not
-      diverged.
+    n_diverged: Number of runs that diverged. A run that was pruned counts as not diverged.
     fraction: Fraction that diverged. NaN without runs.
     low: Lower end of its interval. The interval is too short if the seeds of a point diverge
       together.
@@ -78,7 +75,6 @@ class Divergence:
 
   n_runs: int
   n_diverged: int
-  n_pruned: int
   fraction: float
   low: float
   high: float
@@ -136,7 +132,6 @@ def find_divergence(
   return Divergence(
     n_runs=len(judged),
     n_diverged=n_diverged,
-    n_pruned=int(np.sum(judged.status == 'pruned')),
     fraction=float(diverged.mean()) if len(judged) else math.nan,
     low=low,
     high=high,
@@ -176,23 +171,6 @@ def _stability_limits(rates: np.ndarray, diverged: np.ndarray) -> tuple[float, f
 # --- cuts -------------------------------------------------------------------------------
 
 
-@dataclasses.dataclass(frozen=True)
-class _Side:
-  """One side of a possible cut.
-
-  Attributes:
-    side: 'above' or 'at'.
-    threshold: Threshold or choice.
-    members: (P,) True for points on this side.
-    has_value: (P,) True for points that have a value of the axis.
-  """
-
-  side: str
-  threshold: object
-  members: np.ndarray
-  has_value: np.ndarray
-
-
 def _best_cuts(
   judged: Runs, diverged: np.ndarray, permutations: int, seed: int
 ) -> tuple[Cut, ...]:
@@ -214,57 +192,67 @@ def _best_cuts(
   permuted = counts[np.concatenate([[own_order], orders])]
 
   # Find the best cut of each axis, and its gain in each permutation.
-  best_sides: list[tuple[str, _Side, float]] = []
+  best_cuts: list[tuple[float, Cut]] = []
   largest = np.full(1 + permutations, -math.inf)
   for name, axis in judged.varied_axes().items():
-    sides = _sides(axis, judged.values[name][first])
-    if not sides:
+    thresholds, members, has_value = _sides(axis, judged.values[name][first])
+    if len(thresholds) < (2 if axis.is_choice else 1):
       continue
-    members = np.array([side.members for side in sides], np.float64)
-    gains = _gains(members, sides[0].has_value.astype(np.float64), permuted)
+    gains = _gains(members.astype(float), has_value.astype(float), permuted)
     # Among equally good cuts, the one with the larger fraction is best.
-    inside = members @ counts
-    best = int(np.argmax(gains[0] + 1e-9 * inside[:, 1] / inside[:, 0]))
-    best_sides.append((name, sides[best], float(gains[0, best])))
+    sides = (members @ counts).astype(int)
+    best = int(np.argmax(gains[0] + 1e-9 * sides[:, 1] / sides[:, 0]))
+    inside = sides[best].tolist()
+    outside = counts[has_value & ~members[best]].sum(axis=0).astype(int).tolist()
+    side = 'at' if axis.is_choice else 'above'
+    if side == 'above' and inside[1] * outside[0] < outside[1] * inside[0]:
+      # More runs diverge below the threshold.
+      side = 'below'
+      inside, outside = outside, inside
+    cut = Cut(name, side, thresholds[best], *inside, *outside, p_value=math.nan)
+    best_cuts.append((gains[0, best], cut))
     largest = np.maximum(largest, gains.max(axis=1))
 
-  # The p-value compares a gain with the largest gain of all axes in each permutation.
-  cuts = []
-  for name, side, gain in sorted(best_sides, key=lambda one: -one[2]):
-    # The tolerance counts ties despite rounding. The observed order is the first
-    # permutation, which counts too.
-    n_better = np.sum(largest >= gain * (1 - 1e-9))
-    cuts.append(_cut(name, side, counts, n_better / (1 + permutations)))
-  return tuple(cuts)
+  # The p-value compares a gain with the largest gain of all axes in each permutation. The
+  # tolerance counts ties despite rounding. The observed order is the first permutation.
+  best_cuts.sort(key=lambda pair: -pair[0])
+  return tuple(
+    dataclasses.replace(cut, p_value=float(np.mean(largest >= gain * (1 - 1e-9))))
+    for gain, cut in best_cuts
+  )
 
 
-def _sides(axis: Axis, values: np.ndarray) -> Sequence[_Side]:
-  """Returns the possible cuts of an axis."""
+def _sides(
+  axis: Axis, values: np.ndarray
+) -> tuple[list[object], np.ndarray, np.ndarray]:
+  """Returns the possible cuts of an axis.
+
+  Args:
+    axis: The axis.
+    values: (P,) its value at each point.
+
+  Returns:
+    Thresholds or choices (C,), True for the points on their side (C, P), and True for the
+    points that have a value (P,).
+  """
   if axis.is_choice:
-    listed = values.tolist()
     # A choice is cut into one of its values and all others. Values are compared by
     # their repr, which also separates 1 from True.
-    has_value = np.array([value is not None for value in listed])
-    words = np.array([repr(value) for value in listed])
-    choices = {repr(value): value for value in listed if value is not None}
-    if len(choices) < 2:
-      return []
-    return [
-      _Side('at', value, words == word, has_value) for word, value in choices.items()
-    ]
+    words = np.array([repr(value) for value in values.tolist()])
+    choices = dict(zip(words.tolist(), values.tolist()))
+    choices.pop(repr(None), None)
+    members = np.array([words == word for word in choices])
+    return list(choices.values()), members, words != repr(None)
 
   # A number is cut halfway between neighbouring values, on the scale of the axis.
   has_value = np.isfinite(values)
   levels = np.unique(values[has_value])
+  middles = (levels[1:] + levels[:-1]) / 2
   if axis.log and (levels > 0).all():
     middles = np.sqrt(levels[1:] * levels[:-1])
-  else:
-    middles = (levels[1:] + levels[:-1]) / 2
-  if len(middles) > MAX_CUTS:
-    middles = middles[np.linspace(0, len(middles) - 1, MAX_CUTS).astype(int)]
-  return [
-    _Side('above', float(t), has_value & (values > t), has_value) for t in middles
-  ]
+  rows = np.linspace(0, len(middles) - 1, min(len(middles), MAX_CUTS)).astype(int)
+  thresholds = middles[rows]
+  return thresholds.tolist(), has_value & (values > thresholds[:, None]), has_value
 
 
 def _gains(
@@ -285,32 +273,10 @@ def _gains(
 
 def _log_likelihood(counts: np.ndarray) -> np.ndarray:
   """Returns the log likelihood of runs and diverged runs (..., 2) at their own fraction."""
+  from scipy.special import xlogy
+
   n = counts[..., 0]
   diverged = counts[..., 1]
   fraction = np.divide(diverged, n, out=np.zeros_like(n), where=n > 0)
-
-  def term(count: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    return count * np.log(np.where(count > 0, probability, 1.0))
-
   # d log(d / n) + (n - d) log(1 - d / n), with 0 log 0 = 0.
-  return term(diverged, fraction) + term(n - diverged, 1 - fraction)
-
-
-def _cut(name: str, side: _Side, counts: np.ndarray, p_value: float) -> Cut:
-  inside = counts[side.members].sum(axis=0).astype(int)
-  outside = counts[side.has_value & ~side.members].sum(axis=0).astype(int)
-  word = side.side
-  if inside[1] * outside[0] < outside[1] * inside[0] and word == 'above':
-    # More runs diverge below the threshold.
-    word = 'below'
-    inside, outside = outside, inside
-  return Cut(
-    axis=name,
-    side=word,
-    threshold=side.threshold,
-    n_runs=int(inside[0]),
-    n_diverged=int(inside[1]),
-    other_runs=int(outside[0]),
-    other_diverged=int(outside[1]),
-    p_value=float(p_value),
-  )
+  return xlogy(diverged, fraction) + xlogy(n - diverged, 1 - fraction)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import collections
-from collections.abc import Collection, Mapping, Sequence
-import dataclasses
+from collections.abc import Mapping, Sequence
 import math
 
 import numpy as np
@@ -13,7 +11,6 @@ from lmhp.analysis.curves.noise import (
   MIN_SDS,
   Spikes,
   find_spikes,
-  largest_rise,
   noise_sd,
 )
 from lmhp.analysis.findings import Finding, ProposedRange
@@ -46,54 +43,56 @@ def spiking_runs(curve_runs: Runs) -> list[Finding]:
   """Reports runs whose training loss spikes after their start."""
   runs = curve_runs
   spikes = {
-    number: find_spikes(_before_divergence(runs, number, 'loss_nats'))
+    number: find_spikes(_losses_before_divergence(runs, number))
     for number, curve in runs.curves.items()
     if 'loss_nats' in curve
   }
   # Spikes at a step where most runs spike are due to the batch, not to the settings.
   common = _common_steps(runs, spikes)
-  remaining = {n: _without_steps(runs, n, each, common) for n, each in spikes.items()}
-  unstable = {n: each for n, each in remaining.items() if len(each) >= MIN_SPIKES}
+  unstable = {}
+  for number, each in spikes.items():
+    kept = ~np.isin(runs.curves[number]['step'][each.rows], common)
+    if kept.sum() >= MIN_SPIKES:
+      unstable[number] = Spikes(each.rows[kept], each.sizes[kept], each.noise)
   if not unstable:
     return []
   worst = max(unstable, key=lambda number: unstable[number].sizes.max())
-  size = float(unstable[worst].sizes.max())
-  worst_row = unstable[worst].rows[np.argmax(unstable[worst].sizes)]
-  worst_step = float(runs.curves[worst]['step'][worst_row])
+  largest = unstable[worst]
+  size = float(largest.sizes.max())
+  worst_step = float(runs.curves[worst]['step'][largest.rows[largest.sizes.argmax()]])
   count = sum(map(len, unstable.values()))
   # A spike of the gradient norm comes with the loss spike, or up to two rows before it.
   with_norms = sum(
-    _n_followed(_norm_spikes(runs.curves[number]), each.rows)[1]
+    int(_belongs(_norm_spikes(runs.curves[number]), each.rows).any(axis=0).sum())
     for number, each in unstable.items()
   )
-  noise = unstable[worst].noise
-  verb = 'spikes' if len(unstable) == 1 else 'spike'
-  evidence = (
-    f'The largest spike is at step {amount(worst_step)} of run '
-    f'{worst}. A spike is {MIN_SDS:g} standard deviations above the smoothed curve. '
-    f'{with_norms} of {count} coincide with a spike of the gradient norm. Spikes between '
-    'logged steps are not seen.'
+  batches = (
+    f' Most runs spike together at {counted(len(common), "more step")}; these are hard '
+    'batches, and do not count.'
   )
-  if common:
-    evidence += (
-      f' Most runs spike together at {counted(len(common), "more step")}; these are hard '
-      'batches, and do not count.'
-    )
   return [
     Finding(
       kind='spiking',
       level='warning',
       title=(
-        f'{len(unstable)} of {counted(len(runs.curves), "run")} {verb} in the training loss: '
+        f'{len(unstable)} of {counted(len(runs.curves), "run")} '
+        f'{"spikes" if len(unstable) == 1 else "spike"} in the training loss: '
         f'{counted(count, "spike")} of up to {quantity(size)}.'
       ),
-      evidence=evidence,
+      evidence=(
+        f'The largest spike is at step {amount(worst_step)} of run {worst}. A spike is '
+        f'{MIN_SDS:g} standard deviations above the smoothed curve. {with_norms} of {count} '
+        'coincide with a spike of the gradient norm. Spikes between logged steps are not '
+        f'seen.{batches if len(common) else ""}'
+      ),
       numbers={
         'spikes': count,
         'largest_nats': size,
         'with_gradient_spikes': with_norms,
         'runs': len(unstable),
-        'largest_standard_deviations': size / noise if noise > 0 else math.inf,
+        'largest_standard_deviations': size / largest.noise
+        if largest.noise > 0
+        else math.inf,
       },
       runs=list(unstable),
       effect_nats=size,
@@ -101,48 +100,34 @@ def spiking_runs(curve_runs: Runs) -> list[Finding]:
   ]
 
 
-def _common_steps(runs: Runs, spikes: Mapping[int, Spikes]) -> set[float]:
+def _common_steps(runs: Runs, spikes: Mapping[int, Spikes]) -> np.ndarray:
   """Returns the steps at which more than half of the runs, and at least three, spike.
 
   The cause is a hard batch, and not an unstable run.
   """
-  if len(spikes) < 3:
-    return set()
-  counts: collections.Counter[float] = collections.Counter()
-  for number, run_spikes in spikes.items():
-    counts.update(runs.curves[number]['step'][run_spikes.rows].tolist())
-  return {step for step, n in counts.items() if n > max(2, len(spikes) / 2)}
+  steps = [runs.curves[number]['step'][each.rows] for number, each in spikes.items()]
+  different, counts = np.unique(np.concatenate([[], *steps]), return_counts=True)
+  return different[counts > max(2, len(spikes) / 2)]
 
 
-def _without_steps(
-  runs: Runs, number: int, spikes: Spikes, steps: Collection[float]
-) -> Spikes:
-  kept = ~np.isin(runs.curves[number]['step'][spikes.rows], list(steps))
-  return Spikes(spikes.rows[kept], spikes.sizes[kept], spikes.noise)
-
-
-def _n_followed(first: np.ndarray, second: np.ndarray) -> tuple[int, int]:
-  """Counts rows that belong together: one of `second` at most two rows after one of `first`.
+def _belongs(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+  """Returns True (F, S) for rows that belong together.
 
   Args:
-    first: Rows of spikes of the gradient norm.
-    second: Rows of spikes of the loss.
-
-  Returns:
-    The number of such rows of `first`, and of `second`.
+    first: (F,) rows of spikes of the gradient norm.
+    second: (S,) rows of spikes of the loss. They are at most two rows later.
   """
   distance = second - first[:, None]
-  belongs = (distance >= 0) & (distance <= NEIGHBOURS)
-  return int(belongs.any(axis=1).sum()), int(belongs.any(axis=0).sum())
+  return (distance >= 0) & (distance <= NEIGHBOURS)
 
 
-def _before_divergence(runs: Runs, number: int, name: str) -> np.ndarray:
-  """Returns a column up to the step at which the run diverged."""
-  values = runs.curves[number][name]
+def _losses_before_divergence(runs: Runs, number: int) -> np.ndarray:
+  """Returns the training losses up to the step at which the run diverged."""
+  losses = runs.curves[number]['loss_nats']
   # Cut at the recorded divergence, or at the first infinite value if that is earlier.
   # NaN is sorted after all steps.
   end = np.searchsorted(runs.curves[number]['step'], _diverged_at(runs, number))
-  return values[: min([end, *np.flatnonzero(np.isinf(values))])]
+  return losses[: min([end, *np.flatnonzero(np.isinf(losses))])]
 
 
 def _diverged_at(runs: Runs, number: int) -> float:
@@ -176,12 +161,9 @@ def warmup_indicated(curve_runs: Runs) -> list[Finding]:
   finite = [rises[number] for number in hurt if math.isfinite(rises[number])]
   n_diverged = len(hurt) - len(finite)
   rise = max(finite, default=math.nan)
-  effects = []
-  if finite:
-    effects.append(f'the loss rose by up to {quantity(rise)}')
+  effects = [f'the loss rose by up to {quantity(rise)}'] if finite else []
   if n_diverged:
     effects.append(f'{n_diverged} diverged')
-  rates = _higher_rates(runs, hurt, list(rises))
   axes = ['schedule.warmup_fraction']
   numbers: dict[str, object] = {
     'rise_nats': rise,
@@ -189,19 +171,16 @@ def warmup_indicated(curve_runs: Runs) -> list[Finding]:
     'runs_without_warmup': len(without),
     'diverged_early': n_diverged,
   }
-  evidence = (
-    f'Within the first {EARLY_FRACTION:.0%} of the steps, and by more than {MIN_SDS:g} '
-    f'standard deviations of the loss and {MIN_EARLY_RISE} nats.'
-  )
-  if rates is not None:
-    axes.append(rates.axis)
-    numbers['least_learning_rate'] = rates.lowest
-    numbers['p_value'] = rates.p_value
-    evidence += (
-      f' These runs have higher learning rates than the others ({p_text(rates.p_value)}), '
-      f'from {amount(rates.lowest)} up.'
+  rates = ''
+  axis = next((name for name, axis in runs.axes.items() if axis.is_learning_rate), '')
+  lowest, p_value = _higher_values(runs, axis, hurt, list(rises))
+  if p_value <= RATE_LEVEL:
+    axes.append(axis)
+    numbers |= {'least_learning_rate': lowest, 'p_value': p_value}
+    rates = (
+      f' These runs have higher learning rates than the others ({p_text(p_value)}), from '
+      f'{amount(lowest)} up.'
     )
-  evidence += ' A warmup of at most a tenth of the steps is usual (tuning playbook).'
   return [
     Finding(
       kind='warmup_indicated',
@@ -210,7 +189,11 @@ def warmup_indicated(curve_runs: Runs) -> list[Finding]:
         f'A warmup is likely to help: in {len(hurt)} of {counted(len(without), "run")} '
         f'without one, {" or ".join(effects)} at the start.'
       ),
-      evidence=evidence,
+      evidence=(
+        f'Within the first {EARLY_FRACTION:.0%} of the steps, and by more than {MIN_SDS:g} '
+        f'standard deviations of the loss and {MIN_EARLY_RISE} nats.{rates} A warmup of at '
+        'most a tenth of the steps is usual (tuning playbook).'
+      ),
       numbers=numbers,
       axes=axes,
       runs=hurt,
@@ -233,31 +216,33 @@ def _early_rises(runs: Runs) -> dict[int, float]:
     if 'loss_nats' in curve
   }
   longest = max(ends.values(), default=0.0)
-  until: dict[int, float] = {}
-  noises: dict[int, float] = {}
+  rises: dict[int, float] = {}
+  noises = []
   for number, end in ends.items():
     is_complete = runs.status[runs.row(number)] == 'complete'
-    until[number] = EARLY_FRACTION * (end if is_complete else longest)
-    curve = runs.curves[number]
-    noises[number] = noise_sd(curve['loss_nats'][curve['step'] > until[number]])
-  finite = [sd for sd in noises.values() if math.isfinite(sd)]
-  usual = float(np.median(finite)) if finite else math.inf
-  noises = {n: sd if math.isfinite(sd) else usual for n, sd in noises.items()}
-  return {n: _early_rise(runs, n, until[n], noises[n]) for n in ends}
+    until = EARLY_FRACTION * (end if is_complete else longest)
+    has_diverged = _diverged_at(runs, number) <= until
+    steps, losses = finite_rows(runs.curves[number], 'loss_nats')
+    rises[number] = math.inf if has_diverged else _largest_rise(losses[steps <= until])
+    noises.append(noise_sd(losses[steps > until]))
+  sds = np.array(noises)
+  known = sds[np.isfinite(sds)]
+  usual = np.median(known) if known.size else math.inf
+  least = np.maximum(MIN_SDS * np.where(np.isfinite(sds), sds, usual), MIN_EARLY_RISE)
+  return {
+    number: rise if rise >= limit else 0.0
+    for (number, rise), limit in zip(rises.items(), least)
+  }
 
 
-def _early_rise(runs: Runs, number: int, until: float, noise: float) -> float:
-  """Returns the rise of one run's loss up to a step."""
-  if _diverged_at(runs, number) <= until:
-    return math.inf
-  steps, losses = finite_rows(runs.curves[number], 'loss_nats')
-  start = losses[steps <= until]
-  if len(start) < 5:
+def _largest_rise(losses: np.ndarray) -> float:
+  """Returns the largest rise of losses above their minimum so far. 0 for fewer than 5."""
+  if len(losses) < 5:
     return 0.0
   # A single hard batch is no rise.
-  triples = np.lib.stride_tricks.sliding_window_view(start, 3)
-  rise = largest_rise(np.median(triples, axis=1))[0]
-  return rise if rise > max(MIN_SDS * noise, MIN_EARLY_RISE) else 0.0
+  triples = np.lib.stride_tricks.sliding_window_view(losses, 3)
+  medians = np.median(triples, axis=1)
+  return float(np.max(medians - np.minimum.accumulate(medians)))
 
 
 def _has_warmup(runs: Runs, number: int) -> bool:
@@ -273,32 +258,24 @@ def _has_warmup(runs: Runs, number: int) -> bool:
   return bool(len(rates) > 1 and rates[1] < 0.9 * rates.max() and rates.argmax() > 1)
 
 
-@dataclasses.dataclass(frozen=True)
-class _HigherRates:
-  """Learning rates of some runs, which are significantly higher than those of the others."""
+def _higher_values(
+  runs: Runs, axis: str, numbers: Sequence[int], all_numbers: Sequence[int]
+) -> tuple[float, float]:
+  """Tests if some runs have higher values of an axis than the others.
 
-  axis: str
-  lowest: float
-  p_value: float
-
-
-def _higher_rates(
-  runs: Runs, numbers: Sequence[int], all_numbers: Sequence[int]
-) -> _HigherRates | None:
-  """Tests if some runs have higher learning rates than the others."""
+  Returns:
+    The lowest value of these runs, and the p-value. Both are NaN if a side has fewer than two
+    values.
+  """
   from scipy.stats import mannwhitneyu
 
-  names = [name for name, axis in runs.axes.items() if axis.is_learning_rate]
-  if not names:
-    return None
-  others = [number for number in all_numbers if number not in numbers]
-  high = _finite_settings(runs, numbers, names[0])
-  rest = _finite_settings(runs, others, names[0])
-  if len(high) < 2 or len(rest) < 2:
-    return None
-  p_value = float(mannwhitneyu(high, rest, alternative='greater').pvalue)
-  rates = _HigherRates(names[0], min(high), p_value)
-  return rates if p_value <= RATE_LEVEL else None
+  values = {number: to_float(runs.setting(number, axis)) for number in all_numbers}
+  values = {number: value for number, value in values.items() if math.isfinite(value)}
+  high = [value for number, value in values.items() if number in numbers]
+  rest = [value for number, value in values.items() if number not in numbers]
+  if min(len(high), len(rest)) < 2:
+    return math.nan, math.nan
+  return min(high), float(mannwhitneyu(high, rest, alternative='greater').pvalue)
 
 
 # --- gradient norms ---------------------------------------------------------------------
@@ -326,17 +303,17 @@ def clipping_indicated(curve_runs: Runs) -> list[Finding]:
   before_loss = 0
   for number, rows in spikes.items():
     loss_spikes = find_spikes(runs.curves[number].get('loss_nats', np.zeros(0)))
-    before_loss += _n_followed(rows, loss_spikes.rows)[0]
+    before_loss += int(_belongs(rows, loss_spikes.rows).any(axis=1).sum())
   # The proposed threshold is near the 90th percentile of the norms, by the median run.
   usual = float(np.median([np.nanquantile(column, 0.9) for column in norms.values()]))
-  verb = 'has' if len(spikes) == 1 else 'have'
   return [
     Finding(
       kind='clipping_indicated',
       level='advice',
       title=(
         f'Gradient clipping is likely to help: {len(spikes)} of '
-        f'{counted(len(norms), "run")} without it {verb} gradient norms of up to '
+        f'{counted(len(norms), "run")} without it '
+        f'{"has" if len(spikes) == 1 else "have"} gradient norms of up to '
         f'{amount(ratio)} times their median.'
       ),
       evidence=(
@@ -361,8 +338,3 @@ def clipping_indicated(curve_runs: Runs) -> list[Finding]:
       },
     )
   ]
-
-
-def _finite_settings(runs: Runs, numbers: Sequence[int], name: str) -> list[float]:
-  values = [to_float(runs.setting(number, name)) for number in numbers]
-  return [value for value in values if math.isfinite(value)]

@@ -24,11 +24,11 @@ MIN_NATS = 0.05
 SKIPPED = 0.1
 """Fraction of the rows at the start that is left out, because of the warmup."""
 MIN_ROWS = 20
+WINDOW = 15
+"""Number of rows to which each line of the smoothing is fitted."""
 
 
-def noise_sd(
-  values: npt.ArrayLike, window: int = 15, smoothed: np.ndarray | None = None
-) -> float:
+def noise_sd(values: npt.ArrayLike) -> float:
   """Returns the standard deviation of a curve around its smoothed curve, robustly.
 
   Successive differences miss a part of the noise that lasts over several rows. The larger of
@@ -36,8 +36,6 @@ def noise_sd(
 
   Args:
     values: (S,) values.
-    window: Window of `lowess`.
-    smoothed: (S,) smoothed values. None computes them.
 
   Returns:
     The standard deviation. NaN if there are fewer than 4 finite values.
@@ -48,17 +46,15 @@ def noise_sd(
   True
   """
   y = np.asarray(values, np.float64)
-  rows = np.isfinite(y)
-  if rows.sum() < 4:
+  y = y[np.isfinite(y)]
+  if len(y) < 4:
     return math.nan
-  y = y[rows]
-  window = max(3, min(window, int(rows.sum())))
-  curve = lowess(y, window, rounds=1) if smoothed is None else smoothed[rows]
-  # A local line takes up a part of the degrees of freedom.
-  freedom = 1 - min(0.7, 2.0 / window)
   # Robust deviation around the smoothed curve: the median absolute deviation, scaled to
-  # the standard deviation of a normal distribution.
-  around = MAD_TO_SD * float(np.median(np.abs(y - curve))) / math.sqrt(freedom)
+  # the standard deviation of a normal distribution. A local line takes up a part of the
+  # degrees of freedom.
+  freedom = 1 - 2 / min(WINDOW, len(y))
+  height = y - lowess(y, WINDOW, rounds=1)
+  around = MAD_TO_SD * float(np.median(np.abs(height))) / math.sqrt(freedom)
   # The difference of two independent rows has sqrt(2) times their deviation. The larger
   # estimate is used.
   jumps = np.diff(y)
@@ -113,11 +109,7 @@ class Spikes:
     return len(self.rows)
 
 
-def find_spikes(
-  values: npt.ArrayLike,
-  min_rise: float = MIN_NATS,
-  skipped: float = SKIPPED,
-) -> Spikes:
+def find_spikes(values: npt.ArrayLike, min_rise: float = MIN_NATS) -> Spikes:
   """Finds rows that are far above the smoothed curve.
 
   Neighbouring rows are one spike. The noise and the smoothed curve have low weights for
@@ -126,7 +118,6 @@ def find_spikes(
   Args:
     values: (S,) losses, or logarithms of gradient norms.
     min_rise: Smallest height of a spike, in the unit of the values.
-    skipped: Fraction of the rows at the start that is left out.
 
   >>> calm = 3 + 0.01 * np.random.default_rng(0).standard_normal(60)
   >>> spikes = find_spikes(np.where(np.arange(60) == 40, 4.0, calm))
@@ -136,15 +127,14 @@ def find_spikes(
   curve = np.asarray(values, np.float64)
   finite = np.flatnonzero(np.isfinite(curve))
   # Leave out the start, because of the warmup.
-  finite = finite[int(skipped * len(finite)) :]
+  finite = finite[int(SKIPPED * len(finite)) :]
   if len(finite) < MIN_ROWS:
     return Spikes(np.zeros(0, int), np.zeros(0), math.nan)
   kept = curve[finite]
-  smoothed = lowess(kept, 15, rounds=1)
+  noise = noise_sd(kept)
   # Rows above the smoothed curve by many deviations, and by more than the least rise.
-  height = kept - smoothed
-  noise = noise_sd(kept, smoothed=smoothed)
-  is_high = height > np.maximum(MIN_SDS * noise, min_rise)
+  height = kept - lowess(kept, WINDOW, rounds=1)
+  is_high = height > max(MIN_SDS * noise, min_rise)
 
   # Number the groups of neighbouring rows, and take the highest row of each.
   group = np.where(is_high, np.cumsum(np.diff(is_high.astype(int), prepend=0) == 1), 0)
@@ -153,18 +143,3 @@ def find_spikes(
     for number in range(1, group.max() + 1)
   ]
   return Spikes(finite[tops], height[tops], noise)
-
-
-def largest_rise(values: npt.ArrayLike) -> tuple[float, int]:
-  """Returns the largest rise of a curve above its minimum so far, and the row of its top.
-
-  >>> largest_rise([5.0, 4.0, 6.5, 3.0])
-  (2.5, 2)
-  """
-  curve = np.asarray(values, np.float64)
-  if not np.isfinite(curve).any():
-    return 0.0, 0
-  # `fmin` ignores NaN, so a missing row does not end the running minimum.
-  rises = curve - np.fmin.accumulate(curve)
-  row = int(np.nanargmax(rises))
-  return float(rises[row]), row

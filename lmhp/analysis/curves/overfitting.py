@@ -88,22 +88,17 @@ class Evaluations:
 
 def evaluations_of_runs(runs: Runs) -> list[Evaluations]:
   """Returns the evaluations of all runs that have at least six."""
-  every = {number: evaluations_of(curve) for number, curve in runs.curves.items()}
-  usable = {
-    number: (steps, losses)
-    for number, (steps, losses) in every.items()
-    if len(losses) >= MIN_EVALUATIONS and np.isfinite(losses).all()
-  }
-  if not usable:
+  evaluated = []
+  for number, curve in runs.curves.items():
+    steps, losses = evaluations_of(curve)
+    if len(losses) >= MIN_EVALUATIONS and np.isfinite(losses).all():
+      evaluated.append(_evaluations(number, curve, steps, losses))
+  if not evaluated:
     return []
 
   # Noise of each run, at least the median over all runs.
-  noises = [noise_sd(losses[len(losses) // 3 :]) for _, losses in usable.values()]
-  common = float(np.nanmedian(noises))
-  return [
-    _evaluations(number, runs.curves[number], steps, losses, max(noise, common))
-    for (number, (steps, losses)), noise in zip(usable.items(), noises)
-  ]
+  common = float(np.nanmedian([one.noise for one in evaluated]))
+  return [dataclasses.replace(one, noise=max(one.noise, common)) for one in evaluated]
 
 
 def evaluations_of(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
@@ -123,7 +118,7 @@ def evaluations_of(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _evaluations(
-  number: int, curve: Curve, steps: np.ndarray, losses: np.ndarray, noise: float
+  number: int, curve: Curve, steps: np.ndarray, losses: np.ndarray
 ) -> Evaluations:
   # The minimum of the smoothed curve, so that one lucky evaluation is not the minimum.
   smoothed = lowess(losses, max(5, len(losses) // 4), steps)
@@ -148,7 +143,7 @@ def _evaluations(
     number=number,
     steps=steps,
     losses=losses,
-    noise=noise,
+    noise=noise_sd(losses[len(losses) // 3 :]),
     rise=float(end - smoothed[best]),
     best_step=float(steps[best]),
     train_fall=fall,
@@ -170,12 +165,10 @@ def overfitting_runs(
   worst = over[0]
   related = _related(curve_runs, evaluations)
   correlations = '; '.join(
-    f'the gap correlates with {one.name} (rank correlation {one.correlation:.2f}, '
-    f'{p_text(one.p_value)})'
-    for one in related
+    f'the gap correlates with {name} (rank correlation {correlation:.2f}, {p_text(p_value)})'
+    for name, (correlation, p_value) in related.items()
   )
   over_all = f' Over all runs, {correlations}.' if correlations else ''
-  verb = 'overfits' if len(over) == 1 else 'overfit'
   evidence = (
     f'Run {worst.number} has its lowest validation loss at step {amount(worst.best_step)} of '
     f'{amount(worst.steps[-1])}. Its training loss fell by {quantity(worst.train_fall)} after '
@@ -188,8 +181,9 @@ def overfitting_runs(
       kind='overfitting',
       level='warning',
       title=(
-        f'{len(over)} of {counted(len(evaluations), "run")} {verb}: the validation loss rose '
-        f'by up to {quantity(worst.rise)} from its minimum while the training loss fell.'
+        f'{len(over)} of {counted(len(evaluations), "run")} '
+        f'{"overfits" if len(over) == 1 else "overfit"}: the validation loss rose by up to '
+        f'{quantity(worst.rise)} from its minimum while the training loss fell.'
       ),
       evidence=evidence,
       numbers={
@@ -200,9 +194,9 @@ def overfitting_runs(
         'runs_evaluated': len(evaluations),
         'best_step': worst.best_step,
         'noise_nats': worst.noise,
-        'gap_rank_correlation': {one.name: one.correlation for one in related},
+        'gap_rank_correlation': {name: one[0] for name, one in related.items()},
       },
-      axes=[one.name for one in related if one.name in curve_runs.axes],
+      axes=[name for name in related if name in curve_runs.axes],
       runs=[e.number for e in over],
       effect_nats=worst.rise,
     )
@@ -248,17 +242,14 @@ def best_before_last(evaluations: Sequence[Evaluations]) -> list[Finding]:
   ]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Related:
-  """Rank correlation of the gap with an axis, with Bonferroni's correction."""
+def _related(
+  runs: Runs, evaluations: Sequence[Evaluations]
+) -> dict[str, tuple[float, float]]:
+  """Returns the axes and measurements that the gap correlates with significantly.
 
-  name: str
-  correlation: float
-  p_value: float
-
-
-def _related(runs: Runs, evaluations: Sequence[Evaluations]) -> list[_Related]:
-  """Returns the axes and measurements that the gap correlates with significantly."""
+  Returns:
+    {name: (rank correlation, p-value with Bonferroni's correction)}.
+  """
   from scipy.stats import spearmanr
 
   # Final gap of each run, and its row.
@@ -266,21 +257,19 @@ def _related(runs: Runs, evaluations: Sequence[Evaluations]) -> list[_Related]:
   rows = [runs.row(one.number) for one in known]
   gaps = np.array([one.gap for one in known])
 
-  # Rank correlation of the gap with each related quantity, with Bonferroni correction.
-  tested: list[_Related] = []
+  # Rank correlation of the gap with each related quantity.
+  tested: dict[str, np.ndarray] = {}
+  unknown = np.full(len(runs), math.nan)
   for name in RELATED:
-    column = runs.values.get(name, runs.measured.get(name))
-    if column is None or len(rows) < 5:
-      continue
-    settings = column[rows].tolist()
+    settings = runs.values.get(name, runs.measured.get(name, unknown))[rows].tolist()
     values = np.array([v if is_numeric(v) else math.nan for v in settings], np.float64)
     finite = np.isfinite(values)
     if finite.sum() >= 5 and len(np.unique(values[finite])) > 1:
-      result = np.asarray(spearmanr(values[finite], gaps[finite]), np.float64)
-      tested.append(_Related(name, float(result[0]), float(result[1])))
-  return [
-    dataclasses.replace(one, p_value=min(1.0, one.p_value * len(tested)))
-    # Bonferroni: the p-value times the number of tests.
-    for one in tested
-    if one.p_value * len(tested) < RELATED_LEVEL
-  ]
+      tested[name] = np.asarray(spearmanr(values[finite], gaps[finite]), np.float64)
+  # Bonferroni: the p-value times the number of tests.
+  n = len(tested)
+  return {
+    name: (float(correlation), min(1.0, float(p_value) * n))
+    for name, (correlation, p_value) in tested.items()
+    if p_value * n < RELATED_LEVEL
+  }

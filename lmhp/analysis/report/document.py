@@ -150,7 +150,7 @@ class Report:
     findings: Findings, ranked.
     sections: Sections with figures and tables.
     trials: Table with one row per run, and a column of kind 'run'. None if there is none.
-    configs: Config of each run by its number, nested or by dotted paths.
+    configs: {dotted path: value} of the config of each run, by its number.
     method: Paragraphs about the methods.
     caveats: Paragraphs about the limits of the report.
     about: Origin of the runs: versions, data hash, command. Each is a text, a number or a
@@ -168,17 +168,23 @@ class Report:
   caveats: Sequence[str] = ()
   about: Mapping[str, object] = dataclasses.field(default_factory=dict)
 
-  def blocks(self) -> list[Block]:
-    """Returns the blocks of all sections in order."""
-    return [block for section in self.sections for block in section.blocks]
-
   def figures(self) -> list[Figure]:
     """Returns all figures in order."""
-    return [block for block in self.blocks() if isinstance(block, Figure)]
+    return [
+      block
+      for section in self.sections
+      for block in section.blocks
+      if isinstance(block, Figure)
+    ]
 
   def tables(self) -> list[Table]:
     """Returns all tables in order. The trials are the last one."""
-    tables = [block for block in self.blocks() if isinstance(block, Table)]
+    tables = [
+      block
+      for section in self.sections
+      for block in section.blocks
+      if isinstance(block, Table)
+    ]
     return tables if self.trials is None else [*tables, self.trials]
 
 
@@ -192,36 +198,31 @@ def formatted_columns(table: Table) -> list[list[str]]:
   >>> formatted_columns(Table('t', '', columns, [(3.21234, 'a'), (None, True)]))
   [['3.212', '–'], ['a', 'yes']]
   """
-  columns = []
-  for i, column in enumerate(table.columns):
-    values = [row[i] for row in table.rows]
-    texts = list(map(cell_text, values))
-    if column.kind == 'number':
-      # Numbers of a column share their number of digits. Other cells stay as text.
-      texts = [
-        aligned if is_number(value) else text
-        for value, aligned, text in zip(values, aligned_numbers(values), texts)
-      ]
-    columns.append(texts)
-  return columns
+  return [
+    aligned_texts(values) if column.kind == 'number' else list(map(cell_text, values))
+    for column, values in zip(table.columns, zip(*table.rows))
+  ]
 
 
-def aligned_numbers(values: Sequence[object]) -> list[str]:
-  """Returns a column of numbers, with equal decimals if they are of similar size.
+def aligned_texts(values: Sequence[object]) -> list[str]:
+  """Returns a column as text. Its numbers have equal decimals if they are of similar size.
 
-  >>> aligned_numbers([3.21234, 3.3, None])
+  >>> aligned_texts([3.21234, 3.3, None])
   ['3.212', '3.300', '–']
-  >>> aligned_numbers([1e-4, 0.02])
+  >>> aligned_texts([1e-4, 0.02])
   ['0.0001', '0.02']
   """
   finite = np.array([float(value) for value in values if is_number(value)])
-  if finite.size == 0 or np.all(finite == np.round(finite)):
-    return [number(value) for value in values]
   sizes = np.abs(finite[finite != 0])
-  if sizes.max() >= 1e6 or sizes.max() < 1e-2 or sizes.max() / sizes.min() > 30:
-    return [number(value, 3) for value in values]
+  texts = list(map(cell_text, values))
+  if np.all(finite == np.round(finite)):
+    return texts
   decimals = max(0, 3 - math.floor(math.log10(sizes.max())))
-  return [f'{v:,.{decimals}f}' if is_number(v) else MISSING for v in values]
+  is_wide = sizes.max() >= 1e6 or sizes.max() < 1e-2 or sizes.max() > 30 * sizes.min()
+  for i, value in enumerate(values):
+    if is_number(value):
+      texts[i] = number(value, 3) if is_wide else f'{value:,.{decimals}f}'
+  return texts
 
 
 def cell_text(value: object) -> str:
@@ -232,9 +233,11 @@ def cell_text(value: object) -> str:
     return 'yes' if value else 'no'
   if is_number(value):
     return number(value)
-  if isinstance(value, str):
-    return value
-  return json.dumps(value, default=str, ensure_ascii=False)
+  return (
+    value
+    if isinstance(value, str)
+    else json.dumps(value, default=str, ensure_ascii=False)
+  )
 
 
 # --- strict JSON ------------------------------------------------------------------------
@@ -258,7 +261,7 @@ def to_strict_json(value: object, packed: bool = False) -> JSON:
     is_long = packed and value.ndim == 1 and value.size >= PACKED_FROM
     if is_long and value.dtype.kind in 'fiu':
       return _pack(value)
-    return [to_strict_json(item, packed) for item in value.tolist()]
+    value = value.tolist()
   if isinstance(value, np.generic):
     value = value.item()
   if value is None or isinstance(value, (bool, int, str)):

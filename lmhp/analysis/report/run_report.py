@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import math
 
 from lmhp.analysis.analysis import Analysis
@@ -17,9 +17,13 @@ from lmhp.analysis.runs.columns import finite_rows
 from lmhp.analysis.runs.table import Runs
 
 STATUS_WORDS = {
-  'complete': 'is complete',
+  'waiting': 'has not started',
   'running': 'is not complete',
+  'complete': 'is complete',
+  'pruned': 'was stopped early',
   'diverged': 'diverged',
+  'failed': 'failed',
+  'missing': 'has no result',
 }
 
 
@@ -27,48 +31,46 @@ def run_report(analysis: Analysis) -> Report:
   """Builds the report of a table with one run."""
   runs = analysis.runs
   findings = analysis.findings_of_single_run
-  training = blocks_of([single_run_figure(runs), _extrapolation_note(runs)])
+  config = runs.configs.get(int(runs.number[0]), {})
+  # The known measurements of the run.
+  measured = {
+    name: float(column[0])
+    for name, column in runs.measured.items()
+    if math.isfinite(column[0])
+  }
+  results = Table(
+    'result',
+    'Result',
+    [Column('quantity', kind='text'), Column('value')],
+    [
+      (name.replace('_', ' '), value)
+      for name, value in measured.items()
+      if not name.startswith('final_')
+    ],
+  )
+  settings = Table(
+    'config',
+    'Config',
+    [Column('key', kind='text'), Column('value', kind='text')],
+    [(key, setting(config[key])) for key in sorted(config)],
+  )
   sections = [
-    Section('training', 'Training', training),
-    Section('result', 'Result', blocks_of(_result_table(runs))),
-    Section('config', 'Config', [_config_table(runs)]),
+    Section(
+      'training',
+      'Training',
+      blocks_of([single_run_figure(runs), _extrapolation_note(runs)]),
+    ),
+    Section('result', 'Result', blocks_of(results)),
+    Section('config', 'Config', [settings]),
   ]
   return Report(
     title=runs.name,
-    answer=_answer(runs, findings),
+    answer=_answer(runs, measured, findings),
     findings=findings,
     sections=[section for section in sections if section.blocks],
     configs=runs.configs,
     method=[OF_CURVES],
     about=describe_origin(runs.facts),
-  )
-
-
-def _measured(runs: Runs) -> dict[str, float]:
-  """Returns the known measurements of the run."""
-  return {
-    name: float(column[0])
-    for name, column in runs.measured.items()
-    if math.isfinite(column[0])
-  }
-
-
-def _result_table(runs: Runs) -> Table:
-  rows = [
-    (name.replace('_', ' '), value)
-    for name, value in _measured(runs).items()
-    if not name.startswith('final_')
-  ]
-  return Table(
-    'result', 'Result', [Column('quantity', kind='text'), Column('value')], rows
-  )
-
-
-def _config_table(runs: Runs) -> Table:
-  config = runs.configs.get(int(runs.number[0]), {})
-  columns = [Column('key', kind='text'), Column('value', kind='text')]
-  return Table(
-    'config', 'Config', columns, [(key, setting(config[key])) for key in sorted(config)]
   )
 
 
@@ -78,7 +80,6 @@ def _extrapolation_note(runs: Runs) -> Text | None:
   step, _ = finite_rows(curve, 'loss_nats')
   if len(step) < 2:
     return None
-  # Twice the steps of the last finite loss.
   to_step = 2 * float(step[-1])
   result = extrapolate(
     curve['step'], curve['loss_nats'], to_step, curve.get('learning_rate')
@@ -95,31 +96,26 @@ def _extrapolation_note(runs: Runs) -> Text | None:
   )
 
 
-def _answer(runs: Runs, findings: Sequence[Finding]) -> list[str]:
+def _answer(
+  runs: Runs, measured: Mapping[str, float], findings: Sequence[Finding]
+) -> list[str]:
   """Returns three sentences: the run, its result, and the first warning."""
-  measured = _measured(runs)
-  run = 'The run'
-  if 'parameters' in measured:
-    run += f' of {amount(measured["parameters"])} parameters'
-  budgets = [
-    f'{amount(measured[name])} {name}'
-    for name in ('steps', 'tokens')
-    if name in measured
-  ]
-  after = f' after {listed(budgets)}' if budgets else ''
-  loss = float(runs.objective[0])
+  known = {name: amount(value) for name, value in measured.items()}
+  size = f' of {known["parameters"]} parameters' if 'parameters' in known else ''
+  budgets = listed([f'{known[n]} {n}' for n in ('steps', 'tokens') if n in known])
   outcome = ''
   luck = 'It has no evaluation yet.'
-  if math.isfinite(loss):
-    spread = ''
-    if 'eval_loss_nats_standard_error' in measured:
-      error = amount(measured['eval_loss_nats_standard_error'])
-      spread = f' with a standard error of {error} over sequences'
-    outcome = f': its {runs.objective_name} is {amount(loss)}{spread}'
+  if math.isfinite(runs.objective[0]):
+    error = known.get('eval_loss_nats_standard_error')
+    spread = f' with a standard error of {error} over sequences' if error else ''
+    outcome = (
+      f': its {runs.objective_name} is {amount(float(runs.objective[0]))}{spread}'
+    )
     luck = 'It has one seed, so the result of another seed is unknown.'
   warnings = [f.title for f in findings if f.level in ('warning', 'advice')]
   return [
-    f'{run} {STATUS_WORDS.get(str(runs.status[0]), "has no result")}{after}{outcome}.',
+    f'The run{size} {STATUS_WORDS[str(runs.status[0])]}'
+    f'{" after " if budgets else ""}{budgets}{outcome}.',
     luck,
     warnings[0] if warnings else 'Its curves give no reason for a warning.',
   ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
 
 import numpy as np
 
@@ -23,7 +23,7 @@ import lmhp.analysis.report.contents  # noqa: F401  registers the figures of lmh
 from lmhp.analysis.report.document import Block, Report, Section
 from lmhp.analysis.report.registry import FIGURES, SECTIONS, blocks_of
 from lmhp.analysis.report.tables import trials_table
-from lmhp.analysis.runs.table import Runs, StudyFacts
+from lmhp.analysis.runs.table import StudyFacts
 from lmhp.statistics.confirmation import CONFIDENCE
 
 MAX_LISTED = 4
@@ -80,16 +80,17 @@ def _sections(analysis: Analysis) -> list[Section]:
 
 def describe_origin(facts: StudyFacts) -> dict[str, object]:
   """Returns the known facts about the origin of the runs."""
-  origin = {
-    'source': facts.source,
-    'type': facts.source_type,
-    'command': facts.command,
-    'data_sha256': facts.data_sha256,
-    'versions': facts.versions,
-    'device': facts.device,
-    'git': facts.git,
-  }
-  return {name: value for name, value in origin.items() if value}
+  names = (
+    'source',
+    'source_type',
+    'command',
+    'data_sha256',
+    'versions',
+    'device',
+    'git',
+  )
+  origin = dataclasses.asdict(facts)
+  return {name.removeprefix('source_'): origin[name] for name in names if origin[name]}
 
 
 # --- answer -----------------------------------------------------------------------------
@@ -102,30 +103,24 @@ def _basis(analysis: Analysis) -> list[str]:
   axes = list(runs.varied_axes())
   if axes:
     compared += f' of {listed(axes, MAX_LISTED)}'
-  direction = 'more' if runs.maximize else 'less'
   sentences = [
     f'{analysis.budget_sentence[:-1]}: {compared}, judged by {runs.objective_name} '
-    f'({direction} is better).'
-  ]
-  for name, other in runs.axes_together().items():
-    sentences.append(
+    f'({"more" if runs.maximize else "less"} is better).',
+    *(
       f'{name} always moves with {other}, so their effects cannot be told apart.'
-    )
-  sentences += describe_yardsticks(runs)
-  if runs.columns:
-    sentences.append(_roles_sentence(runs))
-  return [*sentences, *runs.notes]
-
-
-def _roles_sentence(runs: Runs) -> str:
-  """States the role of each column of a table, and how to change it."""
+      for name, other in runs.axes_together().items()
+    ),
+    *describe_yardsticks(runs),
+  ]
   names: dict[str, list[str]] = {}
   for name, column in runs.columns.items():
     names.setdefault(column.role, []).append(name)
-  parts = [f'{role}: {listed(each, MAX_COLUMNS)}' for role, each in names.items()]
-  return (
-    f'Columns were read as {"; ".join(parts)}. Change a role with --roles COLUMN=ROLE.'
-  )
+  if names:
+    roles = '; '.join(f'{role}: {listed(names[role], MAX_COLUMNS)}' for role in names)
+    sentences.append(
+      f'Columns were read as {roles}. Change a role with --roles COLUMN=ROLE.'
+    )
+  return [*sentences, *runs.notes]
 
 
 def _expectation_sentence(analysis: Analysis) -> str:
@@ -148,9 +143,12 @@ def _expectation_sentence(analysis: Analysis) -> str:
       f'The best {runs.objective_name} is {mean}; {winner.reason.partition(",")[0]}, so how '
       f'much of it is luck is not known.{items}'
     )
-  low, high = runs.objective_interval(winner.low, winner.high)
-  expected = runs.to_objective(winner.expected)
-  estimate = Estimate(expected, low, high, winner.confidence, runs.unit)
+  estimate = Estimate(
+    runs.to_objective(winner.expected),
+    *runs.objective_interval(winner.low, winner.high),
+    winner.confidence,
+    runs.unit,
+  )
   return f'On a fresh seed expect {runs.objective_name} to be {estimate}.{items}'
 
 
@@ -159,74 +157,77 @@ def _expectation_sentence(analysis: Analysis) -> str:
 
 def method_paragraphs(analysis: Analysis) -> list[str]:
   """Returns paragraphs that explain how the numbers of a report were computed."""
-  paragraphs = [
-    'Confidence: estimates have 90% intervals. One config is called better than another if the '
-    f'{CONFIDENCE:.0%} interval of their difference does not contain 0. A hyperparameter has a '
-    f'significant effect if p ≤ {EFFECT_LEVEL} with Holm correction over all hyperparameters, '
-    f'and two interact if p ≤ {INTERACTION_LEVEL} with Holm correction over all pairs.'
-  ]
-  if analysis.winner is not None:
-    paragraphs.append(
+  reason = analysis.winner.reason if analysis.winner else ''
+  # Each paragraph with its condition.
+  conditional = (
+    (
+      True,
+      'Confidence: estimates have 90% intervals. One config is called better than another if '
+      f'the {CONFIDENCE:.0%} interval of their difference does not contain 0. A '
+      f'hyperparameter has a significant effect if p ≤ {EFFECT_LEVEL} with Holm correction '
+      f'over all hyperparameters, and two interact if p ≤ {INTERACTION_LEVEL} with Holm '
+      'correction over all pairs.',
+    ),
+    (
+      analysis.winner,
       'Winner: the point with the best mean over its seeds. Its expected result on a fresh '
-      f'seed: {analysis.winner.reason}. Fresh seeds are independent of the choice. Without '
-      'them, the interval allows for the luck of the best of its contenders.'
-    )
-  paragraphs.append(
-    'Effects: an F test of a parabola in the hyperparameter (or a level for each choice), '
-    'beside parabolas in the others that explain it, with outliers cut. The '
-    'gain is the fitted difference between a typical value and the best one. Curves and '
-    'contours are slices of a Gaussian process over all hyperparameters, with the others at '
-    'their best.'
-  )
-  if analysis.best_of_n is not None:
-    paragraphs.append(
-      'Best of n: order statistics with a simultaneous band (Lourie, Cho, He 2023), for trials '
-      'that are drawn independently. The mean is the unbiased expected validation performance '
-      '(Tang et al. 2020).'
-    )
-  if analysis.importances:
-    paragraphs.append(
+      f'seed: {reason}. Fresh seeds are independent of the choice. Without them, the interval '
+      'allows for the luck of the best of its contenders.',
+    ),
+    (
+      True,
+      'Effects: an F test of a parabola in the hyperparameter (or a level for each choice), '
+      'beside parabolas in the others that explain it, with outliers cut. The gain is the '
+      'fitted difference between a typical value and the best one. Curves and contours are '
+      'slices of a Gaussian process over all hyperparameters, with the others at their best.',
+    ),
+    (
+      analysis.best_of_n,
+      'Best of n: order statistics with a simultaneous band (Lourie, Cho, He 2023), for '
+      'trials that are drawn independently. The mean is the unbiased expected validation '
+      'performance (Tang et al. 2020).',
+    ),
+    (
+      analysis.importances,
       "Importance: Optuna's PED-ANOVA (Watanabe et al. 2023), and fANOVA (Hutter et al. 2014) "
       'if scikit-learn is installed. Objectives are clipped so that bad trials do not '
-      'dominate. The p-values come from permutations.'
-    )
-  if analysis.runs.curves:
-    paragraphs.append(OF_CURVES)
-  return paragraphs
+      'dominate. The p-values come from permutations.',
+    ),
+    (analysis.runs.curves, OF_CURVES),
+  )
+  return [text for is_shown, text in conditional if is_shown]
 
 
 def caveats(analysis: Analysis) -> list[str]:
   """Returns sentences about the limits of a study's results."""
-  runs = analysis.runs
-  search = runs.facts.search
-  caveat_texts = []
-  if search and search not in NONADAPTIVE_SEARCHES:
-    caveat_texts.append(
-      f'The search ({search}) chose points by earlier results, so p-values of effects are too '
-      'small, and there is no best-of-n curve.'
-    )
-  trials = runs.search_runs()
+  trials = analysis.runs.search_runs()
+  search = trials.facts.search
   n_pruned = np.sum(trials.status == 'pruned')
-  if n_pruned:
-    caveat_texts.append(
+  rung = analysis.rung
+  # Each sentence with its condition.
+  conditional = (
+    (
+      search and search not in NONADAPTIVE_SEARCHES,
+      f'The search ({search}) chose points by earlier results, so p-values of effects are too '
+      'small, and there is no best-of-n curve.',
+    ),
+    (
+      n_pruned,
       f'{n_pruned} of {counted(len(trials), "trial")} were stopped early. Their final '
-      'objective is unknown.'
-    )
-  if analysis.rung is not None:
-    caveat_texts.append(
-      f'Trials are compared at step {analysis.rung:,}. The best learning rate, warmup or '
-      'schedule of a short run is not that of a long one.'
-    )
-  if len(np.unique(trials.seed)) == 1:
-    caveat_texts.append('Each point of the search ran with one seed.')
-  caveat_texts.append(
-    'The results hold for this model size, this amount of data and this search space.'
+      'objective is unknown.',
+    ),
+    (
+      rung is not None,
+      f'Trials are compared at step {rung or 0:,}. The best learning rate, warmup or '
+      'schedule of a short run is not that of a long one.',
+    ),
+    (
+      len(np.unique(trials.seed)) == 1,
+      'Each point of the search ran with one seed.',
+    ),
+    (
+      True,
+      'The results hold for this model size, this amount of data and this search space.',
+    ),
   )
-  return caveat_texts
-
-
-def caveats_of_several(analyses: Sequence[Analysis]) -> list[str]:
-  """Returns the caveats of several studies, each once."""
-  return list(
-    dict.fromkeys(each for analysis in analyses for each in caveats(analysis))
-  )
+  return [text for is_true, text in conditional if is_true]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 import math
 
 import numpy as np
@@ -20,6 +20,8 @@ from lmhp.statistics.intervals import mean_interval
 MEASURED = ('steps', 'tokens', 'parameters', 'flops', 'seconds', 'diverged_at')
 """Measurements in the table of all runs, if they are known."""
 N_BEST = 10
+RELATIONS = {'above': '≥', 'below': '≤', 'at': '='}
+"""{side of a cut: relation of its subset to the threshold}."""
 
 
 def column_of(name: str) -> Column:
@@ -34,6 +36,17 @@ def column_of(name: str) -> Column:
 # --- all runs ---------------------------------------------------------------------------
 
 
+def _table_of(
+  id: str,
+  title: str,
+  columns: Sequence[tuple[Column, Iterable[object]]],
+  caption: str,
+) -> Table:
+  """Returns a table from columns, each with its cells."""
+  names, cells = zip(*columns, strict=True)
+  return Table(id, title, names, list(zip(*cells, strict=True)), caption)
+
+
 def trials_table(runs: Runs) -> Table:
   """Returns every run with its values, objective, status and cost.
 
@@ -42,42 +55,38 @@ def trials_table(runs: Runs) -> Table:
   >>> trials_table(Runs('s', {'x': Axis('x')}, {'x': x}, np.array([3.0, 2.5]))).rows[1]
   (1, 2.0, 2.5, 'complete', 0, 'search')
   """
+  words, counts = np.unique(runs.status, return_counts=True)
+  listing = ', '.join(f'{count} {word}' for word, count in zip(words, counts))
   measured = [
-    name
+    (column_of(name), runs.measured[name].tolist())
     for name in MEASURED
     if name in runs.measured and np.isfinite(runs.measured[name]).any()
   ]
-  columns = [
-    Column('run', kind='run'),
-    *(_axis_column(runs, name) for name in runs.axes),
-    column_of(runs.objective_name),
-    Column('status', kind='text'),
-    Column('seed'),
-    Column('cohort', kind='text'),
-    *map(column_of, measured),
-  ]
-  rows = zip(
-    runs.number.tolist(),
-    *(map(_cell, runs.values[name]) for name in runs.axes),
-    runs.objective.tolist(),
-    runs.status.tolist(),
-    runs.seed.tolist(),
-    runs.cohort.tolist(),
-    *(runs.measured[name].tolist() for name in measured),
+  return _table_of(
+    'trials',
+    'All runs',
+    [
+      (Column('run', kind='run'), runs.number.tolist()),
+      *_axis_columns(runs),
+      (column_of(runs.objective_name), runs.objective.tolist()),
+      (Column('status', kind='text'), runs.status.tolist()),
+      (Column('seed'), runs.seed.tolist()),
+      (Column('cohort', kind='text'), runs.cohort.tolist()),
+      *measured,
+    ],
+    f'{counted(len(runs), "run")}: {listing}.',
   )
-  return Table('trials', 'All runs', columns, list(rows), _status_caption(runs))
 
 
-def _status_caption(runs: Runs) -> str:
-  if not len(runs):
-    return 'There are no runs.'
-  words, counts = np.unique(runs.status, return_counts=True)
-  listing = ', '.join(f'{count} {word}' for word, count in zip(words, counts))
-  return f'{counted(len(runs), "run")}: {listing}.'
-
-
-def _axis_column(runs: Runs, name: str) -> Column:
-  return Column(name, kind='number' if runs.axes[name].is_number else 'text')
+def _axis_columns(runs: Runs) -> list[tuple[Column, Iterable[object]]]:
+  """Returns the columns of all hyperparameters."""
+  return [
+    (
+      Column(name, kind='number' if axis.is_number else 'text'),
+      map(_cell, runs.values[name]),
+    )
+    for name, axis in runs.axes.items()
+  ]
 
 
 def _cell(value: object) -> object:
@@ -90,10 +99,10 @@ def _cell(value: object) -> object:
 # --- best points ------------------------------------------------------------------------
 
 
-def best_table(runs: Runs) -> Table:
+def best_table(runs: Runs) -> Table | None:
   """Returns the best points of the search, by the mean over their seeds.
 
-  A point with a seed that diverged is left out.
+  A point with a seed that diverged is left out. Returns None if no point is complete.
   """
   search = runs.select(
     (runs.cohort == SEARCH) & np.isin(runs.status, ('complete', 'diverged'))
@@ -103,26 +112,34 @@ def best_table(runs: Runs) -> Table:
   points = [
     rows for rows in search.rows_by_point().values() if np.isfinite(losses[rows]).all()
   ]
-  points.sort(key=lambda rows: losses[rows].mean())
-  means = [float(losses[rows].mean()) for rows in points]
+  if not points:
+    return None
+  n_complete = len(points)
   has_seeds = any(len(rows) > 1 for rows in points)
+  points = sorted(points, key=lambda rows: losses[rows].mean())[:N_BEST]
+  means = np.array([losses[rows].mean() for rows in points])
+  first = search.select([rows[0] for rows in points])
   objective = column_of(runs.objective_name)
-  columns = [Column('rank'), Column('run', kind='run'), objective]
+  columns: list[tuple[Column, Iterable[object]]] = [
+    (Column('rank'), range(1, 1 + len(points))),
+    (Column('run', kind='run'), first.number.tolist()),
+    (objective, runs.to_objective(means).tolist()),
+  ]
   if has_seeds:
-    columns += [Column('seeds'), Column('95% interval', objective.unit, 'text')]
-  columns.append(Column('difference to best', objective.unit))
-  columns += [_axis_column(runs, name) for name in runs.axes]
-
-  table = []
-  for rank, rows in enumerate(points[:N_BEST]):
-    first = int(search.number[rows[0]])
-    row: list[object] = [1 + rank, first, float(runs.to_objective(means[rank]))]
-    if has_seeds:
-      row += [len(rows), _interval_cell(search.objective[rows])]
-    row.append(means[rank] - means[0])
-    row += [_cell(search.values[name][rows[0]]) for name in runs.axes]
-    table.append(row)
-  return Table('best', 'Best points', columns, table, _best_caption(runs, means))
+    intervals = [_interval_cell(search.objective[rows]) for rows in points]
+    columns += [
+      (Column('seeds'), map(len, points)),
+      (Column('95% interval', objective.unit, 'text'), intervals),
+    ]
+  columns.append((Column('difference to best', objective.unit), means - means[0]))
+  caption = (
+    f'The best {len(points)} of {counted(n_complete, "complete point")} differ by at most '
+    f'{number(means[-1] - means[0], 3)}.'
+  )
+  if n_complete == 1:
+    best = number(runs.to_objective(means[0]))
+    caption = f'Only one point is complete, with {best}.'
+  return _table_of('best', 'Best points', [*columns, *_axis_columns(first)], caption)
 
 
 def _interval_cell(objective: np.ndarray) -> str | None:
@@ -130,94 +147,68 @@ def _interval_cell(objective: np.ndarray) -> str | None:
   return f'{number(low)} to {number(high)}' if math.isfinite(low) else None
 
 
-def _best_caption(runs: Runs, means: Sequence[float]) -> str:
-  if not means:
-    return 'No point is complete.'
-  if len(means) == 1:
-    return f'Only one point is complete, with {number(runs.to_objective(means[0]))}.'
-  n = min(N_BEST, len(means))
-  spread = number(means[n - 1] - means[0], 3)
-  return f'The best {n} of {counted(len(means), "complete point")} differ by at most {spread}.'
-
-
 # --- results ----------------------------------------------------------------------------
 
 
-def effects_table(runs: Runs, effects: Sequence[Effect]) -> Table | None:
+def effects_table(runs: Runs, effects: Sequence[Effect]) -> Table:
   """Returns the gain from the best value of each hyperparameter, and its p-value."""
-  if not effects:
-    return None
-  columns = [
-    Column('hyperparameter', kind='text'),
-    Column('role', kind='text'),
-    Column('gain', runs.unit),
-    Column('low', runs.unit),
-    Column('high', runs.unit),
-    Column('best value', kind='text'),
-    Column('p (Holm)'),
-    Column('points'),
-    Column('reason for no result', kind='text'),
-  ]
-  rows = [
-    (
-      effect.axis,
-      runs.axes[effect.axis].role,
-      effect.gain,
-      effect.gain_low,
-      effect.gain_high,
-      _rounded(effect.best_value),
-      effect.p_holm,
-      effect.n_points,
-      effect.reason or None,
-    )
-    for effect in effects
-  ]
   return Table(
     'effects',
     'Effects',
-    columns,
-    rows,
+    [
+      Column('hyperparameter', kind='text'),
+      Column('role', kind='text'),
+      Column('gain', runs.unit),
+      Column('low', runs.unit),
+      Column('high', runs.unit),
+      Column('best value', kind='text'),
+      Column('p (Holm)'),
+      Column('points'),
+      Column('reason for no result', kind='text'),
+    ],
+    [
+      (
+        effect.axis,
+        runs.axes[effect.axis].role,
+        effect.gain,
+        effect.gain_low,
+        effect.gain_high,
+        _rounded(effect.best_value),
+        effect.p_holm,
+        effect.n_points,
+        effect.reason or None,
+      )
+      for effect in effects
+    ],
     'The gain is how much better the best value is than a typical one, with the other '
     'hyperparameters at their best. Intervals are 90%.',
   )
 
 
 def _rounded(value: object) -> str | None:
-  if value is None:
-    return None
-  return f'{value:.4g}' if isinstance(value, float) else str(value)
+  text = f'{value:.4g}' if isinstance(value, float) else str(value)
+  return None if value is None else text
 
 
 def kinds_table(runs: Runs, kind_effects: KindEffects | None) -> Table | None:
   """Returns the effect of moving 1% of the parameters to each kind."""
   if kind_effects is None or kind_effects.reason:
     return None
-  columns = [
-    Column('kind', kind='text'),
-    Column('effect of 1% more', runs.unit),
-    Column('low', runs.unit),
-    Column('high', runs.unit),
-    Column('p'),
-    Column('mean fraction'),
-    Column('range of fractions'),
-  ]
-  rows = [
-    (
-      kind.replace('_', '-'),
-      float(kind_effects.per_percent[i]),
-      float(kind_effects.low[i]),
-      float(kind_effects.high[i]),
-      float(kind_effects.p_value[i]),
-      float(kind_effects.fraction[i]),
-      float(kind_effects.fraction_range[i]),
-    )
-    for i, kind in enumerate(kind_effects.kinds)
-  ]
-  return Table(
+  return _table_of(
     'kinds',
     'Effect of parameters by kind',
-    columns,
-    rows,
+    [
+      (
+        Column('kind', kind='text'),
+        [kind.replace('_', '-') for kind in kind_effects.kinds],
+      ),
+      (Column('effect of 1% more', runs.unit), kind_effects.per_percent.tolist()),
+      (Column('low', runs.unit), kind_effects.low.tolist()),
+      (Column('high', runs.unit), kind_effects.high.tolist()),
+      (Column('p'), kind_effects.p_value.tolist()),
+      (Column('mean fraction'), kind_effects.fraction.tolist()),
+      (Column('range of fractions'), kind_effects.fraction_range.tolist()),
+    ],
     'The effect of moving 1% of all parameters to a kind, at an equal total, over '
     f'{counted(kind_effects.n_points, "model")}. Below 0, the loss falls.',
   )
@@ -227,22 +218,19 @@ def law_table(scaling_law: ScalingLaw | None) -> Table | None:
   """Returns the parameters of L(N, D) = E + A / N^alpha + B / D^beta."""
   if scaling_law is None:
     return None
-  law = scaling_law
   estimates = (
-    ('E', 'E', law.E),
-    ('A', 'A', law.A),
-    ('B', 'B', law.B),
-    ('alpha', 'alpha', law.alpha),
-    ('beta', 'beta', law.beta),
-    ('a', 'a (compute-optimal N ~ C^a)', law.beta / (law.alpha + law.beta)),
+    ('E', 'E', scaling_law.E),
+    ('A', 'A', scaling_law.A),
+    ('B', 'B', scaling_law.B),
+    ('alpha', 'alpha', scaling_law.alpha),
+    ('beta', 'beta', scaling_law.beta),
+    (
+      'a',
+      'a (compute-optimal N ~ C^a)',
+      scaling_law.beta / (scaling_law.alpha + scaling_law.beta),
+    ),
   )
-  rows = [
-    (title, estimate, *law.intervals.get(name, (math.nan, math.nan)))
-    for name, title, estimate in estimates
-  ]
-  caption = f'Fitted to {counted(law.n_runs, "run")}'
-  if law.reason:
-    caption += f'; {law.reason}'
+  reason = f'; {scaling_law.reason}' if scaling_law.reason else ''
   return Table(
     'law',
     'L(N, D) = E + A / N^alpha + B / D^beta',
@@ -252,8 +240,11 @@ def law_table(scaling_law: ScalingLaw | None) -> Table | None:
       Column('low', '90%'),
       Column('high', '90%'),
     ],
-    rows,
-    f'{caption}.',
+    [
+      (title, estimate, *scaling_law.intervals.get(name, (math.nan, math.nan)))
+      for name, title, estimate in estimates
+    ],
+    f'Fitted to {counted(scaling_law.n_runs, "run")}{reason}.',
   )
 
 
@@ -265,28 +256,22 @@ def divergence_table(divergence: Divergence) -> Table | None:
     ('all', divergence.n_runs, divergence.n_diverged, divergence.fraction, None)
   ]
   for cut in divergence.cuts:
-    relation = {'above': '≥', 'below': '≤', 'at': '='}[cut.side]
-    threshold = str(cut.threshold)
-    if isinstance(cut.threshold, (int, float)):
-      threshold = f'{cut.threshold:.3g}'
+    threshold = cut.threshold
+    if isinstance(threshold, (int, float)):
+      threshold = f'{threshold:.3g}'
     rows.append(
       (
-        f'{cut.axis} {relation} {threshold}',
+        f'{cut.axis} {RELATIONS[cut.side]} {threshold}',
         cut.n_runs,
         cut.n_diverged,
         cut.n_diverged / cut.n_runs,
         cut.p_value,
       )
     )
-  caption = (
-    f'{divergence.fraction:.0%} of {counted(divergence.n_runs, "run")} diverged '
-    f'({divergence.confidence:.0%} interval {divergence.low:.0%} to {divergence.high:.0%}).'
+  stable = (
+    f' Less than a tenth diverge up to {divergence.learning_rate} = '
+    f'{divergence.largest_stable:.3g}.'
   )
-  if math.isfinite(divergence.largest_stable):
-    caption += (
-      f' Less than a tenth diverge up to {divergence.learning_rate} = '
-      f'{divergence.largest_stable:.3g}.'
-    )
   return Table(
     'stability',
     'Divergence',
@@ -298,5 +283,7 @@ def divergence_table(divergence: Divergence) -> Table | None:
       Column('p'),
     ],
     rows,
-    caption,
+    f'{divergence.fraction:.0%} of {counted(divergence.n_runs, "run")} diverged '
+    f'({divergence.confidence:.0%} interval {divergence.low:.0%} to {divergence.high:.0%}).'
+    f'{stable if math.isfinite(divergence.largest_stable) else ""}',
   )

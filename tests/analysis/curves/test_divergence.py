@@ -57,7 +57,6 @@ def test_only_runs_of_the_search_that_started_are_judged():
   divergence = find_divergence(runs)
   assert divergence.n_runs == 3
   assert divergence.n_diverged == 1
-  assert divergence.n_pruned == 1
 
 
 # --- learning rate ------------------------------------------------------------------

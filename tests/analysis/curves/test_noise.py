@@ -8,7 +8,6 @@ from synthetic_curves import ar1
 
 from lmhp.analysis.curves.noise import (
   find_spikes,
-  largest_rise,
   noise_sd,
   step_variance,
 )
@@ -76,17 +75,11 @@ def test_noise_is_no_spike():
 
 def test_rows_of_the_warmup_are_left_out():
   curve = calm_curve()
-  curve[5] += 3
-  assert len(find_spikes(curve)) == 0
-  assert find_spikes(curve, skipped=0.0).rows.tolist() == [5]
+  curve[[5, 60]] += 3
+  assert find_spikes(curve).rows.tolist() == [60]
 
 
 def test_a_short_curve_has_no_spikes():
   spikes = find_spikes([1.0, 9.0, 1.0])
   assert len(spikes) == 0
   assert math.isnan(spikes.noise)
-
-
-def test_largest_rise_is_above_the_minimum_so_far():
-  assert largest_rise([5.0, 4.0, math.nan, 6.5, 3.0, 4.0]) == (2.5, 3)
-  assert largest_rise([math.nan]) == (0.0, 0)

@@ -158,7 +158,8 @@ def curve_lines(losses, n_points, name, rng):
 def config(rate, path):
   keys = {f'model.field_{k}': k for k in range(100)}
   return {
-    'optimizer': {'learning_rate': rate, 'name': 'adamw'},
+    'optimizer.learning_rate': rate,
+    'optimizer.name': 'adamw',
     'data.path': path,
     'optimizer.clip_norm': float('inf'),
     **keys,

@@ -8,7 +8,12 @@ import time
 import numpy as np
 import pytest
 
+from lmhp.analysis.hyperparameters.effects import Effect
+from lmhp.analysis.report.document import Column, Figure, Report, Section, Table
+from lmhp.analysis.report.figures.effects import effects_figure
+from lmhp.analysis.report.figures.style import layout, plot_axis, with_range
 from lmhp.analysis.report.render import html as page
+from lmhp.analysis.runs.table import Runs
 
 pytestmark = pytest.mark.browser
 DRAWN = (
@@ -262,6 +267,65 @@ def test_nothing_is_wider_than_a_phone(opened, report_of):
   assert tab.locator('#figure-curves .main-svg').first.bounding_box()['width'] > 350
   tab.locator('#trials button.run').first.click()
   assert tab.locator('dialog').bounding_box()['width'] <= 390
+
+
+def report_with(*figures):
+  return page.html(Report('A study', ['.'], sections=[Section('s', 'S', figures)]))
+
+
+def test_all_text_of_a_figure_is_inside_it_on_a_phone(opened, report_of):
+  effects = [
+    Effect('optimizer.learning_rate', 0.001, 0.002, 1.0, 0.5, 0.4, np.inf),
+    Effect('schedule.warmup_fraction', 0.2, 0.4, 1.0, 0.05, 0.0, 0.2),
+    Effect(
+      'optimizer.weight_decay', reason='it has values at 4 points, and 8 are needed'
+    ),
+    Effect('schedule.name', reason='it cannot be told apart from the size of the runs'),
+  ]
+  figure = effects_figure(Runs('s', {}, {}, np.zeros(0), 'eval_loss_nats'), effects)
+  figures = [figure, *report_of(60).figures()]
+  tab = opened(report_with(*figures), (390, 844), has_touch=True, is_mobile=True)
+  outside = """() => [...document.querySelectorAll('.plot text')].filter((text) => {
+    const box = text.getBoundingClientRect();
+    const figure = text.closest('.plot').getBoundingClientRect();
+    return box.left < figure.left || box.right > Math.min(figure.right, innerWidth);
+  }).map((text) => text.textContent)"""
+  assert tab.locator('.plot text').count() > 20
+  assert tab.evaluate(outside) == []
+
+
+def test_the_right_side_of_a_wide_table_is_reached_on_a_phone(opened):
+  columns = [Column(f'optimizer.learning_rate_{i}') for i in range(12)]
+  table = Table('wide', 'W', columns, [range(12)])
+  source = page.html(Report('A study', ['.'], sections=[Section('s', 'S', [table])]))
+  tab = opened(source, (390, 844), has_touch=True, is_mobile=True)
+  box = tab.locator('#table-wide .scroll')
+  assert box.evaluate('box => box.scrollWidth') > 390
+  box.evaluate('box => { box.scrollLeft = box.scrollWidth; }')
+  last = box.locator('td').last.bounding_box()
+  assert last['x'] + last['width'] <= 390
+  assert tab.evaluate('document.documentElement.scrollWidth') <= 390
+
+
+@pytest.mark.parametrize(
+  'low, high, expected',
+  [
+    (0.26, 1.4, ['0.5', '1']),
+    (0.02, 0.6, ['0.02', '0.05', '0.1', '0.2', '0.5']),
+    (5e-5, 6e-4, ['0.00005', '0.0001', '0.0002', '0.0005']),
+    (16, 512, ['20', '50', '100', '200', '500']),
+    (0.3, 0.9, ['0.3', '0.4', '0.5', '0.6', '0.7', '0.8', '0.9']),
+  ],
+)
+def test_ticks_of_a_log_axis_are_numbers_as_people_write_them(
+  opened, low, high, expected
+):
+  values = np.geomspace(low, high, 9)
+  axis = with_range(plot_axis('x', True, values), values)
+  trace = {'type': 'scatter', 'mode': 'markers', 'x': values, 'y': values}
+  figure = Figure('ticks', 'T', 'C.', [trace], layout(axis, plot_axis('y')))
+  tab = opened(report_with(figure), (390, 844), has_touch=True, is_mobile=True)
+  assert tab.locator('#figure-ticks .xtick text').all_text_contents() == expected
 
 
 def test_the_keyboard_reaches_the_content_first_and_a_figure_follows_its_window(

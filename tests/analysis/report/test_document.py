@@ -12,7 +12,7 @@ from lmhp.analysis.report.document import (
   PACKED_FROM,
   Column,
   Table,
-  aligned_numbers,
+  aligned_texts,
   to_strict_json,
 )
 
@@ -96,11 +96,11 @@ def test_number(value, text):
 def test_numbers_of_a_column_have_equal_length_and_keep_their_differences():
   rng = np.random.default_rng(0)
   values = np.round(3 + rng.random(30), 3)
-  texts = aligned_numbers(values)
+  texts = aligned_texts(values)
   assert len({len(text) for text in texts}) == 1
   np.testing.assert_allclose([float(text) for text in texts], values, atol=5e-4)
 
 
 @pytest.mark.parametrize('values, texts', [([], []), ([None, np.nan], ['–', '–'])])
 def test_a_column_may_have_no_numbers(values, texts):
-  assert aligned_numbers(values) == texts
+  assert aligned_texts(values) == texts

@@ -15,7 +15,7 @@ from lmhp.analysis.report.figures.style import layout, plot_axis
 from lmhp.analysis.report.page import Page, page_of
 from lmhp.analysis.report.registry import FIGURES, register_figure
 from lmhp.analysis.runs.axis import Axis
-from lmhp.analysis.runs.table import Runs
+from lmhp.analysis.runs.table import STATUSES, Runs
 from lmhp.errors import ConfigError
 
 
@@ -239,7 +239,7 @@ def test_the_config_of_a_single_run_is_escaped():
   assert 'a<b>' not in page_of([single_run()]).text('html')
 
 
-@pytest.mark.parametrize('status', ['complete', 'running', 'diverged'])
+@pytest.mark.parametrize('status', STATUSES)
 def test_the_status_of_a_single_run_is_in_its_answer(status):
   from lmhp.analysis.report.run_report import STATUS_WORDS
 

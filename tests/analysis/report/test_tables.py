@@ -68,8 +68,8 @@ def test_best_table_has_means_over_seeds_of_points_whose_seeds_are_complete():
   assert ends == pytest.approx([2.1 - half, 2.1 + half], abs=1e-3)
 
 
-def test_best_table_is_empty_if_no_point_is_complete():
-  assert best_table(study(4, n_diverged=4)).rows == []
+def test_there_is_no_best_table_if_no_point_is_complete():
+  assert best_table(study(4, n_diverged=4)) is None
 
 
 @pytest.mark.parametrize(

@@ -48,8 +48,8 @@
     layout.template = { layout: { xaxis: titled, yaxis: titled } };
     if (figure.box.clientWidth < 520) {
       layout.font = { ...layout.font, size: 11 };
-      const { l = 56, r = 20 } = layout.margin || {};
-      layout.margin = { ...layout.margin, l: Math.min(l, 46), r: r > 20 ? r : Math.min(r, 10) };  // wide if it holds labels
+      const { l = 56 } = layout.margin || {};
+      layout.margin = { ...layout.margin, l: Math.min(l, 46) };  // the right one has room for half of the last tick's label
     }
     if (coarse) layout.dragmode = false;  // a finger scrolls the page
     if (printing) Object.assign(layout, { autosize: false, width: 680 });

@@ -12,7 +12,6 @@ import numpy as np
 from lmhp.analysis.advice.batch_size import (
   BatchSizeAnalysis,
   CriticalBatchOfRuns,
-  NoiseScaleOfRun,
 )
 from lmhp.analysis.phrases import counted, interval, number
 from lmhp.analysis.report.document import Figure, PlotlyDict
@@ -24,7 +23,6 @@ from lmhp.analysis.report.figures.style import (
   with_range,
 )
 from lmhp.analysis.report.figures.traces import plain_line, run_markers
-from lmhp.analysis.scaling.critical_batch_size import CriticalBatch
 
 MAX_RATIO = 4.0
 """Ratio of an interval's end to the estimate beyond which it is cut."""
@@ -67,8 +65,9 @@ def noise_scale_figure(batch_size: BatchSizeAnalysis) -> Figure | None:
   }
   # The vertical axis shows the estimates, their intervals and the batch of the run.
   drawn = np.r_[low, high, estimates, measured.batch_tokens]
+  batch = number(measured.batch_tokens)
   label = annotation(
-    f'batch {number(measured.batch_tokens)}',
+    f'batch {batch}',
     1,
     math.log10(measured.batch_tokens),
     '$vermillion',
@@ -76,10 +75,18 @@ def noise_scale_figure(batch_size: BatchSizeAnalysis) -> Figure | None:
     xanchor='right',
     yanchor='bottom',
   )
+  reasons = sorted({scale.reason for scale in measured.scales if scale.reason})
+  caption = f'The noise scale cannot be estimated: {"; ".join(reasons)}.'
+  if len(estimates):
+    relation = 'below' if measured.batch_tokens < estimates[-1] else 'above'
+    caption = (
+      f'The noise scale goes from {number(estimates[0], 3)} to {number(estimates[-1], 3)} '
+      f'tokens. The batch of {batch} tokens is {relation} the last one.'
+    )
   return Figure(
     'noise-scale',
     'Gradient noise scale',
-    _noise_scale_caption(measured, estimates),
+    caption,
     [trace],
     layout(
       with_range(plot_axis('step'), steps),
@@ -87,18 +94,6 @@ def noise_scale_figure(batch_size: BatchSizeAnalysis) -> Figure | None:
       shapes=[horizontal_line(measured.batch_tokens, '$vermillion', 1.5)],
       annotations=[label],
     ),
-  )
-
-
-def _noise_scale_caption(measured: NoiseScaleOfRun, estimates: np.ndarray) -> str:
-  if not len(estimates):
-    reasons = sorted({scale.reason for scale in measured.scales if scale.reason})
-    return f'The noise scale cannot be estimated: {"; ".join(reasons)}.'
-  relation = 'below' if measured.batch_tokens < estimates[-1] else 'above'
-  return (
-    f'The noise scale goes from {number(float(estimates[0]), 3)} to '
-    f'{number(float(estimates[-1]), 3)} tokens. The batch of '
-    f'{number(measured.batch_tokens)} tokens is {relation} the last one.'
   )
 
 
@@ -126,7 +121,21 @@ def critical_batch_figure(batch_size: BatchSizeAnalysis) -> Figure | None:
       marker={'size': 9},
     )
   ]
-  annotations = _batch_size_labels(batch_sizes, steps, examples)
+  # The batch size beside the first run of each. Plotly places annotations on a log axis by
+  # the logarithm.
+  annotations = [
+    annotation(
+      number(batch_sizes[i]),
+      math.log10(steps[i]),
+      math.log10(examples[i]),
+      '$muted',
+      xanchor='left',
+      yanchor='bottom',
+      xshift=6,
+      yshift=2,
+    )
+    for i in np.sort(np.unique(batch_sizes, return_index=True)[1])
+  ]
 
   # Fitted curve, over twice the range of batch sizes.
   fit = critical.fit
@@ -141,9 +150,31 @@ def critical_batch_figure(batch_size: BatchSizeAnalysis) -> Figure | None:
     shown_steps = np.r_[steps, fit.steps(line)]
     shown_examples = np.r_[examples, fit.examples(line)]
     traces.insert(0, plain_line(fit.steps(line), fit.examples(line), '$blue', 2))
-    mark, label = _critical_mark(fit)
-    traces.append(mark)
-    annotations.append(label)
+    # A cross at the critical batch size, and its label.
+    x = float(fit.steps(fit.batch_size))
+    y = float(fit.examples(fit.batch_size))
+    traces.append(
+      {
+        'type': 'scatter',
+        'mode': 'markers',
+        'x': [x],
+        'y': [y],
+        'hoverinfo': 'skip',
+        'marker': {'symbol': 'x', 'size': 11, 'color': '$vermillion'},
+      }
+    )
+    annotations.append(
+      annotation(
+        f'critical {number(fit.batch_size, 2)}',
+        math.log10(x),
+        math.log10(y),
+        '$vermillion',
+        xanchor='right',
+        yanchor='top',
+        xshift=-8,
+        yshift=-4,
+      )
+    )
   return Figure(
     'critical-batch',
     'Critical batch size',
@@ -157,51 +188,6 @@ def critical_batch_figure(batch_size: BatchSizeAnalysis) -> Figure | None:
       annotations=annotations,
     ),
   )
-
-
-def _batch_size_labels(
-  batch_sizes: np.ndarray, steps: np.ndarray, examples: np.ndarray
-) -> list[PlotlyDict]:
-  """Returns the batch size beside the first run of each."""
-  return [
-    annotation(
-      number(batch_sizes[i]),
-      # Plotly places annotations on a log axis by the logarithm.
-      math.log10(steps[i]),
-      math.log10(examples[i]),
-      '$muted',
-      xanchor='left',
-      yanchor='bottom',
-      xshift=6,
-      yshift=2,
-    )
-    for i in np.sort(np.unique(batch_sizes, return_index=True)[1])
-  ]
-
-
-def _critical_mark(fit: CriticalBatch) -> tuple[PlotlyDict, PlotlyDict]:
-  """Returns a cross at the critical batch size, and its label."""
-  x = float(fit.steps(fit.batch_size))
-  y = float(fit.examples(fit.batch_size))
-  trace: PlotlyDict = {
-    'type': 'scatter',
-    'mode': 'markers',
-    'x': [x],
-    'y': [y],
-    'hoverinfo': 'skip',
-    'marker': {'symbol': 'x', 'size': 11, 'color': '$vermillion'},
-  }
-  label = annotation(
-    f'critical {number(fit.batch_size, 2)}',
-    math.log10(x),
-    math.log10(y),
-    '$vermillion',
-    xanchor='right',
-    yanchor='top',
-    xshift=-8,
-    yshift=-4,
-  )
-  return trace, label
 
 
 def _critical_caption(critical: CriticalBatchOfRuns, n_reached: int) -> str:

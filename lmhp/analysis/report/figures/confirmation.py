@@ -12,7 +12,6 @@ import numpy as np
 from lmhp.analysis.phrases import counted, number
 from lmhp.analysis.report.document import Figure, PlotlyDict
 from lmhp.analysis.report.figures.style import (
-  SERIES,
   annotation,
   hidden_axis,
   layout,
@@ -28,6 +27,11 @@ from lmhp.statistics.confirmation import BETTER, WORSE, Confirmation
 
 LOWER_PANEL = 0.38
 """Height of the lower panel as a fraction of the figure."""
+RELATIONS = {BETTER: 'better than', WORSE: 'worse than'}
+WINNER = ('$blue', 'circle')
+"""Colour and symbol of the winner."""
+BASE = ('$vermillion', 'diamond')
+"""Colour and symbol of the base config."""
 
 
 def confirmation_figure(
@@ -40,89 +44,93 @@ def confirmation_figure(
   if winner is None or confirmation is None or not len(confirmation.seeds):
     return None
   # Differences winner - base config in the unit of the objective, pair by pair.
-  differences = runs.to_objective(confirmation.winner) - runs.to_objective(
-    confirmation.base
-  )
+  of_winner = runs.to_objective(confirmation.winner)
+  of_base = runs.to_objective(confirmation.base)
+  differences = of_winner - of_base
   mean = float(runs.to_objective(confirmation.difference))
   low, high = runs.objective_interval(confirmation.low, confirmation.high)
-  traces = _seed_traces(runs, winner, confirmation)
-  traces.append(
+  zeros = np.zeros(len(differences))
+  winner_numbers = _numbers_of(runs, winner.point, confirmation.seeds)
+  marker: PlotlyDict = {'size': 9}
+  traces = [
+    # A line joins the two results of each seed.
+    plain_line(separated(of_winner, of_base), separated(zeros, zeros + 1), '$grey', 1),
+    run_markers(
+      of_winner, zeros, winner_numbers, *WINNER, '<br>winner %{x:.5~g}', marker
+    ),
+    run_markers(
+      of_base,
+      zeros + 1,
+      _numbers_of(runs, BASE_POINT, confirmation.seeds),
+      *BASE,
+      '<br>base %{x:.5~g}',
+      marker,
+    ),
     run_markers(
       differences,
-      np.zeros(len(differences)),
-      _numbers_of(runs, winner.point, confirmation.seeds),
+      zeros,
+      winner_numbers,
       '$grey',
       'circle-open',
       '<br>difference %{x:.4~g}',
       xaxis='x2',
       yaxis='y2',
-    )
-  )
+    ),
+  ]
   if math.isfinite(mean):
-    traces.append(_mean_mark(mean, low, high))
+    # The mean of the differences, with its interval.
+    traces.append(
+      {
+        'type': 'scatter',
+        'mode': 'markers',
+        'x': [mean],
+        'y': [-0.6],
+        'xaxis': 'x2',
+        'yaxis': 'y2',
+        'error_x': {
+          'type': 'data',
+          'symmetric': False,
+          'array': [high - mean],
+          'arrayminus': [mean - low],
+          'color': '$ink',
+          'thickness': 2,
+          'width': 7,
+        },
+        'hoverinfo': 'skip',
+        'marker': {'symbol': 'diamond', 'size': 11, 'color': '$ink'},
+      }
+    )
+  at_left = {'xref': 'paper', 'xanchor': 'left'}
+  above = {**at_left, 'yref': 'y', 'yanchor': 'bottom', 'yshift': 7}
+  below = {**at_left, 'yref': 'y2', 'yanchor': 'top', 'yshift': -8}
   return Figure(
     'confirmation',
     'Winner and base config on fresh seeds',
     _caption(confirmation, mean, low, high),
     traces,
-    # The axis of the differences contains 0.
-    _layout(runs, confirmation, padded_range(np.r_[differences, low, high, 0.0], 0.06)),
+    layout(
+      plot_axis(name_with_unit(runs.objective_name), anchor='y'),
+      hidden_axis(1.6, -0.7, domain=[0.6, 1]),
+      # The axis of the differences contains 0.
+      xaxis2=plot_axis(
+        f'winner - base, {counted(len(confirmation.seeds), "seed")}',
+        anchor='y2',
+        range=padded_range(np.r_[differences, low, high, 0.0], 0.06),
+      ),
+      yaxis2=hidden_axis(-1.3, 0.6, domain=[0, LOWER_PANEL], anchor='x2'),
+      # No difference, in the lower panel.
+      shapes=[vertical_line(0, '$muted', 'dash') | {'xref': 'x2', 'y1': LOWER_PANEL}],
+      annotations=[
+        annotation('winner', 0, 0, WINNER[0], **above),
+        annotation('base', 0, 1, BASE[0], **above),
+        annotation(
+          f'mean and {confirmation.confidence:.0%} interval', 0, -0.6, '$ink', **below
+        ),
+      ],
+      margin={'l': 16, 'r': 16, 't': 8, 'b': 48},
+    ),
     height=400,
   )
-
-
-def _mean_mark(mean: float, low: float, high: float) -> PlotlyDict:
-  """Returns the mean of the differences with its interval."""
-  return {
-    'type': 'scatter',
-    'mode': 'markers',
-    'x': [mean],
-    'y': [-0.6],
-    'xaxis': 'x2',
-    'yaxis': 'y2',
-    'error_x': {
-      'type': 'data',
-      'symmetric': False,
-      'array': [high - mean],
-      'arrayminus': [mean - low],
-      'color': '$ink',
-      'thickness': 2,
-      'width': 7,
-    },
-    'hoverinfo': 'skip',
-    'marker': {'symbol': 'diamond', 'size': 11, 'color': '$ink'},
-  }
-
-
-def _seed_traces(
-  runs: Runs, winner: Winner, confirmation: Confirmation
-) -> list[PlotlyDict]:
-  """Returns the objective of both on each seed, with a line between each pair."""
-  seeds = confirmation.seeds
-  of_winner = runs.to_objective(confirmation.winner)
-  of_base = runs.to_objective(confirmation.base)
-  zeros = np.zeros(len(seeds))
-  ones = np.ones(len(seeds))
-  series = (
-    ('winner', winner.point, of_winner, zeros),
-    ('base', BASE_POINT, of_base, ones),
-  )
-  return [
-    # A line joins the two results of each seed.
-    plain_line(separated(of_winner, of_base), separated(zeros, ones), '$grey', 1),
-    *(
-      run_markers(
-        values,
-        y,
-        _numbers_of(runs, point, seeds),
-        f'${color}',
-        symbol,
-        f'<br>{name} %{{x:.5~g}}',
-        marker={'size': 9},
-      )
-      for (name, point, values, y), (color, symbol, _) in zip(series, SERIES)
-    ),
-  ]
 
 
 def _numbers_of(runs: Runs, point: int, seeds: np.ndarray) -> np.ndarray:
@@ -130,52 +138,6 @@ def _numbers_of(runs: Runs, point: int, seeds: np.ndarray) -> np.ndarray:
   confirmed = runs.select((runs.point == point) & (runs.cohort == CONFIRM))
   by_seed = dict(zip(confirmed.seed.tolist(), confirmed.number.tolist()))
   return np.array([by_seed[seed] for seed in seeds.tolist()], int)
-
-
-def _layout(
-  runs: Runs, confirmation: Confirmation, difference_range: list[float]
-) -> PlotlyDict:
-  names = [
-    annotation(
-      name,
-      0,
-      y,
-      f'${SERIES[y][0]}',
-      xref='paper',
-      yref='y',
-      xanchor='left',
-      yanchor='bottom',
-      yshift=7,
-    )
-    for y, name in enumerate(('winner', 'base'))
-  ]
-  names.append(
-    annotation(
-      f'mean and {confirmation.confidence:.0%} interval',
-      0,
-      -0.6,
-      '$ink',
-      xref='paper',
-      yref='y2',
-      xanchor='left',
-      yanchor='top',
-      yshift=-8,
-    )
-  )
-  return layout(
-    plot_axis(name_with_unit(runs.objective_name), anchor='y'),
-    hidden_axis(1.6, -0.7, domain=[0.6, 1]),
-    xaxis2=plot_axis(
-      f'winner - base, {counted(len(confirmation.seeds), "seed")}',
-      anchor='y2',
-      range=difference_range,
-    ),
-    yaxis2=hidden_axis(-1.3, 0.6, domain=[0, LOWER_PANEL], anchor='x2'),
-    # No difference, in the lower panel.
-    shapes=[vertical_line(0, '$muted', 'dash') | {'xref': 'x2', 'y1': LOWER_PANEL}],
-    annotations=names,
-    margin={'l': 16, 'r': 16, 't': 8, 'b': 48},
-  )
 
 
 def _caption(confirmation: Confirmation, mean: float, low: float, high: float) -> str:
@@ -190,8 +152,7 @@ def _caption(confirmation: Confirmation, mean: float, low: float, high: float) -
     return (
       f'On {seeds}, winner minus base config is {difference}. One pair has no interval.'
     )
-  relations = {BETTER: 'better than', WORSE: 'worse than'}
-  relation = relations.get(confirmation.verdict, 'not significantly different from')
+  relation = RELATIONS.get(confirmation.verdict, 'not significantly different from')
   return (
     f'On {seeds}, the winner is {relation} the base config: the difference is '
     f'{difference} ({confirmation.confidence:.0%} interval {number(low, 3)} to '

@@ -92,10 +92,21 @@ def _contour_figure(
     'bgcolor': '$paper/0.8',
     'font': {'size': 12, 'color': '$vermillion'},
   }
+  best_place = [
+    number(value, 3) if isinstance(value, (int, float)) else str(value)
+    for value in contour.best
+  ]
+  n_diverged = int(diverged.sum())
+  crosses = f', and crosses the {n_diverged} that diverged' if n_diverged else ''
   return Figure(
     id,
     f'{contour.x_axis.name} and {contour.y_axis.name}',
-    _caption(runs, contour, int(diverged.sum())),
+    (
+      f'The fit is best at {contour.x_axis.name} = {best_place[0]} and '
+      f'{contour.y_axis.name} = {best_place[1]}, with '
+      f'{number(runs.to_objective(contour.z.min()))}. Dots are the '
+      f'{counted(len(contour.number), "run")}{crosses}.'
+    ),
     traces,
     layout(x_axis, y_axis, annotations=[label]),
     height=430,
@@ -135,35 +146,13 @@ def _field(
     },
   }
   if not has_choice:
-    # Contours at round values.
-    size = _round_up((high - low) / N_LEVELS)
+    # Contours at round values: 1, 2 or 5 times a power of ten, at least `step` apart.
+    step = (high - low) / N_LEVELS
+    power = 10.0 ** math.floor(math.log10(step)) if step > 0 else 1.0
+    size = power * next(f for f in (1, 2, 5, 10) if power * f >= step * (1 - 1e-9))
     field |= {
       'autocontour': False,
       'line': {'color': '$axis', 'width': 0.7},
       'contours': {'start': math.ceil(low / size) * size, 'end': high, 'size': size},
     }
   return field
-
-
-def _round_up(step: float) -> float:
-  """Returns the smallest of 1, 2 or 5 times a power of ten that is at least a step."""
-  if not step > 0:
-    return 1.0
-  power = 10.0 ** math.floor(math.log10(step))
-  factor = next(f for f in (1, 2, 5, 10) if power * f >= step * (1 - 1e-9))
-  return power * factor
-
-
-def _caption(runs: Runs, contour: Contour, n_diverged: int) -> str:
-  x, y = (
-    number(value, 3) if isinstance(value, (int, float)) else str(value)
-    for value in contour.best
-  )
-  best = number(runs.to_objective(contour.z.min()))
-  caption = (
-    f'The fit is best at {contour.x_axis.name} = {x} and {contour.y_axis.name} = {y}, with '
-    f'{best}. Dots are the {counted(len(contour.number), "run")}'
-  )
-  if n_diverged:
-    caption += f', and crosses the {n_diverged} that diverged'
-  return f'{caption}.'

@@ -24,6 +24,10 @@ from lmhp.analysis.report.figures.style import (
 from lmhp.analysis.report.figures.traces import plain_line, separated
 from lmhp.analysis.runs.table import Runs
 
+MAX_REASON = 54
+"""Length of a reason that fits a phone of 390 pixels. The table of effects has all of it."""
+
+
 # --- dots with intervals ----------------------------------------------------------------
 
 
@@ -37,6 +41,7 @@ class IntervalRow:
     low: Lower end of the interval.
     high: Upper end of the interval.
     filled: True for a filled dot, False for a hollow one.
+    reason: Reason why there is no dot, which is shown in its place.
   """
 
   name: str
@@ -44,6 +49,7 @@ class IntervalRow:
   low: float
   high: float
   filled: bool
+  reason: str = ''
 
 
 def interval_traces(
@@ -73,7 +79,11 @@ def interval_traces(
         'mode': 'markers',
         'x': np.clip(values, *span),
         'y': y,
-        'text': [_hover(*three) for three in zip(values, low, high)],
+        'text': [
+          f'{number(value, 3)} ({number(lower, 3)} to '
+          f'{"no upper bound" if math.isinf(upper) else number(upper, 3)})'
+          for _, value, lower, upper in drawn
+        ],
         'hovertemplate': '%{text}<extra></extra>',
         'marker': {
           'color': color,
@@ -86,32 +96,28 @@ def interval_traces(
   return traces
 
 
-def _hover(value: float, low: float, high: float) -> str:
-  upper = 'no upper bound' if math.isinf(high) else number(high, 3)
-  return f'{number(value, 3)} ({number(low, 3)} to {upper})'
+def interval_figure(
+  id: str, title: str, caption: str, rows: Sequence[IntervalRow], xaxis: PlotlyDict
+) -> Figure:
+  """Returns a figure of dots with intervals, and a line at 0.
 
-
-def row_names(rows: Sequence[IntervalRow]) -> list[PlotlyDict]:
-  """Returns the names of rows, each above its dot, so that long ones fit a phone."""
-  return [
+  The name of a row is above its dot, so that long ones fit a phone.
+  """
+  texts = [
     annotation(
-      row.name,
+      text,
       0,
       i,
       '$ink' if row.filled else '$muted',
       xref='paper',
       xanchor='left',
-      yanchor='bottom',
-      yshift=6,
+      yanchor=anchor,
+      yshift=shift,
     )
     for i, row in enumerate(rows)
+    for text, anchor, shift in ((row.name, 'bottom', 6), (row.reason, 'middle', -1))
+    if text
   ]
-
-
-def interval_figure(
-  id: str, title: str, caption: str, rows: Sequence[IntervalRow], xaxis: PlotlyDict
-) -> Figure:
-  """Returns a figure of dots with intervals, and a line at 0."""
   return Figure(
     id,
     title,
@@ -120,17 +126,12 @@ def interval_figure(
     layout(
       xaxis,
       hidden_axis(len(rows) - 0.6, -0.9),
-      annotations=row_names(rows),
+      annotations=texts,
       shapes=[vertical_line(0, '$axis', 'solid')],
       margin={'l': 16, 'r': 16, 't': 4, 'b': 48},
     ),
-    height=rows_height(rows),
+    height=84 + 40 * len(rows),
   )
-
-
-def rows_height(rows: Sequence[IntervalRow]) -> int:
-  """Returns the height of a figure of rows in pixels."""
-  return 84 + 40 * len(rows)
 
 
 # --- effects and importances -----------------------------------------------------------
@@ -148,45 +149,39 @@ def effects_figure(runs: Runs, effects: Sequence[Effect]) -> Figure | None:
   if not effects:
     return None
   # The largest gain first. Effects that cannot be estimated come last.
-  estimated = sorted(
-    (effect for effect in effects if math.isfinite(effect.gain)),
-    key=lambda effect: -effect.gain,
-  )
-  unknown = [effect for effect in effects if not math.isfinite(effect.gain)]
+  ordered = sorted(effects, key=lambda effect: -np.nan_to_num(effect.gain, nan=-np.inf))
   rows = [
     IntervalRow(
-      _effect_name(effect),
+      _with_p_value(effect.axis, effect.p_holm),
       effect.gain,
       effect.gain_low,
       effect.gain_high,
       effect.significant(),
+      plain_text(effect.reason, MAX_REASON),
     )
-    for effect in [*estimated, *unknown]
+    for effect in ordered
   ]
+  first = ordered[0]
+  caption = 'The gain cannot be estimated for any hyperparameter.'
+  if math.isfinite(first.gain):
+    gain = f'{number(first.gain, 2)} {runs.unit}'.rstrip()
+    caption = (
+      f'{first.axis} has the largest gain, {gain} ({first.confidence:.0%} interval '
+      f'{interval(first.gain_low, first.gain_high)}). {_significant_note(rows)}'
+    )
+  # Intervals beyond 4 times the largest gain are cut.
+  ends = np.array([(row.value, row.high) for row in rows])
+  high = float(np.max(ends, where=np.isfinite(ends), initial=0.0)) or 1.0
+  if first.gain > 0:
+    high = min(high, 4 * first.gain)
   unit = f' ({runs.unit})' if runs.unit else ''
-  high = _right_end(estimated)
   return interval_figure(
     'effects',
     'Gain from the best value of each hyperparameter',
-    _effects_caption(runs, effects, estimated),
+    caption,
     rows,
     plot_axis(f'gain from the best value{unit}', range=[-0.04 * high, 1.06 * high]),
   )
-
-
-def _right_end(estimated: Sequence[Effect]) -> float:
-  """Returns the largest gain that is shown. Intervals beyond 4 times the largest are cut."""
-  ends = [end for effect in estimated for end in (effect.gain, effect.gain_high)]
-  largest = max((end for end in ends if math.isfinite(end)), default=1.0)
-  if estimated and estimated[0].gain > 0:
-    largest = min(largest, 4 * estimated[0].gain)
-  return largest or 1.0
-
-
-def _effect_name(effect: Effect) -> str:
-  if effect.reason:
-    return f'{plain_text(effect.axis, 32)}: {plain_text(effect.reason, 60)}'
-  return _with_p_value(effect.axis, effect.p_holm)
 
 
 def _with_p_value(name: str, p: float) -> str:
@@ -195,58 +190,41 @@ def _with_p_value(name: str, p: float) -> str:
   return f'{name}, {p_text(p)}' if math.isfinite(p) else name
 
 
-def _effects_caption(
-  runs: Runs, effects: Sequence[Effect], estimated: Sequence[Effect]
-) -> str:
-  if not estimated:
-    return 'The gain cannot be estimated for any hyperparameter.'
-  first = estimated[0]
-  gain = f'{number(first.gain, 2)} {runs.unit}'.rstrip()
-  n_significant = sum(effect.significant() for effect in estimated)
-  return (
-    f'{first.axis} has the largest gain, {gain} ({first.confidence:.0%} interval '
-    f'{interval(first.gain_low, first.gain_high)}). '
-    f'{_significant_note(n_significant, len(effects))}'
-  )
-
-
-def _significant_note(n_significant: int, n: int) -> str:
-  verb = 'is' if n_significant == 1 else 'are'
-  return f'{n_significant} of {n} {verb} significant (filled).'
+def _significant_note(rows: Sequence[IntervalRow]) -> str:
+  n = sum(row.filled for row in rows)
+  return f'{n} of {len(rows)} {"is" if n == 1 else "are"} significant (filled).'
 
 
 def importance_figures(importances: Sequence[Importance]) -> list[Block]:
   """Draws the importance of each axis by each method, or states why there is none."""
-  blocks: list[Block] = [
-    _importance_figure(importance)
-    for importance in importances
-    if not importance.reason
-  ]
+  figures = [_importance_figure(each) for each in importances if not each.reason]
   reasons = dict.fromkeys(each.reason for each in importances if each.reason)
-  return blocks + [Text(f'Importance is not computed: {reason}.') for reason in reasons]
+  return [
+    *figures,
+    *(Text(f'Importance is not computed: {reason}.') for reason in reasons),
+  ]
 
 
 def _importance_figure(importance: Importance) -> Figure:
-  p_values = importance.p_value.tolist()
   rows = [
     IntervalRow(
-      _with_p_value(name, p_values[i]),
-      float(importance.fraction[i]),
-      float(importance.low[i]),
-      float(importance.high[i]),
-      name in importance.significant,
+      _with_p_value(name, p), value, low, high, name in importance.significant
     )
-    for i, name in enumerate(importance.names)
+    for name, p, value, low, high in zip(
+      importance.names,
+      importance.p_value.tolist(),
+      importance.fraction.tolist(),
+      importance.low.tolist(),
+      importance.high.tolist(),
+    )
   ]
-  caption = 'No hyperparameter was assessed.'
-  if rows and np.isfinite(importance.fraction).any():
-    i = int(np.nanargmax(importance.fraction))
-    caption = (
-      f'{importance.names[i]} has {importance.fraction[i]:.0%} of the importance '
-      f'({importance.confidence:.0%} interval {importance.low[i]:.0%} to '
-      f'{importance.high[i]:.0%}) by {importance.method} over {importance.n_points} points. '
-      f'{_significant_note(len(importance.significant), len(rows))}'
-    )
+  # The most important hyperparameter is the first.
+  first = rows[0]
+  caption = (
+    f'{importance.names[0]} has {first.value:.0%} of the importance '
+    f'({importance.confidence:.0%} interval {first.low:.0%} to {first.high:.0%}) by '
+    f'{importance.method} over {importance.n_points} points. {_significant_note(rows)}'
+  )
   return interval_figure(
     f'importance-{importance.method}',
     f'Importance ({importance.method})',

@@ -108,20 +108,18 @@ def stack_labels(
   >>> [each['yshift'] for each in annotations]
   [5, 21]
   """
-  rows: list[list[tuple[float, float]]] = []
+  rows: list[list[tuple[float, float]]] = [[] for _ in labels]
   annotations = []
   for label in labels:
     x, anchor, start = _place_label(label.text, label.value, axis, width)
-    span = (start - 5, start + LETTER * len(label.text) + 5)
+    end = start + LETTER * len(label.text) + 10
     # The lowest row in which the label overlaps no other.
-    row = 0
-    while row < len(rows) and any(
-      span[1] > low and span[0] < high for low, high in rows[row]
-    ):
-      row += 1
-    if row == len(rows):
-      rows.append([])
-    rows[row].append(span)
+    row = next(
+      i
+      for i, spans in enumerate(rows)
+      if all(end <= low or start >= high for low, high in spans)
+    )
+    rows[row].append((start, end))
     annotations.append(
       annotation(
         label.text,
@@ -134,4 +132,4 @@ def stack_labels(
         yshift=5 + ROW * row,
       )
     )
-  return annotations, 14 + ROW * max(len(rows), 1)
+  return annotations, 14 + ROW * max(sum(map(bool, rows)), 1)

@@ -22,6 +22,7 @@ from lmhp.analysis.report.figures.style import (
   plain_text,
 )
 from lmhp.analysis.report.figures.traces import evenly, separated
+from lmhp.analysis.runs.axis import Axis
 from lmhp.analysis.runs.columns import is_numeric
 from lmhp.analysis.runs.table import Runs
 
@@ -56,25 +57,37 @@ def parallel_figure(
   # Quantile of each run by its rank, from 0 for the best to 1 for the worst.
   by_loss = np.argsort(comparable.losses, kind='stable')
   quantiles = np.argsort(by_loss, kind='stable') / max(len(comparable) - 1, 1)
-  drawn = _drawn_rows(by_loss)
-  rows = [_row(runs, comparable, name) for name in names]
-  positions = np.array([row.positions for row in rows])
-  annotations = []
-  for i, row in enumerate(rows):
-    annotations += _row_annotations(i, row)
+  drawn = by_loss
+  if len(by_loss) > MAX_LINES:
+    half = MAX_LINES // 2
+    drawn = np.r_[by_loss[:half], evenly(by_loss[half:], half)]
+  rows = [_row(runs.axes[name], comparable.values[name]) for name in names]
+  annotations = [
+    label for i, row in enumerate(rows) for label in _row_annotations(i, names[i], row)
+  ]
 
-  traces = []
+  traces: list[PlotlyDict] = []
   after = -1.0
   for quantile, color, width, group in GROUPS:
     members = drawn[(quantiles[drawn] > after) & (quantiles[drawn] <= quantile)]
     after = quantile
     if len(members):
-      line = {'color': color, 'width': width}
-      traces.append(
-        _lines(positions[:, members], comparable.number[members], group, line)
+      # The lines of many runs, separated by NaN. Better runs are drawn later, above others.
+      traces.insert(
+        0,
+        {
+          'type': 'scatter',
+          'mode': 'lines',
+          'x': separated(*(row.positions[members] for row in rows)),
+          'y': np.tile(np.r_[np.arange(len(rows)), np.nan], len(members)),
+          'meta': 'run',
+          'customdata': np.repeat(comparable.number[members], len(rows) + 1),
+          'line': {'color': color, 'width': width},
+          'name': group,
+          'hovertemplate': f'run %{{customdata}}, {group}<extra></extra>',
+          'connectgaps': False,
+        },
       )
-  # The best runs are drawn last, above the others.
-  traces.reverse()
   return Figure(
     'parallel',
     'All runs across all hyperparameters',
@@ -102,78 +115,55 @@ def parallel_figure(
   )
 
 
-def _drawn_rows(by_loss: np.ndarray) -> np.ndarray:
-  """Returns the indices of the runs that are drawn, by loss."""
-  if len(by_loss) <= MAX_LINES:
-    return by_loss
-  half = MAX_LINES // 2
-  return np.r_[by_loss[:half], evenly(by_loss[half:], half)]
-
-
 @dataclasses.dataclass(frozen=True)
 class _Row:
   """Row of one hyperparameter.
 
   Attributes:
-    name: Name of the hyperparameter.
     positions: (T,) positions of the runs, from 0 to 1.
     ticks: Positions of the labels.
     labels: Labels below the row.
   """
 
-  name: str
   positions: np.ndarray
   ticks: Sequence[float]
   labels: Sequence[str]
 
 
-def _row(runs: Runs, comparable: Runs, name: str) -> _Row:
-  axis = runs.axes[name]
-  x, _ = axis_positions(axis, comparable.values[name])
+def _row(axis: Axis, values: np.ndarray) -> _Row:
+  x, _ = axis_positions(axis, values)
   if axis.is_choice:
-    choices = choices_of(axis, comparable.values[name])
-    n = len(choices)
+    labels = [plain_text(choice, 16) for choice in choices_of(axis, values)]
+    n = len(labels)
     # A random shift separates the lines of runs with the same choice.
     shift = np.random.default_rng(0).uniform(-JITTER, JITTER, len(x)) if n > 1 else 0.0
-    return _Row(
-      name,
-      (x + 0.5 + shift) / n,
-      [(i + 0.5) / n for i in range(n)],
-      [plain_text(choice, 16) for choice in choices],
-    )
-  low = np.nanmin(x)
-  high = np.nanmax(x)
-  labels = [number(float(low), 2), number(float(high), 2)]
-  if not high > low:
-    return _Row(name, np.full(len(x), 0.5), [0.0, 1.0], labels)
-  if axis.log and low > 0:
-    x = np.log(x)
-    low = np.log(low)
-    high = np.log(high)
-  return _Row(name, (x - low) / (high - low), [0.0, 1.0], labels)
-
-
-def _row_annotations(row: int, content: _Row) -> list[PlotlyDict]:
-  """Returns the name of a row, and the labels below it."""
-  ticks = content.ticks
-  labels = content.labels
-  width = sum(len(label) for label in labels) * LETTER
-  if len(labels) > MAX_LABELS or width > NARROW:
     # Too many labels would overlap.
-    ticks = [0.0, 1.0]
-    labels = [labels[0], labels[-1]]
-  name = annotation(
-    plain_text(content.name, 44),
-    0,
-    row,
-    '$ink',
-    xanchor='left',
-    yanchor='bottom',
-    yshift=3,
-    bgcolor='$paper/0.7',
-  )
+    if n > MAX_LABELS or LETTER * len(''.join(labels)) > NARROW:
+      return _Row((x + 0.5 + shift) / n, [0.0, 1.0], [labels[0], labels[-1]])
+    return _Row((x + 0.5 + shift) / n, ((np.arange(n) + 0.5) / n).tolist(), labels)
+  ends = np.array([np.nanmin(x), np.nanmax(x)])
+  labels = [number(end, 2) for end in ends]
+  if axis.log and ends[0] > 0:
+    x = np.log(x)
+    ends = np.log(ends)
+  spread = np.ptp(ends)
+  positions = (x - ends[0]) / spread if spread else np.full(len(x), 0.5)
+  return _Row(positions, [0.0, 1.0], labels)
+
+
+def _row_annotations(row: int, name: str, content: _Row) -> list[PlotlyDict]:
+  """Returns the name of a row, and the labels below it."""
   return [
-    name,
+    annotation(
+      plain_text(name, 44),
+      0,
+      row,
+      '$ink',
+      xanchor='left',
+      yanchor='bottom',
+      yshift=3,
+      bgcolor='$paper/0.7',
+    ),
     *(
       annotation(
         label,
@@ -185,49 +175,21 @@ def _row_annotations(row: int, content: _Row) -> list[PlotlyDict]:
         yshift=-3,
         bgcolor='$paper/0.7',
       )
-      for label, tick in zip(labels, ticks)
+      for label, tick in zip(content.labels, content.ticks)
     ),
   ]
-
-
-def _lines(
-  positions: np.ndarray, numbers: np.ndarray, name: str, line: PlotlyDict
-) -> PlotlyDict:
-  """Returns one trace with the lines of many runs, separated by NaN.
-
-  Args:
-    positions: (A, T) positions.
-    numbers: (T,) run numbers.
-    name: Name of the group.
-    line: Style of the lines.
-  """
-  n_rows = len(positions)
-  return {
-    'type': 'scatter',
-    'mode': 'lines',
-    'x': separated(*positions),
-    'y': np.tile(np.r_[np.arange(n_rows, dtype=float), np.nan], len(numbers)),
-    'meta': 'run',
-    'customdata': np.repeat(numbers, n_rows + 1),
-    'line': line,
-    'name': name,
-    'hovertemplate': f'run %{{customdata}}, {name}<extra></extra>',
-    'connectgaps': False,
-  }
 
 
 def _caption(
   comparable: Runs, names: Sequence[str], best: int, rung: int | None
 ) -> str:
+  values = {name: comparable.values[name][best] for name in names[:4]}
   words = ', '.join(
-    f'{name} {_value(comparable.values[name][best])}' for name in names[:4]
+    f'{name} {number(value, 3) if is_numeric(value) else value}'
+    for name, value in values.items()
   )
   note = f' All are compared at step {rung:,}.' if rung else ''
   return (
     f'The best run, {comparable.number[best]}, has {words}. The best tenth of '
     f'{counted(len(comparable), "run")} is drawn thick, the best third in orange.{note}'
   )
-
-
-def _value(value: object) -> str:
-  return number(value, 3) if is_numeric(value) else str(value)

@@ -13,9 +13,9 @@ from lmhp.analysis.phrases import counted, number
 from lmhp.analysis.report.document import Figure, PlotlyDict
 from lmhp.analysis.report.figures.labels import Label, stack_labels
 from lmhp.analysis.report.figures.style import (
+  MARGIN,
   annotation,
   layout,
-  margin,
   name_and_unit,
   name_with_unit,
   objective_range,
@@ -34,7 +34,7 @@ from lmhp.analysis.report.figures.traces import (
   step_line,
 )
 from lmhp.analysis.runs.table import Runs
-from lmhp.analysis.scaling.laws import ComputeOptimal, ScalingLaw
+from lmhp.analysis.scaling.laws import ScalingLaw
 from lmhp.statistics.pareto import pareto_front
 
 COSTS = ('parameters', 'flops', 'seconds', 'tokens')
@@ -58,77 +58,66 @@ def pareto_figures(runs: Runs) -> list[Figure]:
   figures: list[Figure] = []
   for cost in COSTS:
     costs = complete.measured.get(cost, np.array([]))
-    finite = costs[np.isfinite(costs)]
+    known = np.isfinite(costs)
     # Seconds also vary by chance, so they are drawn only beside another cost that
     # differs.
-    differ = len(finite) > 2 and finite.max() > MIN_RATIO * finite.min()
+    differ = known.sum() > 2 and costs[known].max() > MIN_RATIO * costs[known].min()
     if differ and (cost != 'seconds' or figures):
-      rows = np.isfinite(costs)
-      figures.append(_pareto_figure(complete.select(rows), cost, costs[rows]))
+      figures.append(_pareto_figure(complete.select(known), cost))
   return figures
 
 
-def _pareto_figure(complete: Runs, cost: str, costs: np.ndarray) -> Figure:
+def _pareto_figure(complete: Runs, cost: str) -> Figure:
   """Draws the objective against a cost, and the runs that no other run dominates."""
+  costs = complete.measured[cost]
   x_name = name_with_unit(cost)
   y_name = name_with_unit(complete.objective_name)
 
   # Runs on the front are diamonds, joined by steps. Other runs are dots.
-  front = np.flatnonzero(pareto_front(complete.losses, costs))
-  front = front[np.argsort(costs[front], kind='stable')]
-  rest = np.setdiff1d(np.arange(len(costs)), front)
+  is_best = pareto_front(complete.losses, costs)
+  order = np.argsort(costs, kind='stable')
+  best = complete.select(order[is_best[order]])
+  rest = complete.select(~is_best)
   plotted = PlottedRuns(
-    x=costs[rest],
-    losses=complete.losses[rest],
-    status=complete.status[rest],
-    number=complete.number[rest],
+    x=rest.measured[cost],
+    losses=rest.losses,
+    status=rest.status,
+    number=rest.number,
     span=objective_range(complete),
     maximize=complete.maximize,
   )
   hover = hover_text(x_name, y_name)
+  best_costs = best.measured[cost]
   is_wide = costs.min() > 0 and costs.max() > LOG_RATIO * costs.min()
-  traces = [
-    *plotted.traces(hover, '$grey'),
-    step_line(costs[front], complete.objective[front]),
-    run_markers(
-      costs[front],
-      complete.objective[front],
-      complete.number[front],
-      '$vermillion',
-      'diamond',
-      hover,
-    ),
+  name, unit = name_and_unit(cost)
+  words = [
+    f'{number(objective)} with {number(spent, 3)} {unit or name}'
+    for objective, spent in zip(best.objective, best_costs)
   ]
+  caption = (
+    f'{len(best)} of {counted(len(costs), "run")} are on the Pareto front (diamonds), from '
+    f'{words[0]} to {words[-1]}.'
+  )
+  if len(best) == 1:
+    caption = (
+      f'Run {best.number[0]} is better than the other {counted(len(rest), "run")} in both: '
+      f'{words[0]}.'
+    )
   return Figure(
     f'pareto-{cost}',
     f'{y_name} against {x_name}',
-    _pareto_caption(complete, cost, costs, front),
-    traces,
+    caption,
+    [
+      *plotted.traces(hover, '$grey'),
+      step_line(best_costs, best.objective),
+      run_markers(
+        best_costs, best.objective, best.number, '$vermillion', 'diamond', hover
+      ),
+    ],
     layout(
       with_range(plot_axis(x_name, bool(is_wide), costs), costs),
       plot_axis(y_name, range=list(complete.objective_interval(*plotted.span))),
     ),
-  )
-
-
-def _pareto_caption(
-  complete: Runs, cost: str, costs: np.ndarray, front: np.ndarray
-) -> str:
-  name, unit = name_and_unit(cost)
-
-  def describe(row: int) -> str:
-    return (
-      f'{number(complete.objective[row])} with {number(costs[row], 3)} {unit or name}'
-    )
-
-  if len(front) == 1:
-    return (
-      f'Run {complete.number[front[0]]} is better than the other '
-      f'{counted(len(costs) - 1, "run")} in both: {describe(front[0])}.'
-    )
-  return (
-    f'{len(front)} of {counted(len(costs), "run")} are on the Pareto front (diamonds), from '
-    f'{describe(front[0])} to {describe(front[-1])}.'
   )
 
 
@@ -153,11 +142,12 @@ def scaling_figure(runs: Runs, scaling_law: ScalingLaw | None) -> Figure | None:
   best = law.compute_optimal(frontier_flops)
   low, high = law.interval(best.parameters, best.tokens)
 
+  is_bounded = np.isfinite(low) & np.isfinite(high)
+  interval = f'{law.confidence:.0%} interval {number(low[-1])} to {number(high[-1])}'
+
   # Band and line of the frontier, the law at each size, and the runs.
-  traces = []
-  if (np.isfinite(low) & np.isfinite(high)).any():
-    traces.append(band(frontier_flops, low, high, '$vermillion'))
-  traces += [
+  traces = [
+    *([band(frontier_flops, low, high, '$vermillion')] if is_bounded.any() else []),
     _size_lines(law, sizes, tokens),
     plain_line(
       frontier_flops,
@@ -181,59 +171,50 @@ def scaling_figure(runs: Runs, scaling_law: ScalingLaw | None) -> Figure | None:
   )
 
   # The vertical axis shows runs and frontier.
-  limits = padded_range(np.r_[complete.losses, best.losses], 0.08, 0.1)
   largest = float(flops.max())
   annotations, top = stack_labels([Label('largest run', largest, '$muted')], x_axis)
-  annotations.append(
-    annotation(
-      number(float(best.losses[-1]), 3),
-      math.log10(frontier_flops[-1]),
-      float(best.losses[-1]),
-      '$vermillion',
-      xanchor='right',
-      yanchor='bottom',
-      yshift=6,
-    )
+  at_end = annotation(
+    number(best.losses[-1], 3),
+    math.log10(frontier_flops[-1]),
+    float(best.losses[-1]),
+    '$vermillion',
+    xanchor='right',
+    yanchor='bottom',
+    yshift=6,
   )
   return Figure(
     'scaling',
     'Loss against compute',
-    _scaling_caption(law, best, float(low[-1]), float(high[-1])),
+    (
+      f'With {number(PREDICTED_FACTOR)} times the largest compute, the law predicts '
+      f'{number(best.losses[-1])} nats '
+      f'({interval if is_bounded[-1] else "without an interval"}) at '
+      f'{number(best.parameters[-1], 2)} parameters and {number(best.tokens[-1], 2)} tokens. '
+      f'It is fitted to {law.n_runs} runs: {number(law.E, 3)} + '
+      f'{number(law.A, 3)}/N^{number(law.alpha, 2)} + '
+      f'{number(law.B, 3)}/D^{number(law.beta, 2)}.'
+    ),
     traces,
     layout(
       x_axis,
-      plot_axis('loss (nats)', range=limits),
+      plot_axis(
+        'loss (nats)',
+        range=padded_range(np.r_[complete.losses, best.losses], 0.08, 0.1),
+      ),
       shapes=[vertical_line(largest, '$muted')],
-      annotations=annotations,
-      margin=margin(t=top),
+      annotations=[*annotations, at_end],
+      margin=MARGIN | {'t': top},
     ),
   )
 
 
 def _size_lines(law: ScalingLaw, sizes: np.ndarray, tokens: np.ndarray) -> PlotlyDict:
   """Returns the law along the tokens of each size, for at most `MAX_SIZES` sizes."""
-  different = evenly(np.unique(sizes), MAX_SIZES)
   x = []
   y = []
-  for size in different:
+  for size in evenly(np.unique(sizes), MAX_SIZES):
     size_tokens = tokens[sizes == size]
-    along = np.geomspace(size_tokens.min(), size_tokens.max(), 25)
-    x += [6 * size * along, [np.nan]]
-    y += [law.predict(size, along), [np.nan]]
+    along = np.r_[np.geomspace(size_tokens.min(), size_tokens.max(), 25), np.nan]
+    x.append(6 * size * along)
+    y.append(law.predict(size, along))
   return plain_line(np.concatenate(x), np.concatenate(y), '$blue/0.5', 1.2)
-
-
-def _scaling_caption(
-  law: ScalingLaw, best: ComputeOptimal, low: float, high: float
-) -> str:
-  interval = 'without an interval'
-  if math.isfinite(low) and math.isfinite(high):
-    interval = f'{law.confidence:.0%} interval {number(low)} to {number(high)}'
-  return (
-    f'With {number(PREDICTED_FACTOR)} times the largest compute, the law predicts '
-    f'{number(float(best.losses[-1]))} nats ({interval}) at '
-    f'{number(float(best.parameters[-1]), 2)} parameters and '
-    f'{number(float(best.tokens[-1]), 2)} tokens. It is fitted to {law.n_runs} runs: '
-    f'{number(law.E, 3)} + {number(law.A, 3)}/N^{number(law.alpha, 2)} + '
-    f'{number(law.B, 3)}/D^{number(law.beta, 2)}.'
-  )

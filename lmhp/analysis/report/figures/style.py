@@ -7,6 +7,7 @@ passes through `plain_text`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+import html
 import math
 from typing import cast
 
@@ -77,7 +78,7 @@ def plain_text(text: object, length: int = 60) -> str:
   '&lt;b&gt;a&lt;/b&gt; &amp; b'
   """
   line = shortened(' '.join(str(text).split()), length)
-  return line.replace('&', '&amp;').replace('<', '&lt;').replace('>', '&gt;')
+  return html.escape(line, quote=False)
 
 
 def name_and_unit(name: str) -> tuple[str, str]:
@@ -86,11 +87,11 @@ def name_and_unit(name: str) -> tuple[str, str]:
   >>> name_and_unit('eval_loss_nats'), name_and_unit('optimizer.learning_rate')
   (('eval loss', 'nats'), ('optimizer.learning_rate', ''))
   """
+  stem, _, unit = name.rpartition('_')
   if '.' in name:
     return name, ''
   if name == 'flops':
     return 'FLOPs', ''
-  stem, _, unit = name.rpartition('_')
   if unit not in UNITS or not stem:
     return name.replace('_', ' '), ''
   return stem.replace('_', ' '), 'FLOPs' if unit == 'flops' else unit
@@ -134,14 +135,15 @@ def plot_axis(
   if log:
     positive = np.asarray(values, np.float64)
     positive = positive[np.isfinite(positive) & (positive > 0)]
-    # Below two decades, ticks at 1, 2 and 5. Above, at powers of ten, at most eight or
-    # so.
     decades = math.log10(positive.max() / positive.min()) if positive.size else 1
-    axis |= {
-      'type': 'log',
-      'exponentformat': 'power',
-      'dtick': math.ceil(decades / 8) if decades >= 2 else 'D2',
-    }
+    axis['type'] = 'log'
+    if decades >= 2:
+      # Powers of ten, at most eight or so.
+      axis |= {'exponentformat': 'power', 'dtick': math.ceil(decades / 8)}
+    else:
+      # Numbers in full, such as 0.5. Without a format, Plotly writes 5 for it. Ticks are at 1,
+      # 2 and 5 times powers of ten, or closer within less than a factor of 5.
+      axis |= {'tickformat': ',~g', 'dtick': 'D2' if decades > 0.7 else None}
   return axis | more
 
 
@@ -172,20 +174,17 @@ def with_range(
     values: Values that it must show.
     pad: Space at both ends, as a fraction of the range.
   """
-  if 'range' in axis:
-    return dict(axis)
   drawn = np.asarray(values, np.float64)
-  # Values that the axis can show.
-  drawn = drawn[np.isfinite(drawn) & ((drawn > 0) | (not is_log(axis)))]
-  if not drawn.size:
-    return dict(axis)
-  drawn = np.log10(drawn) if is_log(axis) else drawn
+  if is_log(axis):
+    drawn = np.log10(drawn[drawn > 0])
+  drawn = drawn[np.isfinite(drawn)]
+  if 'range' in axis or not drawn.size:
+    return axis
   least = 0.1 * abs(float(drawn.max())) or 0.5
-  ranged: PlotlyDict = {**axis, 'range': padded_range(drawn, pad, least)}
-  if is_log(ranged) and not isinstance(ranged.get('dtick'), str):
-    # Plotly draws powers larger than other ticks.
-    ranged.setdefault('tickfont', {'size': 10.5})
-  return ranged
+  # Plotly draws powers larger than other ticks.
+  has_powers = isinstance(axis.get('dtick'), int)
+  font = {'tickfont': {'size': 10.5}} if has_powers else {}
+  return {**axis, 'range': padded_range(drawn, pad, least), **font}
 
 
 def padded_range(values: np.ndarray, pad: float, least: float = 1.0) -> list[float]:
@@ -221,11 +220,6 @@ def layout(xaxis: PlotlyDict, yaxis: PlotlyDict, **more: object) -> PlotlyDict:
       'align': 'left',
     },
   } | more
-
-
-def margin(**sides: int) -> PlotlyDict:
-  """Returns the margins of a figure in pixels, with some sides changed."""
-  return {**MARGIN, **sides}
 
 
 # --- annotations and shapes -------------------------------------------------------------
@@ -293,23 +287,23 @@ def horizontal_line(
 
 def objective_range(runs: Runs) -> tuple[float, float]:
   """Returns the range of losses that a figure shows: complete runs without a far bad tail."""
-  losses = runs.losses[(runs.status == 'complete') & np.isfinite(runs.objective)]
-  losses = losses if losses.size else runs.losses[np.isfinite(runs.objective)]
+  finite = np.isfinite(runs.objective)
+  complete = finite & (runs.status == 'complete')
+  losses = runs.losses[complete if complete.any() else finite]
   if not losses.size:
     return 0.0, 1.0
-  low, middle, upper = np.quantile(losses, [0, 0.5, 0.75])
+  low, middle, upper, high = np.quantile(losses, [0, 0.5, 0.75, 1])
   # Losses far above the upper quartile are out of the range.
-  far = upper + 4 * (upper - low) if upper > low else losses.max()
-  high = min(losses.max(), far)
+  if upper > low:
+    high = min(high, upper + 4 * (upper - low))
   pad = 0.06 * (high - low) or 0.05 * abs(middle) or 1.0
   return float(low - pad), float(high + pad)
 
 
 def choices_of(axis: Axis, values: Sequence[object] | np.ndarray) -> list[object]:
   """Returns the choices of an axis, or those among some values if it has none."""
-  if axis.choices:
-    return list(axis.choices)
-  return sorted({value for value in values if value is not None}, key=repr)
+  present = {value for value in values if value is not None}
+  return list(axis.choices) or sorted(present, key=repr)
 
 
 def axis_positions(
@@ -321,8 +315,7 @@ def axis_positions(
   """
   if axis.is_number:
     numbers = np.asarray(values, np.float64)
-    ends = np.r_[numbers, axis.low, axis.high]
-    return numbers, plot_axis(axis.name, axis.log, ends)
+    return numbers, plot_axis(axis.name, axis.log, np.r_[numbers, axis.low, axis.high])
   # Choices have positions 0, 1, 2, ...
   choices = choices_of(axis, values)
   positions = [choices.index(v) if v in choices else np.nan for v in values]

@@ -48,17 +48,16 @@ def run_markers(
     marker: Properties of the marker that replace the usual ones.
     **more: Further properties of Plotly.
   """
-  x = np.asarray(x, np.float64)
-  y = np.asarray(y, np.float64)
-  finite = np.isfinite(x) & np.isfinite(y)
+  points = np.array([x, y], np.float64)
+  finite = np.isfinite(points).all(axis=0)
   usual: PlotlyDict = {'color': color, 'symbol': symbol, 'size': 8}
   if symbol.endswith('open'):
     usual['line'] = {'color': color, 'width': 1.5}
   return {
     'type': 'scatter',
     'mode': 'markers',
-    'x': x[finite],
-    'y': y[finite],
+    'x': points[0, finite],
+    'y': points[1, finite],
     'meta': 'run',
     'customdata': np.asarray(numbers, int)[finite],
     'marker': usual | (marker or {}),
@@ -99,17 +98,14 @@ def band(
   color: str = '$blue',
 ) -> PlotlyDict:
   """Returns the area between two curves."""
-  x = np.asarray(x, np.float64)
-  low = np.asarray(low, np.float64)
-  high = np.asarray(high, np.float64)
-  finite = np.isfinite(low) & np.isfinite(high)
-  x = x[finite]
+  points = np.array([x, low, high], np.float64)
+  across, lower, upper = points[:, np.isfinite(points[1:]).all(axis=0)]
   return {
     'type': 'scatter',
     'mode': 'lines',
     # Along the upper curve, and back along the lower one.
-    'x': np.r_[x, x[::-1]],
-    'y': np.r_[high[finite], low[finite][::-1]],
+    'x': np.r_[across, across[::-1]],
+    'y': np.r_[upper, lower[::-1]],
     'fill': 'toself',
     'fillcolor': f'{color}/0.16',
     'line': {'width': 0, 'color': color},
@@ -124,8 +120,7 @@ def separated(*columns: npt.ArrayLike) -> np.ndarray:
   >>> separated([1, 2], [3, 4]).tolist()[:3]
   [1.0, 3.0, nan]
   """
-  arrays = [np.asarray(column, np.float64) for column in columns]
-  return np.column_stack([*arrays, np.full(len(arrays[0]), np.nan)]).ravel()
+  return np.column_stack(np.broadcast_arrays(*columns, np.nan)).ravel()
 
 
 def evenly(values: np.ndarray, most: int) -> np.ndarray:
@@ -134,9 +129,8 @@ def evenly(values: np.ndarray, most: int) -> np.ndarray:
   >>> evenly(np.arange(10), 4), evenly(np.arange(3), 4)
   (array([0, 3, 6, 9]), array([0, 1, 2]))
   """
-  if len(values) <= most:
-    return values
-  return values[np.linspace(0, len(values) - 1, most).astype(int)]
+  n = len(values)
+  return values[np.linspace(0, n - 1, min(n, most)).astype(int)]
 
 
 def hover_text(x_name: str, y_name: str) -> str:
@@ -204,9 +198,8 @@ class PlottedRuns:
       (self.outside, color, triangle, beyond),
       (self.diverged, of_diverged, 'x', '<br>diverged'),
     )
-    marker: PlotlyDict = {'size': 8}
-    if len(self.losses) > MAX_OPAQUE:
-      marker = {'size': 5, 'opacity': 0.75}
+    is_dense = len(self.losses) > MAX_OPAQUE
+    marker: PlotlyDict = {'size': 5, 'opacity': 0.75} if is_dense else {'size': 8}
     losses = np.where(inside, self.losses, self.span[1])
     y = -losses if self.maximize else losses
     return [
@@ -231,11 +224,9 @@ class PlottedRuns:
       (self.outside & is_pruned, f'{{}} pruned {self.direction}'),
       (self.outside & ~is_pruned, f'{{}} {self.direction}'),
     )
-    words = [text.format(rows.sum()) for rows, text in counted if rows.any()]
-    if not words:
-      return []
+    words = ', '.join(text.format(rows.sum()) for rows, text in counted if rows.any())
     color = '$vermillion' if self.diverged.any() else '$muted'
-    return [Label(', '.join(words), math.inf, color)]
+    return [Label(words, math.inf, color)] if words else []
 
 
 def last_scores(runs: Runs) -> np.ndarray:
@@ -255,11 +246,9 @@ def winner_row(runs: Runs, winner: Winner | None, plotted: PlottedRuns) -> int |
   return int(rows[np.argmin(plotted.losses[rows])]) if rows.size else None
 
 
-def base_position(axis: Axis) -> float | None:
-  """Returns the position of the base config's value. None if it cannot be drawn."""
+def base_position(axis: Axis) -> float:
+  """Returns the position of the base config's value. NaN if it cannot be drawn."""
   if axis.base_value is None or axis.is_number and not is_number(axis.base_value):
-    return None
+    return math.nan
   position = float(axis_positions(axis, [axis.base_value])[0][0])
-  if not math.isfinite(position) or axis.log and position <= 0:
-    return None
-  return position
+  return position if position > 0 or not axis.log else math.nan

@@ -13,13 +13,14 @@ from lmhp.analysis.phrases import counted, number
 from lmhp.analysis.report.document import Figure, PlotlyDict
 from lmhp.analysis.report.figures.labels import Label, stack_labels
 from lmhp.analysis.report.figures.style import (
+  MARGIN,
   SERIES,
   annotation,
   hidden_axis,
   layout,
-  margin,
   name_with_unit,
   objective_range,
+  padded_range,
   plain_text,
   plot_axis,
   with_range,
@@ -44,6 +45,7 @@ STATUS_COLORS = {
   'failed': '$purple',
   'running': '$green',
   'waiting': '$grey',
+  'missing': '$grey/0.5',
 }
 
 
@@ -53,6 +55,7 @@ STATUS_COLORS = {
 def history_figure(runs: Runs) -> Figure:
   """Draws the objective by trial, and the best so far."""
   search = runs.search_runs()
+  search = search.select(np.argsort(search.number, kind='stable'))
   low, high = objective_range(search)
   plotted = PlottedRuns(
     x=np.asarray(search.number, np.float64),
@@ -64,65 +67,59 @@ def history_figure(runs: Runs) -> Figure:
   )
 
   # Best complete run so far, from the first complete one on.
-  order = np.argsort(search.number, kind='stable')
   is_complete = (search.status == 'complete') & np.isfinite(search.objective)
-  best = np.minimum.accumulate(np.where(is_complete, search.losses, np.inf)[order])
-  first = int(np.sum(~np.isfinite(best)))
-  numbers = search.number[order][first:]
-  best = best[first:]
+  best = np.minimum.accumulate(np.where(is_complete, search.losses, np.inf))
+  numbers = search.number[np.isfinite(best)]
+  best = runs.to_objective(best[np.isfinite(best)])
 
   y_name = name_with_unit(runs.objective_name)
   traces = plotted.traces(f'<br>{plain_text(y_name)} %{{y:.5~g}}')
   x_axis = with_range(plot_axis('trial'), search.number, 0.03)
   annotations, top = stack_labels(plotted.edge_labels(), x_axis)
   if len(best):
-    traces.append(step_line(numbers, runs.to_objective(best), name='best so far'))
-    annotations.append(_best_label(runs, float(best[-1])))
+    traces.append(step_line(numbers, best, name='best so far'))
+    annotations.append(
+      annotation(
+        'best so far',
+        1,
+        float(best[-1]),
+        '$vermillion',
+        xref='paper',
+        xanchor='right',
+        yanchor='bottom' if runs.maximize else 'top',
+        yshift=4 if runs.maximize else -4,
+      )
+    )
   return Figure(
     'history',
     'Objective by trial',
-    _history_caption(runs, numbers, best, len(search) - first),
+    _history_caption(numbers, best),
     traces,
     layout(
       x_axis,
       plot_axis(y_name, range=list(runs.objective_interval(*plotted.span))),
       annotations=annotations,
-      margin=margin(t=top),
+      margin=MARGIN | {'t': top},
     ),
   )
 
 
-def _best_label(runs: Runs, best: float) -> PlotlyDict:
-  return annotation(
-    'best so far',
-    1,
-    float(runs.to_objective(best)),
-    '$vermillion',
-    xref='paper',
-    xanchor='right',
-    yanchor='bottom' if runs.maximize else 'top',
-    yshift=4 if runs.maximize else -4,
-  )
-
-
-def _history_caption(
-  runs: Runs, numbers: np.ndarray, best: np.ndarray, n_trials: int
-) -> str:
-  """Returns the caption, for trials from the first complete one on."""
+def _history_caption(numbers: np.ndarray, best: np.ndarray) -> str:
+  """Returns the caption, for the best so far from the first complete trial on."""
   if not len(best):
     return 'No trial is complete.'
-  at = int(np.argmin(best))
-  value = number(runs.to_objective(best[-1]))
-  n_after = n_trials - 1 - at
+  # The first trial that has the final best.
+  at = int(np.argmax(best == best[-1]))
+  value = number(best[-1])
+  n_after = len(best) - 1 - at
   if not n_after:
     return (
       f'The best objective is {value}, in the last trial ({numbers[at]}): the search was '
       'still improving.'
     )
-  none = 'it is not' if n_after == 1 else 'none of them is'
   return (
-    f'The best objective is {value}, in trial {numbers[at]}. '
-    f'{counted(n_after, "trial")} came after it, and {none} better.'
+    f'The best objective is {value}, in trial {numbers[at]}. {counted(n_after, "trial")} came '
+    f'after it, and {"it is not" if n_after == 1 else "none of them is"} better.'
   )
 
 
@@ -135,25 +132,22 @@ def best_of_n_figure(runs: Runs, best_of_n: BestOfN | None) -> Figure | None:
   if curve is None:
     return None
   # The range holds both curves. The band may go beyond it, and is cut.
-  finite = np.r_[curve.median, curve.expected]
-  finite = finite[np.isfinite(finite)]
-  low = float(finite.min()) if finite.size else 0.0
-  high = float(finite.max()) if finite.size else 1.0
-  pad = 0.35 * (high - low) or 0.05 * abs(high) or 1.0
-  span = (low - pad, high + pad)
-  powers = [1 << i for i in range(int(curve.trials[-1]).bit_length())]
+  shown = np.r_[curve.median, curve.expected]
+  shown = shown[np.isfinite(shown)]
+  low, high = padded_range(shown, 0.35, 0.05 * abs(float(shown.max())) or 1.0)
+  powers = 1 << np.arange(int(curve.trials[-1]).bit_length())
   ticks = plot_axis(
     'trials',
     len(curve.trials) > 1,
     curve.trials,
     dtick=None,
-    tickvals=[power for power in powers if power >= curve.trials[0]],
+    tickvals=powers[powers >= curve.trials[0]].tolist(),
   )
   traces = [
     band(
       curve.trials,
-      runs.to_objective(np.clip(curve.median_low, *span)),
-      runs.to_objective(np.clip(curve.median_high, *span)),
+      runs.to_objective(np.clip(curve.median_low, low, high)),
+      runs.to_objective(np.clip(curve.median_high, low, high)),
     ),
     plain_line(
       curve.trials,
@@ -182,7 +176,7 @@ def best_of_n_figure(runs: Runs, best_of_n: BestOfN | None) -> Figure | None:
       with_range(ticks, curve.trials, 0.02),
       plot_axis(
         f'best {name_with_unit(runs.objective_name)}',
-        range=list(runs.objective_interval(*span)),
+        range=list(runs.objective_interval(low, high)),
       ),
     ),
   )
@@ -192,18 +186,16 @@ def _best_of_n_caption(runs: Runs, curve: BestOfN) -> str:
   def median_at(index: int) -> str:
     return number(float(runs.to_objective(float(curve.median[index]))))
 
-  caption = f'Half of all searches with {curve.trials[-1]} trials find {median_at(-1)} or better'
   # Compare with a quarter of the trials.
   quarter = len(curve.trials) // 4 - 1
-  if curve.trials[max(quarter, 0)] > 1:
-    caption += f', and with {curve.trials[quarter]} trials {median_at(quarter)}'
-  caption += (
-    f'. The band contains the whole median curve with {curve.confidence:.0%} confidence; the '
-    'dotted line is the mean'
+  compared = f', and with {curve.trials[quarter]} trials {median_at(quarter)}'
+  is_open = np.isinf([curve.median_low[-1], curve.median_high[-1]]).any()
+  edge = ' The band has no bound at the edge of the figure.' if is_open else ''
+  return (
+    f'Half of all searches with {curve.trials[-1]} trials find {median_at(-1)} or better'
+    f'{compared if curve.trials[max(quarter, 0)] > 1 else ""}. The band contains the whole '
+    f'median curve with {curve.confidence:.0%} confidence; the dotted line is the mean.{edge}'
   )
-  if np.isinf(curve.median_low[-1]) or np.isinf(curve.median_high[-1]):
-    caption += '. The band has no bound at the edge of the figure'
-  return f'{caption}.'
 
 
 # --- status -----------------------------------------------------------------------------
@@ -219,33 +211,29 @@ def status_figure(runs: Runs) -> Figure:
   before = 0
   for name, color in STATUS_COLORS.items():
     count = int(np.sum(search.status == name))
-    if not count:
-      continue
-    traces.append(
-      {
-        'type': 'bar',
-        'orientation': 'h',
-        'x': [count],
-        'y': [0],
-        'base': [before],
-        'width': 0.9,
-        'name': name,
-        'hovertemplate': f'{count} {name}<extra></extra>',
-        'marker': {'color': color, 'line': {'color': '$paper', 'width': 1}},
-      }
-    )
-    labels.append(Label(f'{count} {name}', before + count / 2, color))
+    if count:
+      traces.append(
+        {
+          'type': 'bar',
+          'orientation': 'h',
+          'x': [count],
+          'y': [0],
+          'base': [before],
+          'width': 0.9,
+          'name': name,
+          'hovertemplate': f'{count} {name}<extra></extra>',
+          'marker': {'color': color, 'line': {'color': '$paper', 'width': 1}},
+        }
+      )
+      labels.append(Label(f'{count} {name}', before + count / 2, color))
     before += count
   x_axis = hidden_axis(0, max(before, 1))
   annotations, top = stack_labels(labels, x_axis, 340)
-  caption = 'The search has no runs.'
-  if labels:
-    words = ', '.join(label.text for label in labels)
-    caption = f'The search has {counted(len(search), "run")}: {words}.'
+  words = ', '.join(label.text for label in labels)
   return Figure(
     'status',
     'Status of the runs',
-    caption,
+    f'The search has {counted(len(search), "run")}: {words}.',
     traces,
     layout(
       x_axis,
@@ -289,31 +277,28 @@ def rungs_figure(runs: Runs, rung_scores: Sequence[RungScores]) -> Figure | None
     for (color, _, _), rung in zip(SERIES, rungs)
   ]
   y_name = name_with_unit(runs.objective_name)
-  objectives = np.concatenate([rung.objective for rung in rungs])
   x_axis = with_range(
     plot_axis(f'{y_name} at the rung'), np.concatenate([rung.scores for rung in rungs])
   )
   annotations, top = stack_labels(labels, x_axis)
+  first = rungs[0]
+  last = rungs[-1]
+  other = f', and scores at step {last.step} one of {last.spearman:.2f}'
   return Figure(
     'rungs',
     'Scores at rungs and final objective',
-    _rungs_caption(rungs),
+    (
+      f'Scores at step {first.step} of the {counted(len(first.number), "complete run")} '
+      f'have a rank correlation of {first.spearman:.2f} with their final objective'
+      f'{other if len(rungs) > 1 else ""}. Pruned runs are left out.'
+    ),
     traces,
     layout(
       x_axis,
-      with_range(plot_axis(f'final {y_name}'), objectives),
+      with_range(
+        plot_axis(f'final {y_name}'), np.concatenate([rung.objective for rung in rungs])
+      ),
       annotations=annotations,
-      margin=margin(t=top),
+      margin=MARGIN | {'t': top},
     ),
   )
-
-
-def _rungs_caption(rungs: Sequence[RungScores]) -> str:
-  first = rungs[0]
-  caption = (
-    f'Scores at step {first.step} of the {counted(len(first.number), "complete run")} have a '
-    f'rank correlation of {first.spearman:.2f} with their final objective'
-  )
-  if len(rungs) > 1:
-    caption += f', and scores at step {rungs[-1].step} one of {rungs[-1].spearman:.2f}'
-  return f'{caption}. Pruned runs are left out.'

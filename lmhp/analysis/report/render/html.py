@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import collections
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 import functools
 import hashlib
 import importlib.resources
@@ -36,6 +36,35 @@ def html(report: Report) -> str:
   scripts = [asset('report.js'), plotly(), asset('figures.js')]
   digests = ' '.join(f"'{digest(script)}'" for script in scripts)
   sections = [elements.section(section, known_runs) for section in report.sections]
+  # The palettes are CSS variables, so that text and figures have one palette.
+  colours = ' '.join(
+    f'--{name}: light-dark({light}, {PALETTES["dark"][name]});'
+    for name, light in PALETTES['light'].items()
+  )
+  figures = {
+    'figures': to_strict_json(report.figures(), packed=True),
+    'palettes': PALETTES,
+  }
+  basis = elements.present(
+    (report.basis, f'<p class="caption basis">{escape(" ".join(report.basis))}</p>\n')
+  )
+  trials = ''
+  if report.trials is not None:
+    table = elements.table(report.trials, known_runs, level=2)
+    trials = f'<section id="trials">\n{table}</section>\n'
+  # Method, caveats and origin are folded at the end of the page, except for the caveats.
+  about = f'<dl class="numbers">{elements.definitions(report.about)}</dl>'
+  parts = {
+    'method': elements.paragraphs(report.method),
+    'caveats': elements.paragraphs(report.caveats),
+    'about': about if report.about else '',
+  }
+  parts = {name: content for name, content in parts.items() if content}
+  folds = ''.join(
+    f'<details id="{name}"{" open" if name == "caveats" else ""}>'
+    f'<summary><h2>{name.capitalize()}</h2></summary>{content}</details>\n'
+    for name, content in parts.items()
+  )
   return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -45,7 +74,7 @@ def html(report: Report) -> str:
 <meta name="color-scheme" content="light dark">
 <meta name="referrer" content="no-referrer">
 <title>{escape(report.title)}</title>
-<style>{css_colours()}
+<style>:root {{{colours}}}
 {asset('report.css')}</style>
 <noscript><style>tr[hidden] {{ display: table-row; }} .saves, .views, .plot, .search,
 #theme {{ display: none; }}</style></noscript>
@@ -59,20 +88,21 @@ def html(report: Report) -> str:
 0-13zm0 1.5v10a5 5 0 0 0 0-10z" fill-rule="evenodd"/></svg></button>
 <h1>{escape(report.title)}</h1>
 <p class="lede">{escape(' '.join(report.answer))}</p>
-{_basis(report)}{_contents(report)}
+{basis}{_contents(report, parts)}
 </header>
 <main id="content" tabindex="-1">
 <noscript><p>Figures need JavaScript. Findings and tables do not.</p></noscript>
 {elements.findings(report.findings, known_runs)}{''.join(sections)}\
-{_trials(report, known_runs)}</main>
-{_footer(report)}
+{trials}</main>
+<footer>
+{folds}</footer>
 </div>
 <dialog id="run" aria-labelledby="run-title"></dialog>
 <script type="application/json" id="data-configs">\
 {embed(compact_configs(report.configs))}</script>
 <script>{scripts[0]}</script>
 <script>{scripts[1]}</script>
-<script type="application/json" id="data-figures">{embed(_figures(report))}</script>
+<script type="application/json" id="data-figures">{embed(figures)}</script>
 <script>{scripts[2]}</script>
 </body>
 </html>
@@ -114,16 +144,6 @@ def digest(script: str) -> str:
   return f'sha256-{base64.b64encode(hashed).decode()}'
 
 
-def css_colours() -> str:
-  """Returns the palettes as CSS variables, so that text and figures have one palette."""
-  dark = PALETTES['dark']
-  variables = [
-    f'--{name}: light-dark({light}, {dark[name]});'
-    for name, light in PALETTES['light'].items()
-  ]
-  return f':root {{{" ".join(variables)}}}'
-
-
 # --- data -------------------------------------------------------------------------------
 
 
@@ -144,15 +164,18 @@ def compact_configs(
   """Returns many configs in little space: the usual values, and the differences of each run.
 
   Args:
-    configs: Configs by run number, nested or by dotted paths.
+    configs: {dotted path: value} by run number.
 
   Returns:
     'most', {path: text}, and 'runs', {number: [{path: text} that differ, paths it lacks]}.
 
-  >>> compact_configs({0: {'a': {'b': 1}}, 1: {'a': {'b': 1}, 'c': 'x'}})['runs']
+  >>> compact_configs({0: {'a.b': 1}, 1: {'a.b': 1, 'c': 'x'}})['runs']
   {0: [{}, ['c']], 1: [{}, []]}
   """
-  flat = {int(run): dict(_flatten(config)) for run, config in configs.items()}
+  flat = {
+    int(run): {path: _exact_text(value) for path, value in config.items()}
+    for run, config in configs.items()
+  }
   # The most common value of each key is stored once.
   counters: dict[str, collections.Counter[str]] = {}
   for config in flat.values():
@@ -169,17 +192,6 @@ def compact_configs(
   return {'most': most, 'runs': runs}
 
 
-def _flatten(
-  config: Mapping[str, object], prefix: str = ''
-) -> Iterator[tuple[str, str]]:
-  for name, value in config.items():
-    path = f'{prefix}{name}'
-    if isinstance(value, Mapping) and value:
-      yield from _flatten(value, f'{path}.')
-    else:
-      yield path, _exact_text(value)
-
-
 def _exact_text(value: object) -> str:
   """Returns a value of a config with all its digits.
 
@@ -188,89 +200,24 @@ def _exact_text(value: object) -> str:
   value = value.item() if isinstance(value, np.generic) else value
   if isinstance(value, (str, float)):
     return str(value)
-  return json.dumps(value, default=_json_default, ensure_ascii=False)
-
-
-def _json_default(value: object) -> object:
-  return to_strict_json(value) if isinstance(value, np.ndarray) else str(value)
-
-
-def _figures(report: Report) -> dict[str, object]:
-  figures = []
-  for figure in report.figures():
-    views = [{'data': view.data, 'layout': view.layout} for view in figure.views]
-    figures.append(
-      {
-        'id': figure.id,
-        'title': figure.title,
-        'caption': figure.caption,
-        'height': figure.height,
-        'data': figure.data,
-        'layout': figure.layout,
-        'views': views,
-      }
-    )
-  return {'figures': to_strict_json(figures, packed=True), 'palettes': PALETTES}
+  return json.dumps(value, default=str, ensure_ascii=False)
 
 
 # --- parts of the page ------------------------------------------------------------------
 
 
-def _footer_parts(report: Report) -> dict[str, str]:
-  """Returns the parts at the end of the page that have content, by name."""
-  parts = {
-    'method': elements.paragraphs(report.method),
-    'caveats': elements.paragraphs(report.caveats),
-  }
-  if report.about:
-    parts['about'] = f'<dl class="numbers">{elements.definitions(report.about)}</dl>'
-  return {name: content for name, content in parts.items() if content}
-
-
-def _basis(report: Report) -> str:
-  """Returns the line below the answer, or nothing."""
-  if not report.basis:
-    return ''
-  return f'<p class="caption basis">{escape(" ".join(report.basis))}</p>\n'
-
-
-def _contents(report: Report) -> str:
-  """Returns links to the parts of the page."""
-  links: dict[str, str] = {}
-  if report.findings:
-    links['findings'] = 'Findings'
-  for section in report.sections:
-    links[f'section-{section.id}'] = section.title
+def _contents(report: Report, at_end: Iterable[str]) -> str:
+  """Returns links to the parts of the page, with the names of those at its end."""
+  links = {'findings': 'Findings'} if report.findings else {}
+  links |= {f'section-{section.id}': section.title for section in report.sections}
   if report.trials is not None:
     links['trials'] = 'All runs'
-  for name in _footer_parts(report):
-    links[name] = name.capitalize()
+  links |= {name: name.capitalize() for name in at_end}
   items = ''.join(
     f'<li><a href="#{escape(anchor)}">{escape(title)}</a></li>'
     for anchor, title in links.items()
   )
   return f'<nav aria-label="Contents"><ul>{items}</ul></nav>' if items else ''
-
-
-def _trials(report: Report, known_runs: Collection[int]) -> str:
-  if report.trials is None:
-    return ''
-  return (
-    '<section id="trials">\n'
-    f'{elements.table(report.trials, known_runs, level=2)}</section>\n'
-  )
-
-
-def _footer(report: Report) -> str:
-  """Returns method, caveats and origin, folded except for the caveats."""
-  folds = []
-  for name, content in _footer_parts(report).items():
-    is_open = ' open' if name == 'caveats' else ''
-    folds.append(
-      f'<details id="{name}"{is_open}><summary><h2>{name.capitalize()}</h2></summary>'
-      f'{content}</details>\n'
-    )
-  return f'<footer>\n{"".join(folds)}</footer>'
 
 
 # --- notebooks --------------------------------------------------------------------------

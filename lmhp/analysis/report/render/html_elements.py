@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 import html
 
-import numpy as np
-
 from lmhp.analysis.findings import Finding, Proposal, ranked
 from lmhp.analysis.phrases import is_number, shortened
 from lmhp.analysis.report.document import (
@@ -68,9 +66,14 @@ def escape(value: object) -> str:
 
 def breakable(name: str) -> str:
   """Returns a name that may break after dots and underscores if it is long."""
-  if len(name) <= LONG_NAME:
-    return escape(name)
-  return escape(name).replace('.', '.<wbr>').replace('_', '_<wbr>')
+  text = escape(name)
+  is_long = len(name) > LONG_NAME
+  return text.replace('.', '.<wbr>').replace('_', '_<wbr>') if is_long else text
+
+
+def present(*parts: tuple[object, str]) -> str:
+  """Returns the HTML of those parts (content, HTML) whose content is not empty."""
+  return ''.join(source for content, source in parts if content)
 
 
 def paragraphs(texts: Sequence[str]) -> str:
@@ -80,13 +83,13 @@ def paragraphs(texts: Sequence[str]) -> str:
 
 def definitions(values: Mapping[str, object]) -> str:
   """Returns names and values as `<dt>` and `<dd>`. A mapping becomes a list inside."""
-  items = []
+  items = ''
   for name, value in values.items():
     content = escape(cell_text(value))
     if isinstance(value, Mapping):
       content = f'<dl>{definitions(value)}</dl>'
-    items.append(f'<div><dt>{breakable(str(name))}</dt><dd>{content}</dd></div>')
-  return ''.join(items)
+    items += f'<div><dt>{breakable(str(name))}</dt><dd>{content}</dd></div>'
+  return items
 
 
 # --- tables -----------------------------------------------------------------------------
@@ -111,22 +114,17 @@ def cell(value: object, text: str, kind: str, known_runs: Collection[int]) -> st
     kind: Kind of the column.
     known_runs: Numbers of the runs whose config is known.
   """
-  value = value.item() if isinstance(value, np.generic) else value
   # The script sorts by the number itself, not by its text.
   sort = f' data-v="{float(value)!r}"' if is_number(value) else ''
   if kind == 'run' and is_number(value):
     return f'<td class="number"{sort}>{run_button(int(value), known_runs)}</td>'
-  title = ''
   # A long text is cut, and shown as a whole when the mouse rests on it.
-  if len(text) > CELL_LENGTH:
-    title = f' title="{escape(text[:TITLE_LENGTH])}"'
-    text = shortened(text, CELL_LENGTH)
-  style = ''
+  is_long = len(text) > CELL_LENGTH
+  title = f' title="{escape(text[:TITLE_LENGTH])}"' if is_long else ''
+  style = ' class=short' if len(text) <= SHORT_CELL else ''
   if sort or kind == 'number':
     style = ' class=number'
-  elif len(text) <= SHORT_CELL:
-    style = ' class=short'
-  return f'<td{style}{sort}{title}>{escape(text)}</td>'
+  return f'<td{style}{sort}{title}>{escape(shortened(text, CELL_LENGTH))}</td>'
 
 
 def table(item: Table, known_runs: Collection[int], level: int = 3) -> str:
@@ -139,17 +137,16 @@ def table(item: Table, known_runs: Collection[int], level: int = 3) -> str:
   """
   name = escape(item.id)
   title = escape(item.title)
-  search = ''
-  if len(item.rows) >= FILTER_FROM:
-    search = (
-      f'<label class="search"><span class="hidden-label">Filter {title}</span>'
-      '<input type="search" placeholder="Filter rows" autocomplete="off" '
-      'spellcheck="false"></label>'
-    )
+  search = (
+    f'<label class="search"><span class="hidden-label">Filter {title}</span>'
+    '<input type="search" placeholder="Filter rows" autocomplete="off" '
+    'spellcheck="false"></label>'
+  )
   caption = f'<p class="caption">{escape(item.caption)}</p>' if item.caption else ''
   return (
     f'<div class="table" id="table-{name}"><div class="table-head">'
-    f'<h{level} id="title-{name}">{title}</h{level}>{search}</div>{caption}'
+    f'<h{level} id="title-{name}">{title}</h{level}>'
+    f'{search if len(item.rows) >= FILTER_FROM else ""}</div>{caption}'
     f'<div class="scroll" tabindex="0" role="region" aria-labelledby="title-{name}">'
     f'<table data-page="{ROWS_SHOWN}"><thead><tr>'
     f'{"".join(map(_head, item.columns))}</tr></thead><tbody>\n'
@@ -170,14 +167,14 @@ def _head(column: Column) -> str:
 
 def _rows(item: Table, known_runs: Collection[int]) -> str:
   """Returns the rows of a table. Those after the first page are hidden."""
-  rows = []
+  rows = ''
   for i, (row, texts) in enumerate(zip(item.rows, zip(*formatted_columns(item)))):
     cells = ''.join(
       cell(value, text, column.kind, known_runs)
       for value, text, column in zip(row, texts, item.columns)
     )
-    rows.append(f'<tr{" hidden" if i >= ROWS_SHOWN else ""}>{cells}</tr>\n')
-  return ''.join(rows)
+    rows += f'<tr{" hidden" if i >= ROWS_SHOWN else ""}>{cells}</tr>\n'
+  return rows
 
 
 # --- figures and sections ---------------------------------------------------------------
@@ -188,15 +185,14 @@ def figure(item: Figure) -> str:
   name = escape(item.id)
   title = escape(item.title)
   caption = escape(item.caption)
-  views = ''.join(
+  buttons = ''.join(
     f'<button type="button" data-view="{i}" aria-pressed="{"false" if i else "true"}">'
     f'{escape(view.label)}</button>'
     for i, view in enumerate(item.views)
   )
-  if views:
-    views = (
-      f'<div class="views" role="group" aria-label="Views of {title}">{views}</div>'
-    )
+  views = (
+    f'<div class="views" role="group" aria-label="Views of {title}">{buttons}</div>'
+  )
   saves = ''.join(
     f'<button type="button" data-save="{kind.lower()}" '
     f'aria-label="Download {title} as {kind}">{kind}</button>'
@@ -204,7 +200,7 @@ def figure(item: Figure) -> str:
   )
   return (
     f'<figure id="figure-{name}" data-figure="{name}"><figcaption><h3>{title}</h3>'
-    f'<p class="caption">{caption}</p></figcaption>{views}'
+    f'<p class="caption">{caption}</p></figcaption>{views if item.views else ""}'
     f'<div class="plot" style="height:{int(item.height)}px" role="img" '
     f'aria-label="{title}: {caption}"></div>'
     f'<div class="saves" role="group" aria-label="Download {title}">{saves}</div>'
@@ -233,12 +229,13 @@ def section(item: Section, known_runs: Collection[int]) -> str:
 
 def findings(items: Sequence[Finding], known_runs: Collection[int]) -> str:
   """Returns findings, ranked."""
-  if not items:
-    return ''
   rows = ''.join(finding(item, known_runs) for item in ranked(items))
-  return (
-    '<section id="findings">\n<h2>Findings</h2>\n'
-    f'<ol class="findings">\n{rows}</ol></section>\n'
+  return present(
+    (
+      items,
+      '<section id="findings">\n<h2>Findings</h2>\n'
+      f'<ol class="findings">\n{rows}</ol></section>\n',
+    )
   )
 
 
@@ -249,35 +246,29 @@ def finding(item: Finding, known_runs: Collection[int]) -> str:
     f'<path d="{LEVEL_SHAPES[item.level]}"/></svg>{LEVEL_WORDS[item.level]}</span>'
   )
   axes = ' '.join(f'<code>{breakable(axis)}</code>' for axis in item.axes)
-  axes = f'<p class=axes>{axes}</p>' if axes else ''
-  proposal = ''
-  if item.proposal:
-    proposal = (
-      '<div class="snippet"><pre tabindex="0">'
-      f'<code>{escape(space_code(item.proposal))}</code></pre>'
-      '<button type="button" class="copy">Copy</button></div>'
-    )
+  proposal = (
+    '<div class="snippet"><pre tabindex="0">'
+    f'<code>{escape(space_code(item.proposal))}</code></pre>'
+    '<button type="button" class="copy">Copy</button></div>'
+  )
+  runs = [run_button(int(run), known_runs) for run in item.runs[:RUNS_SHOWN]]
+  if len(item.runs) > RUNS_SHOWN:
+    runs.append(f'and {len(item.runs) - RUNS_SHOWN} more')
+  # Evidence, numbers and runs are folded.
+  folded = present(
+    (item.evidence, paragraphs([item.evidence])),
+    (item.numbers, f'<dl class="numbers">{definitions(item.numbers)}</dl>'),
+    (item.runs, f'<p class="runs">Runs {" ".join(runs)}</p>'),
+  )
+  parts = present(
+    (item.axes, f'<p class=axes>{axes}</p>'),
+    (item.proposal, proposal),
+    (folded, f'<details><summary>Evidence</summary>{folded}</details>'),
+  )
   return (
     f'<li class="finding {item.level}">{badge}<div><h3>{escape(item.title)}</h3>'
-    f'{axes}{proposal}{_evidence(item, known_runs)}</div></li>\n'
+    f'{parts}</div></li>\n'
   )
-
-
-def _evidence(item: Finding, known_runs: Collection[int]) -> str:
-  """Returns evidence, numbers and runs of a finding, folded."""
-  parts = []
-  if item.evidence:
-    parts.append(paragraphs([item.evidence]))
-  if item.numbers:
-    parts.append(f'<dl class="numbers">{definitions(item.numbers)}</dl>')
-  if item.runs:
-    buttons = [run_button(int(run), known_runs) for run in item.runs[:RUNS_SHOWN]]
-    if len(item.runs) > RUNS_SHOWN:
-      buttons.append(f'and {len(item.runs) - RUNS_SHOWN} more')
-    parts.append(f'<p class="runs">Runs {" ".join(buttons)}</p>')
-  if not parts:
-    return ''
-  return f'<details><summary>Evidence</summary>{"".join(parts)}</details>'
 
 
 def space_code(proposal: Mapping[str, Proposal]) -> str:

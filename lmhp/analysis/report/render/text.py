@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
 import json
 import re
 import textwrap
@@ -44,9 +44,10 @@ def markdown(report: Report) -> str:
   if report.basis:
     blocks.append(paragraph(' '.join(report.basis)))
   if report.findings:
-    blocks.append('## Findings')
-    for i, finding in enumerate(ranked(report.findings), start=1):
-      blocks.append(_finding(i, finding))
+    blocks += [
+      '## Findings',
+      *map(_finding, itertools.count(1), ranked(report.findings)),
+    ]
   for section in report.sections:
     blocks += _section(section)
   if report.trials is not None:
@@ -92,8 +93,7 @@ def _finding(rank: int, finding: Finding) -> str:
   if finding.proposal:
     code = space_code(finding.proposal)
     # A fence must be longer than any row of backticks in the code.
-    longest = max(map(len, re.findall('`+', code)), default=0)
-    fence = '`' * max(3, 1 + longest)
+    fence = '`' * max(3, 1 + max(map(len, re.findall('`+', code)), default=0))
     lines += ['', textwrap.indent(f'{fence}python\n{code}\n{fence}', '   ')]
   return '\n'.join(lines)
 
@@ -112,23 +112,21 @@ def _section(section: Section) -> list[str]:
 
 def _table(table: Table, heading: str) -> list[str]:
   names = [f'{c.name} ({c.unit})' if c.unit else c.name for c in table.columns]
-  rules = ['---' if column.kind == 'text' else '---:' for column in table.columns]
-  rows_of_text = list(zip(*formatted_columns(table)))[:MAX_ROWS]
-  lines = [_row(map(inline, names)), _row(rules)]
-  for row in rows_of_text:
-    lines.append(_row(inline(shortened(text, CELL_LENGTH)) for text in row))
-  blocks = [f'{heading} {inline(table.title)}']
-  if table.caption:
-    blocks.append(paragraph(table.caption))
-  blocks.append('\n'.join(lines))
-  n_more = len(table.rows) - len(rows_of_text)
-  if n_more > 0:
-    blocks.append(f'{n_more:,} more rows are in the HTML and JSON reports.')
-  return blocks
-
-
-def _row(cells: Iterable[str]) -> str:
-  return f'| {" | ".join(cells)} |'
+  rows = [
+    map(inline, names),
+    ['---' if column.kind == 'text' else '---:' for column in table.columns],
+  ]
+  for row in list(zip(*formatted_columns(table)))[:MAX_ROWS]:
+    rows.append([inline(shortened(text, CELL_LENGTH)) for text in row])
+  n_more = len(table.rows) - MAX_ROWS
+  more = f'{n_more:,} more rows are in the HTML and JSON reports.' if n_more > 0 else ''
+  blocks = (
+    f'{heading} {inline(table.title)}',
+    paragraph(table.caption),
+    '\n'.join(f'| {" | ".join(row)} |' for row in rows),
+    more,
+  )
+  return [block for block in blocks if block]
 
 
 # --- JSON -------------------------------------------------------------------------------
@@ -145,22 +143,21 @@ def to_json(report: Report) -> str:
   >>> json.loads(to_json(Report('A study', ['There is no result.'])))['answer']
   ['There is no result.']
   """
-  tables = [
-    {
-      'id': table.id,
-      'title': table.title,
-      'caption': table.caption,
-      'columns': table.columns,
-      'rows': table.rows,
-    }
-    for table in report.tables()
-  ]
   content = {
     'title': report.title,
     'answer': report.answer,
     'basis': report.basis,
     'findings': ranked(report.findings),
-    'tables': tables,
+    'tables': [
+      {
+        'id': table.id,
+        'title': table.title,
+        'caption': table.caption,
+        'columns': table.columns,
+        'rows': table.rows,
+      }
+      for table in report.tables()
+    ],
     'configs': report.configs,
     'method': report.method,
     'caveats': report.caveats,

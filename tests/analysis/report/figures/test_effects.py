@@ -41,7 +41,8 @@ def test_effects_have_their_names_p_values_and_reasons():
   assert texts == [
     '&lt;b&gt;a, p = 0.003',
     'b, p = 0.4',
-    'c: it was not varied',
+    'c',
+    'it was not varied',
   ]
 
 

@@ -1,4 +1,4 @@
-"""Tests of the figures of responses."""
+"""Tests of the figures of responses and isolations."""
 
 import dataclasses
 
@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from lmhp.analysis.analysis import analyze
+from lmhp.analysis.hyperparameters.isolations import isolation
 from lmhp.analysis.report.document import to_strict_json
-from lmhp.analysis.report.figures.responses import response_figures
+from lmhp.analysis.report.figures.responses import isolation_figures, response_figures
 from lmhp.analysis.runs.axis import Axis
 from lmhp.analysis.runs.table import Runs
 
@@ -137,3 +138,22 @@ def test_runs_of_the_confirmation_are_left_out():
   (figure,) = figures_of(analyze(confirmed([-0.5, -0.4])))
   numbers = np.concatenate([t['customdata'] for t in traces_of_runs(figure)])
   assert sorted(numbers) == [0, 1]
+
+
+@pytest.mark.parametrize('maximize', [False, True])
+def test_the_best_of_each_value_is_drawn_with_its_interval(maximize):
+  runs = study(maximize=maximize)
+  isolations = [isolation(runs, name) for name in runs.axes]
+  for isolated, figure in zip(isolations, isolation_figures(runs, isolations)):
+    check(figure, runs)
+    (dots,) = [
+      trace
+      for trace in figure.data
+      if trace.get('meta') == 'run' and trace['marker']['symbol'] == 'circle'
+    ]
+    best = isolated.best[np.isfinite(isolated.best)]
+    np.testing.assert_allclose(dots['y'], runs.to_objective(best))
+    bars = figure.data[0]
+    np.testing.assert_allclose(bars['y'][0::3], runs.to_objective(isolated.low))
+    np.testing.assert_allclose(bars['y'][1::3], runs.to_objective(isolated.high))
+    assert np.isnan(bars['y'][2::3]).all()

@@ -11,16 +11,15 @@ import dataclasses
 import numpy as np
 
 from lmhp.analysis.phrases import counted, number
-from lmhp.analysis.report.document import Figure, PlotlyDict, Text
+from lmhp.analysis.report.document import Figure, Text
 from lmhp.analysis.report.figures.curves.lines import (
   EVAL_LOSS,
   MANY_RUNS,
   N_BLOCKS,
-  STEP_AXIS,
   TRAIN_LOSS,
   Line,
   LineGroup,
-  budget_axes,
+  budget_axis,
   budget_views,
   end_labels,
   group_lines,
@@ -33,6 +32,7 @@ from lmhp.analysis.report.figures.style import (
   plot_axis,
   with_range,
 )
+from lmhp.analysis.runs.columns import finite_rows
 from lmhp.analysis.runs.table import Runs
 from lmhp.analysis.winner.winner import Winner
 
@@ -44,9 +44,8 @@ MIN_NORM = 1e-12
 def evaluation_column(runs: Runs) -> str:
   """Returns the column of the evaluations: the objective, if curves have it."""
   columns = {name for curve in runs.curves.values() for name in curve}
-  if runs.objective_name in columns or EVAL_LOSS not in columns:
-    return runs.objective_name
-  return EVAL_LOSS
+  is_known = runs.objective_name in columns or EVAL_LOSS not in columns
+  return runs.objective_name if is_known else EVAL_LOSS
 
 
 def training_curves_figure(runs: Runs, winner: Winner | None) -> Figure | None:
@@ -66,48 +65,37 @@ def training_curves_figure(runs: Runs, winner: Winner | None) -> Figure | None:
       runs, winner, evaluated, 'lines+markers', quantity='evaluation'
     )
     # One kind of line is enough for the other runs.
-    if group.is_highlighted or not train
+    if group.runs != 'others' or not train
   ]
   if not groups:
     return None
   lines = _lines(groups)
+  ends = {group.runs: group.end for group in groups}
+  highlighted = ', '.join(
+    f'the {name} ends at {number(ends[name])}'
+    for name in ('winner', 'base')
+    if name in ends
+  )
+  smoothed = '. Lines without dots are smoothed training losses' if train else ''
+  separator = ': ' if highlighted else ''
+  n_runs = counted(len({line.number for line in lines}), 'run')
   return Figure(
     'training-curves',
     'Training curves',
-    _curves_caption(groups, len({line.number for line in lines}), bool(train)),
-    [group.trace(STEP_AXIS, '') for group in groups],
+    f'{n_runs}{separator}{highlighted}{smoothed}.',
+    [group.trace() for group in groups],
     layout(
-      _step_axis(lines),
+      budget_axis(groups),
       plot_axis('loss (nats)', range=loss_limits(lines)),
       annotations=end_labels(groups),
     ),
     height=420,
-    views=budget_views(groups, budget_axes(runs)),
+    views=budget_views(runs, groups),
   )
 
 
 def _lines(groups: Sequence[LineGroup]) -> list[Line]:
   return [line for group in groups for line in group.lines]
-
-
-def _step_axis(lines: Sequence[Line]) -> PlotlyDict:
-  steps = np.concatenate([line.step for line in lines])
-  return with_range(plot_axis(STEP_AXIS.title), steps, 0.02)
-
-
-def _curves_caption(groups: Sequence[LineGroup], n_runs: int, has_train: bool) -> str:
-  ends = {group.runs: group.end for group in groups}
-  caption = counted(n_runs, 'run')
-  highlighted = [
-    f'the {name} ends at {number(ends[name])}'
-    for name in ('winner', 'base')
-    if name in ends
-  ]
-  if highlighted:
-    caption += f': {", ".join(highlighted)}'
-  if has_train:
-    caption += '. Lines without dots are smoothed training losses'
-  return f'{caption}.'
 
 
 def gap_figure(runs: Runs, winner: Winner | None) -> Figure | None:
@@ -122,26 +110,23 @@ def gap_figure(runs: Runs, winner: Winner | None) -> Figure | None:
   # Leave out extreme gaps, and keep 0 in the figure.
   low, high = np.quantile(values, [0.01, 0.99])
   pad = 0.1 * (high - low) or 0.1
-  y_axis = plot_axis(
-    'evaluation - training loss (nats)',
-    range=[float(min(low, 0) - pad), float(max(high, 0) + pad)],
-  )
   ends = [line.y[-1] for line in lines]
-  caption = (
-    f'At the last evaluation, the median gap of {counted(len(ends), "run")} is '
-    f'{number(np.median(ends), 3)} nats'
-  )
   # The winner is the last group.
-  if groups[-1].runs == 'winner':
-    caption += f', and that of the winner is {number(groups[-1].end, 3)}'
+  of_winner = f', and that of the winner is {number(groups[-1].end, 3)}'
   return Figure(
     'gap',
     'Evaluation minus training loss',
-    f'{caption}.',
-    [group.trace(STEP_AXIS, 'nats') for group in groups],
+    (
+      f'At the last evaluation, the median gap of {counted(len(ends), "run")} is '
+      f'{number(np.median(ends), 3)} nats{of_winner if groups[-1].runs == "winner" else ""}.'
+    ),
+    [group.trace('nats') for group in groups],
     layout(
-      _step_axis(lines),
-      y_axis,
+      budget_axis(groups),
+      plot_axis(
+        'evaluation - training loss (nats)',
+        range=[float(min(low, 0) - pad), float(max(high, 0) + pad)],
+      ),
       shapes=[horizontal_line(0, '$muted', layer='below')],
       annotations=end_labels(groups),
     ),
@@ -153,14 +138,14 @@ def _gaps(runs: Runs) -> list[Line]:
   train = {line.number: line for line in lines_of(runs, TRAIN_LOSS, True, N_BLOCKS)}
   gaps = []
   for line in lines_of(runs, evaluation_column(runs)):
-    train_line = train.get(line.number)
-    if train_line is None or len(train_line.y) < 2:
-      continue
-    # Compare only where the smoothed training loss exists.
-    inside = (line.step >= train_line.step[0]) & (line.step <= train_line.step[-1])
-    if inside.any():
-      gap = line.y - np.interp(line.step, train_line.step, train_line.y)
-      gaps.append(Line(line.number, line.step[inside], gap[inside]))
+    of_train = train.get(line.number)
+    if of_train is not None and len(of_train.y) > 1:
+      # Compare only where the smoothed training loss exists.
+      at = np.interp(line.step, of_train.step, of_train.y, left=np.nan, right=np.nan)
+      gap = Line(
+        line.number, *finite_rows({'step': line.step, 'gap': line.y - at}, 'gap')
+      )
+      gaps += [gap] if len(gap.y) else []
   return gaps
 
 
@@ -187,9 +172,9 @@ def grad_norm_figure(runs: Runs, winner: Winner | None) -> Figure | None:
       f'{number(np.median(last), 2)}, with a range of {number(min(last), 2)} to '
       f'{number(max(last), 2)} over {counted(len(lines), "run")}.'
     ),
-    [group.trace(STEP_AXIS, '') for group in groups],
+    [group.trace() for group in groups],
     layout(
-      _step_axis(lines),
+      budget_axis(groups),
       with_range(plot_axis('gradient norm', True, values), inner),
       annotations=end_labels(groups, log=True),
     ),

@@ -38,6 +38,8 @@ MIN_RATE_SPREAD = 0.01
 look like that of steps."""
 BUDGETS = (('tokens', 'tokens'), ('flops', 'training FLOPs'), ('seconds', 'seconds'))
 """(column, title) of the budgets at which runs can be compared, besides steps."""
+STEPS: Mapping[int, float] = {}
+"""Budget per step of each run that stands for the steps themselves."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,21 +66,16 @@ def thinned(x: np.ndarray, y: np.ndarray, most: int) -> tuple[np.ndarray, np.nda
   >>> thinned(np.arange(10), np.arange(10), 4)[0].tolist()
   [0, 3, 6, 9]
   """
-  if len(x) <= most:
-    return x, y
-  kept = np.unique(np.linspace(0, len(x) - 1, most).round().astype(int))
+  kept = np.linspace(0, len(x) - 1, min(len(x), most)).round().astype(int)
   return x[kept], y[kept]
 
 
-def smooth_curve(
-  step: np.ndarray, y: np.ndarray, fraction: float = SMOOTHED_FRACTION
-) -> tuple[np.ndarray, np.ndarray]:
+def smooth_curve(step: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Smooths a curve by local lines, which have no lag, after means of blocks.
 
   Args:
     step: (S,) rising steps.
     y: (S,) finite values.
-    fraction: Fraction of the curve to which each line is fitted.
 
   Returns:
     Steps and values, at most `N_BLOCKS` of them.
@@ -94,10 +91,8 @@ def smooth_curve(
     sizes = np.diff(np.r_[starts, len(y)])
     step = np.add.reduceat(step, starts) / sizes
     y = np.add.reduceat(y, starts) / sizes
-  window = round(fraction * len(y))
-  if window < 3:
-    return step, y
-  return step, lowess(y, window, rounds=0)
+  window = round(SMOOTHED_FRACTION * len(y))
+  return step, y if window < 3 else lowess(y, window, rounds=0)
 
 
 def lines_of(
@@ -113,8 +108,7 @@ def lines_of(
     smooth: If True, curves are smoothed.
     max_points: Largest number of points of a line. None takes one by the number of runs.
   """
-  if max_points is None:
-    max_points = MAX_POINTS_OF_MANY if len(runs) > MANY_RUNS else MAX_POINTS
+  usual = MAX_POINTS_OF_MANY if len(runs) > MANY_RUNS else MAX_POINTS
   lines = []
   for row, number in enumerate(runs.number.tolist()):
     step, y = finite_rows(runs.curves.get(number, {}), column)
@@ -123,10 +117,10 @@ def lines_of(
       scores = runs.scores[row]
       steps = sorted(scores)
       step, y = finite_rows({'step': steps, column: [scores[s] for s in steps]}, column)
-    if len(y) and smooth:
+    if smooth:
       step, y = smooth_curve(step, y)
     if len(y):
-      lines.append(Line(number, *thinned(step, y, max_points)))
+      lines.append(Line(number, *thinned(step, y, max_points or usual)))
   return lines
 
 
@@ -154,42 +148,38 @@ class LineGroup:
   lines: Sequence[Line]
 
   @property
-  def name(self) -> str:
-    """Name of the group in hover text."""
-    return f'{self.runs}, {self.quantity}' if self.quantity else self.runs
-
-  @property
   def end(self) -> float:
     """Last value of the last line."""
     return float(self.lines[-1].y[-1])
 
-  @property
-  def is_highlighted(self) -> bool:
-    """True for the winner and the base config."""
-    return self.runs != 'others'
+  def positions(self, per_step: Mapping[int, float]) -> np.ndarray:
+    """Returns the positions across of all lines, separated by NaN.
 
-  def positions(self, axis: BudgetAxis) -> np.ndarray:
-    """Returns the positions across of all lines, separated by NaN."""
-    return np.concatenate([np.r_[axis.positions(line), np.nan] for line in self.lines])
+    Args:
+      per_step: Budget per step of each run, by its number. `STEPS` stands for the steps.
+    """
+    return np.concatenate(
+      [np.r_[line.step * per_step.get(line.number, 1.0), np.nan] for line in self.lines]
+    )
 
-  def trace(self, axis: BudgetAxis, unit: str) -> PlotlyDict:
-    """Returns the lines as one trace."""
+  def trace(self, unit: str = '') -> PlotlyDict:
+    """Returns the lines as one trace over the steps."""
+    name = f'{self.runs}, {self.quantity}' if self.quantity else self.runs
     # One NaN after each line separates it from the next.
     sizes = [len(line.y) + 1 for line in self.lines]
     return {
       'type': 'scatter',
       'mode': self.mode,
-      'x': self.positions(axis),
+      'x': self.positions(STEPS),
       'y': np.concatenate([np.r_[line.y, np.nan] for line in self.lines]),
       'meta': 'run',
       'customdata': np.repeat([line.number for line in self.lines], sizes),
-      'name': self.name,
+      'name': name,
       'line': {'color': self.color, 'width': self.width},
       'marker': {'size': 5 if self.width < 2 else 7, 'color': self.color},
       'connectgaps': False,
       'hovertemplate': (
-        f'run %{{customdata}}, {self.name}<br>%{{x:.4~g}}: %{{y:.4~g}} {unit}'
-        '<extra></extra>'
+        f'run %{{customdata}}, {name}<br>%{{x:.4~g}}: %{{y:.4~g}} {unit}<extra></extra>'
       ),
     }
 
@@ -207,11 +197,10 @@ def group_lines(
   not drawn, because the search has it.
   """
   # Run numbers of each group.
-  search = runs.search_runs()
   of_winner = set() if winner is None else {runs.first_run(winner.point)}
   is_base = (runs.point == BASE_POINT) & (runs.cohort == CONFIRM)
   of_base = set(runs.number[is_base][:1].tolist())
-  others = set(search.number.tolist()) - of_winner - of_base
+  others = set(runs.search_runs().number.tolist()) - of_winner - of_base
   # Many lines must be fainter than few.
   faint = '$grey/0.35' if len(others | of_winner | of_base) > 8 else '$grey/0.7'
   groups = []
@@ -229,69 +218,65 @@ def group_lines(
 def end_labels(groups: Sequence[LineGroup], log: bool = False) -> list[PlotlyDict]:
   """Returns the names of winner and base config at the right edge, apart from each other."""
   # The lower label is placed below its line, and the other one above.
-  ends: dict[str, tuple[float, str]] = {}
+  lowest: dict[str, LineGroup] = {}
   for group in sorted(groups, key=lambda each: each.end):
-    if group.is_highlighted:
-      ends.setdefault(group.runs, (group.end, group.color))
-  labels = []
-  for i, (name, (y, color)) in enumerate(ends.items()):
-    labels.append(
-      annotation(
-        name,
-        1.0,
-        math.log10(y) if log else y,
-        color,
-        xref='paper',
-        xanchor='right',
-        bgcolor='$paper/0.7',
-        yshift=9 if i else -9,
-        yanchor='bottom' if i else 'top',
-      )
+    if group.runs != 'others':
+      lowest.setdefault(group.runs, group)
+  return [
+    annotation(
+      name,
+      1.0,
+      math.log10(group.end) if log else group.end,
+      group.color,
+      xref='paper',
+      xanchor='right',
+      bgcolor='$paper/0.7',
+      yshift=9 if i else -9,
+      yanchor='bottom' if i else 'top',
     )
-  return labels
+    for i, (name, group) in enumerate(lowest.items())
+  ]
 
 
 # --- horizontal axes --------------------------------------------------------------------
 
 
-@dataclasses.dataclass(frozen=True)
-class BudgetAxis:
-  """Horizontal axis of training curves: steps, or a budget in proportion to them.
+def budget_axis(
+  groups: Sequence[LineGroup],
+  title: str = 'step',
+  per_step: Mapping[int, float] = STEPS,
+) -> PlotlyDict:
+  """Returns the horizontal axis of lines over steps, or over a budget.
 
-  Attributes:
-    label: Label of the view.
+  Args:
+    groups: The lines.
     title: Title of the axis.
-    per_step: Budget per step of each run, by its number. Empty for steps.
+    per_step: Budget per step of each run, by its number.
   """
-
-  label: str
-  title: str
-  per_step: Mapping[int, float] = dataclasses.field(default_factory=dict)
-
-  def positions(self, line: Line) -> np.ndarray:
-    """Returns the positions of a line."""
-    return line.step * self.per_step[line.number] if self.per_step else line.step
+  positions = np.concatenate([group.positions(per_step) for group in groups])
+  return with_range(plot_axis(title), positions, 0.02)
 
 
-STEP_AXIS = BudgetAxis('equal steps', 'step')
+def budget_views(runs: Runs, groups: Sequence[LineGroup]) -> tuple[View, ...]:
+  """Returns a view over steps, and one for each budget that looks different.
 
-
-def budget_axes(runs: Runs) -> list[BudgetAxis]:
-  """Returns the axis of steps, and those of budgets that look different."""
-  axes = [STEP_AXIS]
+  Returns no view if all budgets would give the same picture as the steps.
+  """
+  # The first view is the figure itself, and changes nothing.
+  views = [View('equal steps', [{} for _ in groups], {'xaxis': budget_axis(groups)})]
   for column, title in BUDGETS:
     per_step = {
       number: _budget_per_step(runs, row, column)
       for row, number in enumerate(runs.number.tolist())
       if number in runs.curves or runs.scores[row]
     }
-    values = np.array(list(per_step.values()), np.float64)
-    if not len(values) or not np.isfinite(values).all():
-      continue
+    rates = np.array(list(per_step.values()), np.float64)
     # A budget that grows alike in all runs would give the same picture as the steps.
-    if np.ptp(values) > MIN_RATE_SPREAD * values.max():
-      axes.append(BudgetAxis(f'equal {title}', title, per_step))
-  return axes
+    if np.isfinite(rates).all() and np.ptp(rates) > MIN_RATE_SPREAD * rates.max():
+      changes: list[PlotlyDict] = [{'x': group.positions(per_step)} for group in groups]
+      axis = budget_axis(groups, title, per_step)
+      views.append(View(f'equal {title}', changes, {'xaxis': axis}))
+  return tuple(views) if len(views) > 1 else ()
 
 
 def _budget_per_step(runs: Runs, row: int, column: str) -> float:
@@ -301,30 +286,14 @@ def _budget_per_step(runs: Runs, row: int, column: str) -> float:
   if len(step) and step[-1] > 0:
     return float(budget[-1] / step[-1])
   unknown = np.full(len(runs), math.nan)
-  total = runs.measured.get(column, unknown)[row]
   steps = runs.measured.get('steps', unknown)[row]
-  return float(total / steps) if steps > 0 else math.nan
-
-
-def budget_views(
-  groups: Sequence[LineGroup], axes: Sequence[BudgetAxis]
-) -> tuple[View, ...]:
-  """Returns a view for each axis, if there are several."""
-  if len(axes) < 2:
-    return ()
-  views = []
-  for axis in axes:
-    positions = [group.positions(axis) for group in groups]
-    # The first view is the figure itself, and changes nothing.
-    changes: list[PlotlyDict] = [{'x': x} if views else {} for x in positions]
-    x_axis = with_range(plot_axis(axis.title), np.concatenate(positions), 0.02)
-    views.append(View(axis.label, changes, {'xaxis': x_axis}))
-  return tuple(views)
+  return (
+    float(runs.measured.get(column, unknown)[row] / steps) if steps > 0 else math.nan
+  )
 
 
 def loss_limits(lines: Sequence[Line]) -> list[float]:
   """Returns the range of losses that is shown, without the first steps of the curves."""
-
   # Losses after the first twelfth of each curve, so that the start does not set the range.
   low = min(float(line.y.min()) for line in lines)
   early = [line.y[min(len(line.y) - 1, max(1, len(line.y) // 12))] for line in lines]
