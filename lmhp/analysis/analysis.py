@@ -28,7 +28,7 @@ from lmhp.analysis.runs.table import Runs
 from lmhp.analysis.scaling.laws import MIN_RUNS, ScalingLaw, fit_scaling_law
 from lmhp.analysis.winner.best_of_n_curve import BestOfN, best_of_n
 from lmhp.analysis.winner.doubling_gain import DoublingGain, gain_of_doubling
-from lmhp.analysis.winner.main_group import in_main_group
+from lmhp.analysis.winner.main_group import best_of_each_size, in_main_group
 from lmhp.analysis.winner.matched_budget import (
   BudgetRange,
   budget_ranges,
@@ -343,16 +343,7 @@ class Analysis:
     """Scaling law of runs that differ in size and tokens. None if there are too few."""
     complete = self.runs.complete_runs()
     complete = complete.select(in_main_group(complete))
-    blocks = complete.blocks()
-    if self.runs.varied_axes() and 2 * len(np.unique(blocks)) <= len(complete):
-      # In a sweep, the law is that of the best run of each size.
-      best = {
-        block: min(
-          np.flatnonzero(blocks == block), key=lambda row: complete.losses[row]
-        )
-        for block in np.unique(blocks).tolist()
-      }
-      complete = complete.select(list(best.values()))
+    complete = best_of_each_size(complete)
     unknown = np.full(len(complete), math.nan)
     sizes = complete.measured.get('parameters', unknown)
     tokens = complete.measured.get('tokens', unknown)

@@ -21,6 +21,7 @@ from lmhp.analysis.curves.divergence import Cut, Divergence
 from lmhp.analysis.findings import Finding, Proposal, ProposedRange
 from lmhp.analysis.hyperparameters.design import bounded_axis
 from lmhp.analysis.hyperparameters.effects import LEVEL, Effect
+from lmhp.analysis.hyperparameters.interactions import Interaction
 from lmhp.analysis.hyperparameters.optimum import Optimum
 from lmhp.analysis.phrases import (
   amount,

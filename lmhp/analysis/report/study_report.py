@@ -108,7 +108,7 @@ def _basis(analysis: Analysis) -> list[str]:
     f'({"more" if runs.maximize else "less"} is better).',
     *(
       f'{name} always moves with {other}, so their effects cannot be told apart.'
-      for name, other in runs.axes_together().items()
+      for name, other in runs.axes_together.items()
     ),
     *describe_yardsticks(runs),
   ]

@@ -34,33 +34,15 @@ ROLES = (
 )
 """Roles of the columns of a table. See `lmhp.analysis.runs.roles`."""
 
-CONFIG_GROUPS = (
-  'config',
-  'params',
-  'param',
-  'hparams',
-  'hparam',
-  'hyperparameters',
-  'hyperparams',
-  'args',
-  'kwargs',
-  'cfg',
-  'settings',
-  'options',
+CONFIG_GROUPS = frozenset(
+  """config params param hparams hparam hyperparameters hyperparams args kwargs cfg settings
+  options""".split()
 )
 """A component that ends in one of these holds settings, as `config/lr` and `model_kwargs.dim`."""
 
 METRIC_GROUPS = ('metrics', 'metric', 'summary', 'results', 'result', 'scores', 'stats')
-METADATA_GROUPS = (
-  'tags',
-  'tag',
-  'system_attrs',
-  'system',
-  'sys',
-  'meta',
-  'metadata',
-  'targets',
-  '_wandb',
+METADATA_GROUPS = frozenset(
+  'tags tag system_attrs system sys meta metadata targets _wandb'.split()
 )
 
 LOWER_IS_BETTER = frozenset(
@@ -117,7 +99,8 @@ METADATA = frozenset(
   device node machine version git branch command job group worker pid wandb
   session restore gpu order row no notebook url link index hypothesis
   interpretation rationale reason message log logs logdir cmd script source doc
-  docs hardware gpus accelerator output save checkpoint ckpt cache workdir color colour hex""".split()
+  docs hardware gpus accelerator output save checkpoint ckpt cache workdir color colour
+  hex""".split()
 )
 PATHS = frozenset(
   'path paths dir directory file files filename db url uri ckpt checkpoint folder logdir'.split()

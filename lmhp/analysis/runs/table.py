@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 import dataclasses
+import functools
 import math
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
@@ -335,7 +336,7 @@ class Runs:
 
   def varied_axes(self) -> dict[str, Axis]:
     """Returns the axes that take more than one value, one of those that move together."""
-    together = self.axes_together()
+    together = self.axes_together
     return {
       name: axis
       for name, axis in self.axes.items()
@@ -343,8 +344,9 @@ class Runs:
       and len({repr(value) for value in self.values[name].tolist()}) > 1
     }
 
+  @functools.cached_property
   def axes_together(self) -> dict[str, str]:
-    """Returns {axis: another axis} of the axes that always move with another one.
+    """{axis: another axis} of the axes that always move with another one.
 
     Their effects cannot be told apart. Of a number and a choice, the number is kept.
     """

@@ -28,3 +28,20 @@ def in_main_group(runs: Runs) -> npt.NDArray[np.bool_]:
     losses = runs.losses[has_result & (groups == group)]
     ranks[group] = (-len(losses), float(losses.min()))
   return groups == min(ranks, key=lambda group: ranks[group])
+
+
+def best_of_each_size(runs: Runs) -> Runs:
+  """Returns the best run of each block of equal size in a sweep, and all runs of other tables.
+
+  A law of the loss over sizes is that of tuned runs. Runs are those of a sweep if
+  hyperparameters were varied, and blocks have two runs on average.
+  """
+  blocks = runs.blocks()
+  numbers = np.unique(blocks)
+  if not runs.varied_axes() or 2 * len(numbers) > len(runs):
+    return runs
+  best = []
+  for block in numbers:
+    rows = np.flatnonzero(blocks == block)
+    best.append(rows[np.argmin(runs.losses[rows])])
+  return runs.select(best)

@@ -11,6 +11,7 @@ from lmhp.analysis.analysis import Analysis
 from lmhp.analysis.curves.divergence import find_divergence
 from lmhp.analysis.findings import ProposedRange
 from lmhp.analysis.hyperparameters.effects import Effect
+from lmhp.analysis.hyperparameters.interactions import Interaction
 from lmhp.analysis.hyperparameters.optimum import Optimum
 from lmhp.analysis.runs.axis import Axis
 from lmhp.analysis.runs.table import Runs
@@ -127,20 +128,24 @@ def simple_study():
 def test_useful_range_is_the_interval_of_the_optimum_and_its_basin():
   runs, effects, optima, winner = simple_study()
   in_the_middle = dataclasses.replace(winner, point=4)
-  (finding,) = search_space.space_too_wide(runs, effects, optima, None, in_the_middle)
+  (finding,) = search_space.space_too_wide(
+    runs, effects, optima, None, in_the_middle, []
+  )
   assert finding.proposal == {'x': ProposedRange(0.45, 0.55)}
 
 
 def test_space_is_not_narrowed_if_runs_are_compared_at_a_rung():
   runs, effects, optima, winner = simple_study()
   in_the_middle = dataclasses.replace(winner, point=4)
-  assert search_space.space_too_wide(runs, effects, optima, 100, in_the_middle) == []
+  assert (
+    search_space.space_too_wide(runs, effects, optima, 100, in_the_middle, []) == []
+  )
 
 
 def test_space_is_not_narrowed_to_leave_out_the_winner():
   runs, effects, optima, winner = simple_study()
   assert runs.values['x'][winner.point] == 0
-  assert search_space.space_too_wide(runs, effects, optima, None, winner) == []
+  assert search_space.space_too_wide(runs, effects, optima, None, winner, []) == []
 
 
 # --- divergence ---------------------------------------------------------------------
@@ -164,3 +169,13 @@ def test_few_diverged_trials_are_no_finding():
   status = np.where(np.arange(48) < 3, 'diverged', 'complete')
   runs = Runs('s', {}, {}, np.ones(48), status=status)
   assert search_space.many_diverged(runs, find_divergence(runs)) == []
+
+
+def test_range_of_an_axis_whose_best_value_moves_is_kept():
+  runs, effects, optima, winner = simple_study()
+  in_the_middle = dataclasses.replace(winner, point=4)
+  moves = Interaction(('x', 'width'), p_value=1e-6, p_holm=1e-6)
+  assert (
+    search_space.space_too_wide(runs, effects, optima, None, in_the_middle, [moves])
+    == []
+  )
