@@ -135,7 +135,9 @@ def settings_with_seeds(means, n_seeds, sd, seed=0):
 def test_settings_with_seeds_are_told_apart():
   page = page_of_table(settings_with_seeds([1.5, 1.55, 1.7, 1.8], 4, 0.005))
   assert page.findings[0].kind == 'best_setting'
-  assert page.answer[0].startswith('setting 0 is best; setting 1 is worse by 0.0')
+  assert page.answer[0].startswith(
+    'setting 0 is best; the next, setting 1, is worse by 0.0'
+  )
 
 
 def test_two_settings_with_twenty_seeds_are_told_apart():
@@ -169,7 +171,9 @@ def test_aggregated_seeds_are_told_apart():
     'num_seeds': [4, 4, 4],
   }
   page = page_of_table(table)
-  assert page.answer[0].startswith('heads_1 is best; no_positions is worse by 0.05')
+  assert page.answer[0].startswith(
+    'heads_1 is best; the next, no_positions, is worse by 0.05'
+  )
 
 
 def test_rows_without_settings_are_runs_of_one_setting():
@@ -321,3 +325,80 @@ def test_a_kept_edit_that_made_it_worse_does_not_hide_the_best():
 def test_the_cost_of_all_runs_is_said():
   table = {'lr': [1e-3, 2e-3], 'tokens': [1e9, 1e9], 'loss': [3.0, 3.1]}
   assert page_of_table(table).answer[3] == 'The 2 runs took 2 G tokens.'
+
+
+# --- shapes and names ---------------------------------------------------------------------
+
+
+def test_a_column_that_numbers_the_runs_is_no_step():
+  rng = np.random.default_rng(0)
+  n = 60
+  table = {
+    'iteration': np.arange(n) + 1,
+    'batch_size': rng.choice([16, 32, 64], n),
+    'weight_decay': 10 ** rng.uniform(-4, -1, n),
+    'accuracy': rng.uniform(0.5, 0.9, n),
+  }
+  assert len(runs_of(table)) == n
+
+
+def test_a_given_role_keeps_a_column_from_being_a_step():
+  steps = np.tile(np.arange(6), 4)
+  table = {
+    'step': steps,
+    'lr': np.repeat([1e-3, 2e-3, 4e-3, 8e-3], 6),
+    'loss': 3 - 0.1 * steps + np.repeat([0, 1, 2, 3], 6),
+  }
+  assert len(runs_of(table)) == 4
+  assert len(runs_of(table, roles={'step': 'metadata'})) == 24
+
+
+def test_long_names_of_settings_with_seeds_stay_apart():
+  names = [
+    f'a submission with a rather long name, number {i} of many' for i in range(4)
+  ]
+  table = settings_with_seeds([1.0, 1.1, 1.2, 1.3], 3, 0.001)
+  table['submission'] = np.repeat(names, 3)
+  del table['Name']
+  assert runs_of(table).n_points == 4
+
+
+def test_the_law_of_a_sweep_is_that_of_its_best_runs():
+  rng = np.random.default_rng(0)
+  rows = []
+  for parameters in 10.0 ** np.linspace(7, 9, 5):
+    for ratio in (10, 20, 40):
+      for lr in 10.0 ** rng.uniform(-4, -2, 8):
+        penalty = 0.1 * np.log10(lr / 1e-3) ** 2
+        tokens = ratio * parameters
+        rows.append((parameters, tokens, lr, law(parameters, tokens) + penalty))
+      rows.append((parameters, tokens, 1e-3, law(parameters, tokens)))
+  names = ('parameters', 'tokens', 'lr', 'loss')
+  analysis = analyze(runs_of(dict(zip(names, zip(*rows)))))
+  assert analysis.scaling_law.alpha == pytest.approx(0.35, abs=0.02)
+  assert analysis.scaling_law.E == pytest.approx(1.8, abs=0.05)
+
+
+def test_a_single_run_is_not_compared_by_a_noise_that_nobody_knows():
+  table = settings_with_seeds([3.0] * 12, 1, 0.1)
+  table['val_loss'] = np.append(table['val_loss'], [3.001])
+  table['Name'] = np.append(table['Name'], ['setting 0'])
+  table['seed'] = np.append(table['seed'], [1])
+  assert analyze(runs_of(table)).differences == []
+
+
+def test_an_interaction_within_sizes_keeps_its_direction():
+  rng = np.random.default_rng(0)
+  rows = []
+  for i, parameters in enumerate((1e8, 4e8, 16e8)):
+    for batch in (16, 64, 256, 1024):
+      # The best rate rises with the batch size, and falls with the size of the model.
+      best = 1e-3 * (batch / 128) ** 0.4 * 4.0**-i
+      for lr in best * 10.0 ** rng.uniform(-1, 1, 8):
+        loss = 3 - 0.2 * i + 0.05 * np.log2(lr / best) ** 2
+        rows.append((parameters, batch, lr, loss + 0.002 * rng.standard_normal()))
+  names = ('parameters', 'batch_size', 'lr', 'loss')
+  pairs = analyze(runs_of(dict(zip(names, zip(*rows))))).interactions
+  by_axes = {pair.axes: pair for pair in pairs if pair.significant()}
+  assert 'rises' in by_axes['lr', 'batch_size'].description
+  assert 'falls' in by_axes['lr', 'parameters'].description

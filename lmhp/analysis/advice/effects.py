@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+import math
 
 import numpy as np
 
 from lmhp.analysis.findings import Finding
 from lmhp.analysis.hyperparameters.effects import LEVEL, Effect
 from lmhp.analysis.hyperparameters.interactions import Interaction
+from lmhp.analysis.hyperparameters.optimum import Optimum
 from lmhp.analysis.hyperparameters.parameter_kinds import KindEffects
 from lmhp.analysis.phrases import (
   counted,
@@ -31,17 +33,30 @@ def significant_effects(effects: Sequence[Effect]) -> list[Effect]:
 
 
 def effect_of_each(
-  runs: Runs, effects: Sequence[Effect], rung: int | None
+  runs: Runs,
+  effects: Sequence[Effect],
+  optima: Mapping[str, Optimum],
+  rung: int | None,
 ) -> list[Finding]:
-  """Reports axes with a significant effect, and the gain from their best value."""
+  """Reports axes with a significant effect, and the gain from their best value.
+
+  The best value is the fitted optimum that the figures show. Runs of several sizes have no
+  single best value.
+  """
+  best = {}
+  for effect in significant_effects(effects):
+    optimum = optima.get(effect.axis)
+    is_known = optimum is not None and math.isfinite(optimum.value)
+    best[effect.axis] = optimum.value if optimum and is_known else effect.best_value
+  has_sizes = len(np.unique(runs.blocks())) > 1
   return [
     Finding(
       kind='significant_effect',
       level='note',
       title=(
         f'{effect.axis} has a significant effect: its best value '
-        f'({setting(effect.best_value)}) is {quantity(effect.gain, runs.unit)} better than '
-        'a typical one.'
+        + ('at each size' if has_sizes else f'({setting(best[effect.axis])})')
+        + f' is {quantity(effect.gain, runs.unit)} better than a typical one.'
       ),
       evidence=(
         f'{interval_text(effect.gain_low, effect.gain_high, effect.confidence)}; '
@@ -53,7 +68,7 @@ def effect_of_each(
         'low': effect.gain_low,
         'high': effect.gain_high,
         'p_holm': effect.p_holm,
-        'best': effect.best_value,
+        'best': best[effect.axis],
       },
       axes=(effect.axis,),
       effect_nats=float(np.nan_to_num(effect.gain)),

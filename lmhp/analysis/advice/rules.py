@@ -78,7 +78,7 @@ register_finding(
 )
 register_finding(
   'significant_effect',
-  needs=('runs', 'effects', 'rung'),
+  needs=('runs', 'effects', 'optima', 'rung'),
   rule=effects.effect_of_each,
 )
 register_finding('no_effect', needs=('runs', 'effects'), rule=effects.no_effect)

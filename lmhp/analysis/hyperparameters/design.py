@@ -281,6 +281,39 @@ def other_axes_basis(
   return basis
 
 
+def comparable_losses(points: Runs, losses: np.ndarray) -> np.ndarray:
+  """Returns (P,) losses by their height above the best one of the same size.
+
+  The best loss of each block is moved to the lowest of all.
+  """
+  moved = losses.copy()
+  blocks = points.blocks()
+  for block in np.unique(blocks):
+    rows = blocks == block
+    moved[rows] += losses.min() - losses[rows].min()
+  return moved
+
+
+def size_shift_columns(points: Runs, names: Sequence[str]) -> np.ndarray:
+  """Returns (P, C) products of axes and sizes, which let best values move with the size.
+
+  Args:
+    points: One row per point.
+    names: Axes. Sizes among them are left out.
+  """
+  columns = [np.zeros((len(points), 0))]
+  for size in points.sizes:
+    values = points.measured[size]
+    if size in names or not (values > 0).all() or np.ptp(values) == 0:
+      continue
+    logs = np.log(values) - np.log(values).mean()
+    for name in names:
+      linear = design_columns(points, name, square=False)
+      if name not in points.sizes:
+        columns.append((linear - linear.mean(0)) * logs[:, None])
+  return np.column_stack(columns)
+
+
 def block_columns(points: Runs) -> np.ndarray:
   """Returns (P, number of blocks) orthonormal indicators of the blocks of points."""
   blocks = points.blocks()

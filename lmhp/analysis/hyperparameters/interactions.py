@@ -21,12 +21,14 @@ import numpy as np
 from lmhp.analysis.hyperparameters.dependent_optimum import dependent_optimum
 from lmhp.analysis.hyperparameters.design import (
   column_products,
+  comparable_losses,
   design_columns,
   f_test,
   normal_scores,
   orthonormal_columns,
   other_axes_basis,
   points_with_axes,
+  size_shift_columns,
 )
 from lmhp.analysis.hyperparameters.effects import Effect, effects
 from lmhp.analysis.runs.axis import SIZE
@@ -121,6 +123,10 @@ def interaction(runs: Runs, a: str, b: str) -> Interaction:
   products = column_products(*(each - each.mean(0) for each in linear))
   n_columns = sum(each.shape[1] for each in main) + products.shape[1]
   others = other_axes_basis(points, (a, b), losses, n_columns)
+  # Best values that move with the size would look like an interaction, or hide it.
+  shifts = orthonormal_columns(size_shift_columns(points, (a, b)), others)
+  if others.shape[1] + shifts.shape[1] + n_columns <= len(points) / 2:
+    others = np.column_stack([others, shifts])
   without = np.column_stack(
     [others, orthonormal_columns(np.column_stack(main), others)]
   )
@@ -134,7 +140,9 @@ def interaction(runs: Runs, a: str, b: str) -> Interaction:
   fitted = without @ (without.T @ scores)
   tukey = orthonormal_columns(fitted[:, None] ** 2, without)
   p_value = f_test(scores, products, np.column_stack([without, tukey]))
-  optimum = dependent_optimum(points, losses, (a, b), others)
+  # Heights above the best point of the same size are comparable between sizes.
+  heights = comparable_losses(points, losses)
+  optimum = dependent_optimum(points, heights, (a, b), others)
   return Interaction(
     axes=optimum.axes,
     p_value=p_value,

@@ -25,6 +25,7 @@ import numpy as np
 from lmhp.analysis.hyperparameters.design import (
   average_seeds,
   bounded_axis,
+  comparable_losses,
   unit_values,
 )
 from lmhp.analysis.runs.axis import Axis
@@ -189,11 +190,7 @@ def fit_surface(runs: Runs, *, max_points: int = 400, seed: int = 0) -> Surface:
   (True, True)
   """
   points, losses = average_seeds(runs.finished_runs())
-  # Blocks of other sizes are compared by the height above their own best.
-  blocks = points.blocks()
-  for block in np.unique(blocks):
-    rows = blocks == block
-    losses[rows] += losses.min() - losses[rows].min()
+  losses = comparable_losses(points, losses)
   axes = {name: bounded_axis(points, name) for name in points.varied_axes()}
   if len(points) < MIN_POINTS or not axes or np.ptp(losses) == 0:
     raise ConfigError(

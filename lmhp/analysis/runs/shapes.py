@@ -272,11 +272,15 @@ def _is_fixed_setting(name: str) -> bool:
 
 
 def _changes_with(column: Sequence[object], step: np.ndarray) -> bool:
-  """Returns True for a number that takes about as many values as there are steps."""
+  """Returns True for a number of about as many values as steps, which changes with most steps."""
   if not all(isinstance(value, (int, float)) for value in column if value is not None):
     return False
   n_values = n_distinct(column)
-  return n_values > 2 and n_values >= 0.5 * len(np.unique(step))
+  if n_values <= 2 or n_values < 0.5 * len(np.unique(step)):
+    return False
+  is_later = np.diff(step) > 0
+  is_changed = np.array([a != b for a, b in zip(column, column[1:])])
+  return bool(is_changed[is_later].mean() > 0.5)
 
 
 # --- long form --------------------------------------------------------------------------
