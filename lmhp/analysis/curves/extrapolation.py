@@ -1,17 +1,30 @@
-"""Extrapolation of a training curve: a power law with an offset, with an interval.
+"""Extrapolation of a training curve: a power law with an offset that may bend, with an interval.
 
-  L(s) = E + A ((s + s0) / (s1 + s0))^-c
+  L(s) = E + A ((s + s0) / (s1 + s0))^-c + g(s)
 
 Here s1 is the last step seen. One curve hardly determines the exponent c and the shift s0,
-and the interval must show this. All pairs on a grid are fitted by least squares in E and A,
-and weighed by how well they explain the curve (Bayesian model averaging). Noise that lasts
-from row to row is modelled as a first-order autoregression and removed first (Cochrane and
-Orcutt 1949).
+and the interval must show this. All pairs on a grid are fitted, and weighed by how well they
+explain the curve (Bayesian model averaging).
+
+Real curves bend away from any such law by some percent of their fall. The discrepancy g is a
+Gaussian process (Kennedy and O'Hagan 2001). It changes the rate r(t) at which the law falls,
+with t = log(s / s1), by a fraction w W(t) that wanders like Brownian motion:
+
+  g(t) = integral from 0 to t of r(u) w W(u) du.
+
+So g is 0 at the last step, and its standard deviation grows as the horizon to the power 1.5.
+The curve itself determines the wander w, together with a half-Cauchy prior (Gelman 2006),
+whose scale is the one number that was estimated on real curves. Noise that lasts from row to
+row is a first-order autoregression.
 
 A curve follows such a law at a constant learning rate. While the rate decays the loss falls
 below it, and the law says nothing. Only the part at a constant rate is fitted, and the
-prediction is the loss at that rate. Source of the law: Hestness et al. 2017, arXiv
-1712.00409. Effect of a cooldown: Haegele et al. 2024, arXiv 2405.18392.
+prediction is the loss at that rate. Later overfitting, divergence, or a change of the data
+cannot be foreseen. `bench/real_curves.py` measures the coverage on published curves.
+
+Sources: law, Hestness et al. 2017, arXiv 1712.00409. Effect of a cooldown, Haegele et al.
+2024, arXiv 2405.18392. Discrepancy, Kennedy and O'Hagan 2001, JRSS B 63(3). Prior, Gelman
+2006, Bayesian Analysis 1(3).
 
 Dimension key: S rows, K grid points, R draws.
 """
@@ -19,29 +32,34 @@ Dimension key: S rows, K grid points, R draws.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 
 import numpy as np
 import numpy.typing as npt
 
-from lmhp.analysis.curves.noise import MAD_TO_SD, find_spikes
+from lmhp.analysis.curves.noise import find_spikes, noise_sd
 from lmhp.errors import ConfigError
 from lmhp.statistics.intervals import check_confidence
 from lmhp.statistics.smoothing import lowess
 
-MIN_ROWS = 30
-SKIPPED = 0.1
+MIN_ROWS = 12
+MAX_ROWS = 150
+"""Largest number of rows that are fitted. Neighbouring rows of a longer curve are averaged."""
+SKIPPED = 0.2
 """Fraction of the steps at the start that the law does not cover."""
 MAX_FACTOR = 10.0
 """Largest predicted step over the last step seen."""
 CONSTANT = 0.99
 """Fraction of its peak above which a learning rate counts as constant."""
 MAX_SPIKES = 3
-MIN_DRAWS = 50
-EXPONENTS = np.geomspace(0.05, 2.0, 33)
+EXPONENTS = np.geomspace(0.15, 2.0, 16)
 SHIFTS = (0.0, 0.03, 0.1, 0.3, 1.0)
 """Shifts of the grid, as fractions of the last step."""
-MAX_CORRELATION = 0.95
+CORRELATIONS = (0.0, 0.3, 0.6, 0.85)
+WANDERS = np.array([0.025, 0.05, 0.1, 0.2, 0.4, 0.8])
+WANDER_SCALE = 0.025
+"""Scale of the prior of the wander, estimated on real curves (`bench/real_curves.py`)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,8 +76,9 @@ class Extrapolation:
     amplitude: A of the best fit, the height of the last row above E.
     exponent: c of the best fit.
     shift: s0 of the best fit, in steps.
-    noise: Standard deviation of a row around the fit.
-    correlation: Correlation of the noise between neighbouring rows.
+    noise: Standard deviation of a fitted row.
+    correlation: Correlation of the noise between neighbouring rows, of the best fit.
+    wander: w of the best fit, the relative change of the falling rate per unit of log steps.
     first_step: First step of the part that was fitted.
     last_step: Last step of it.
     n_rows: Number of rows that were fitted.
@@ -77,6 +96,7 @@ class Extrapolation:
   shift: float = math.nan
   noise: float = math.nan
   correlation: float = math.nan
+  wander: float = math.nan
   first_step: float = math.nan
   last_step: float = math.nan
   n_rows: int = 0
@@ -95,7 +115,7 @@ def extrapolate(
   """Predicts the loss of a run at a later step, at the same learning rate.
 
   Args:
-    steps: (S,) rising steps.
+    steps: (S,) steps in any order. Of rows with the same step, the last is used.
     losses: (S,) losses in nats. Rows that are not finite are left out.
     to_step: Step of the prediction, after the last row that is fitted.
     learning_rate: (S,) learning rate of each row. None stands for a constant rate after the
@@ -122,12 +142,23 @@ def extrapolate(
   """
   x = np.asarray(steps, np.float64)
   y = np.asarray(losses, np.float64)
-  if x.shape != y.shape or x.ndim != 1:
-    raise ConfigError(f'losses: got shape {y.shape}, expected that of steps, {x.shape}')
+  rates = np.asarray(
+    np.full(x.shape, math.nan) if learning_rate is None else learning_rate, np.float64
+  )
+  for name, values in (('losses', y), ('learning_rate', rates)):
+    if values.shape != x.shape or x.ndim != 1:
+      raise ConfigError(
+        f'{name}: got shape {values.shape}, expected that of steps, {x.shape}'
+      )
   check_confidence(confidence)
 
+  # Sort the rows. A resumed run repeats steps, and its last rows replace the earlier ones.
+  x, row_from_end = np.unique(x[::-1], return_index=True)
+  y = y[::-1][row_from_end]
+  rates = rates[::-1][row_from_end]
+
   # Take the rows at a constant learning rate, if there are enough of them.
-  rows, reason = _constant_part(x, learning_rate)
+  rows, reason = _constant_part(x, rates)
   rows = rows[np.isfinite(y[rows]) & (x[rows] > 0)]
   blank = Extrapolation(float(to_step), confidence=confidence, n_rows=len(rows))
   reason = reason or _reason(x[rows], y[rows], to_step)
@@ -141,18 +172,8 @@ def extrapolate(
   return _average_fits(x[late], y[late], blank, draws, np.random.default_rng(seed))
 
 
-def _constant_part(
-  steps: np.ndarray, learning_rate: npt.ArrayLike | None
-) -> tuple[np.ndarray, str]:
+def _constant_part(steps: np.ndarray, rates: np.ndarray) -> tuple[np.ndarray, str]:
   """Returns the rows at the peak of the learning rate, and a reason if they are too few."""
-  rates = np.asarray(
-    np.full(len(steps), math.nan) if learning_rate is None else learning_rate,
-    np.float64,
-  )
-  if rates.shape != steps.shape:
-    raise ConfigError(
-      f'learning_rate: got shape {rates.shape}, expected that of steps, {steps.shape}'
-    )
   finite = np.flatnonzero(np.isfinite(rates))
   if not len(finite):
     return np.arange(len(steps)), ''
@@ -186,10 +207,13 @@ def _reason(steps: np.ndarray, losses: np.ndarray, to_step: float) -> str:
   if n_spikes > MAX_SPIKES:
     return f'the loss has {n_spikes} spikes'
   # The end must be below the first quarter. The start is left out, because any loss
-  # falls from there.
-  smoothed = lowess(losses, max(3, len(losses) // 3))
+  # falls from there. It must not be above the minimum by more than noise.
+  window = max(3, len(losses) // 3)
+  smoothed = lowess(losses, window)
+  rise = smoothed[-1] - smoothed.min()
   falls = smoothed[-1] < smoothed[len(smoothed) // 4]
-  return '' if falls else 'the loss does not fall'
+  is_noise = rise <= 2 * noise_sd(losses) / math.sqrt(window)
+  return '' if falls and is_noise else 'the loss does not fall'
 
 
 # --- fit --------------------------------------------------------------------------------
@@ -203,136 +227,181 @@ def _average_fits(
   rng: np.random.Generator,
 ) -> Extrapolation:
   """Averages the fits of the grid, and draws the loss at the later step."""
+  steps, losses = _prepare(steps, losses)
   exponents = np.repeat(EXPONENTS, len(SHIFTS))
   shifts = np.tile(np.array(SHIFTS) * steps[-1], len(EXPONENTS))
 
-  def power_law(at: np.ndarray) -> np.ndarray:
-    """Returns (K, S) the law with offset 0 and amplitude 1."""
-    ratio = (at + shifts[:, None]) / (steps[-1] + shifts[:, None])
-    return ratio ** -exponents[:, None]
+  # (K, S + 1) law with offset 0 and amplitude 1. The last column is the later step.
+  at = np.append(steps, blank.step)
+  ratio = (at + shifts[:, None]) / (steps[-1] + shifts[:, None])
+  laws = ratio ** -exponents[:, None]
 
-  # For a fixed exponent and shift, loss = E + A * column is linear in E and A.
-  columns = power_law(steps)
-  later = power_law(np.array([blank.step]))[:, 0]
-  losses, residuals = _winsorize(columns, losses)
+  # The best law without wander gives the noise of a row and the rate of the fall.
+  n = len(losses)
+  start = _fit(laws, losses, np.diag(np.append(np.ones(n), 0.0)))
+  best = int(np.argmax(start.log_evidence))
+  residuals = losses - start.amplitude[best] * laws[best, :-1]
+  noise = max(
+    float(np.std(np.diff(residuals))) / math.sqrt(2), 1e-3 * float(np.std(losses))
+  )
+  rate = start.amplitude[best] * exponents[best] * laws[best] * at / (at + shifts[best])
+  discrepancy = _discrepancy(np.log(at / steps[-1]), rate / noise)
 
-  # Remove the correlation of neighbouring rows.
-  correlation = _correlation(residuals)
+  # Fit all laws for each correlation of the noise and each wander.
+  distance = np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
+  settings = list(itertools.product(CORRELATIONS, WANDERS))
+  fits: list[_Fit] = []
+  for correlation, wander in settings:
+    covariance = wander**2 * discrepancy
+    covariance[:n, :n] += correlation**distance
+    fits.append(_fit(laws, losses, covariance))
 
-  def whiten(values: np.ndarray) -> np.ndarray:
-    return values[..., 1:] - correlation * values[..., :-1]
-
-  fit = _least_squares(whiten(columns), whiten(losses), 1 - correlation)
-
-  # Posterior weights of the grid, and draws of the noise, A and E.
-  n = len(losses) - 1
-  log_fit = -(n - 2) / 2 * np.log(fit.squares / fit.squares.min())
-  log_weight = log_fit - 0.5 * np.log(fit.spread)
-  weight = np.exp(log_weight - log_weight.max())
-  cells = rng.choice(len(exponents), size=4 * draws, p=weight / weight.sum())
-  sigma = np.sqrt(fit.squares[cells] / rng.chisquare(n - 2, len(cells)))
-  a, b = rng.standard_normal((2, len(cells)))
-  amplitude = fit.amplitude[cells] + sigma * a / np.sqrt(fit.spread[cells])
-  middle = fit.middle + sigma * b / math.sqrt(fit.weight)
-  offset = middle - amplitude * fit.centre[cells]
-  possible = (amplitude > 0) & (offset > 0)
-  if possible.sum() < MIN_DRAWS:
+  # Weigh them by evidence and prior. The grid is even in log(w), so that the weights are
+  # those of w / (1 + (w / scale)^2).
+  wanders = np.array([wander for _, wander in settings])
+  log_prior = np.log(wanders / (1 + (wanders / WANDER_SCALE) ** 2))
+  log_weight = np.array([fit.log_evidence for fit in fits]) + log_prior[:, None]
+  if not np.isfinite(log_weight.max()):
     return dataclasses.replace(
-      blank, n_rows=n + 1, reason='no power law with an offset fits the curve'
+      blank, n_rows=n, reason='no power law with an offset fits the curve'
     )
+  weight = np.exp(log_weight - log_weight.max()).ravel()
 
-  predicted = (offset + amplitude * later[cells])[possible]
+  # Draw from the average. The scale of each fit has n - 2 degrees of freedom.
+  cells = rng.choice(len(weight), size=4 * draws, p=weight / weight.sum())
+  means = np.array([fit.mean for fit in fits]).ravel()
+  deviations = np.array([fit.deviation for fit in fits]).ravel()
+  predicted = means[cells] + deviations[cells] * rng.standard_t(n - 2, len(cells))
   low, loss, high = np.quantile(
     predicted, [(1 - blank.confidence) / 2, 0.5, (1 + blank.confidence) / 2]
   )
-  best = int(np.argmin(fit.squares))
+  setting, best = np.unravel_index(int(np.argmax(weight)), log_weight.shape)
   return dataclasses.replace(
     blank,
     loss=float(loss),
     low=float(low),
     high=float(high),
-    offset=float(fit.offset[best]),
-    amplitude=float(fit.amplitude[best]),
+    offset=float(fits[setting].offset[best]),
+    amplitude=float(fits[setting].amplitude[best]),
     exponent=float(exponents[best]),
     shift=float(shifts[best]),
-    noise=float(np.std(residuals)),
-    correlation=correlation,
+    noise=noise,
+    correlation=settings[setting][0],
+    wander=float(settings[setting][1]),
     first_step=float(steps[0]),
     last_step=float(steps[-1]),
-    n_rows=n + 1,
+    n_rows=n,
   )
+
+
+def _prepare(steps: np.ndarray, losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Moves outliers to 3.5 standard deviations, and averages the rows of a long curve."""
+  window = max(5, min(15, len(losses) // 2))
+  smoothed = lowess(losses, window, rounds=1)
+  reach = 3.5 * noise_sd(losses, window, smoothed)
+  losses = smoothed + np.clip(losses - smoothed, -reach, reach)
+
+  n_groups = min(MAX_ROWS, len(losses))
+  group = np.arange(len(losses)) * n_groups // len(losses)
+  size = np.bincount(group)
+  return np.bincount(group, steps) / size, np.bincount(group, losses) / size
+
+
+def _discrepancy(log_steps: np.ndarray, rate: np.ndarray) -> np.ndarray:
+  """Returns the covariance of the discrepancy for a wander of 1.
+
+  Args:
+    log_steps: (S + 1,) log of the step over the last step seen, which is row S - 1.
+    rate: (S + 1,) fall of the law per unit of log steps.
+
+  Returns:
+    (S + 1, S + 1) covariance. It is 0 at the last step seen.
+  """
+  # Add points between the last step and the later step, so that the sum below is accurate.
+  last = len(log_steps) - 2
+  fine = np.append(log_steps[:-1], np.linspace(0, log_steps[-1], 21)[1:])
+  middle = (fine[1:] + fine[:-1]) / 2
+  area = np.interp(middle, log_steps, rate) * np.diff(fine)
+
+  # Brownian motion is 0 at the last step, and independent before and after it.
+  distance = np.abs(middle)
+  same_side = np.equal.outer(middle > 0, middle > 0)
+  brownian = np.minimum.outer(distance, distance) * same_side
+
+  # Sums from the last step.
+  sums = np.tri(len(fine), len(middle), -1) * area
+  sums = sums - sums[last]
+  covariance = sums @ brownian @ sums.T
+  kept = np.append(np.arange(last + 1), len(fine) - 1)
+  return covariance[np.ix_(kept, kept)]
 
 
 @dataclasses.dataclass(frozen=True)
 class _Fit:
-  """Least squares of losses on a constant and each of K columns.
+  """Generalized least squares of losses on a constant and each of K laws.
 
   Attributes:
-    amplitude: (K,) coefficient of the column.
+    log_evidence: (K,) log of the marginal likelihood. -inf if the offset or the amplitude is
+      not positive.
     offset: (K,) coefficient of the constant.
-    squares: (K,) sum of squared residuals.
-    spread: (K,) sum of squares of the centred column.
-    centre: (K,) mean of the column.
-    middle: Mean of the losses.
-    weight: Sum of squares of the constant.
+    amplitude: (K,) coefficient of the law.
+    mean: (K,) predicted loss at the later step.
+    deviation: (K,) its standard deviation.
   """
 
-  amplitude: np.ndarray
+  log_evidence: np.ndarray
   offset: np.ndarray
-  squares: np.ndarray
-  spread: np.ndarray
-  centre: np.ndarray
-  middle: float
-  weight: float
+  amplitude: np.ndarray
+  mean: np.ndarray
+  deviation: np.ndarray
 
 
-def _least_squares(columns: np.ndarray, losses: np.ndarray, constant: float) -> _Fit:
-  """Fits losses (S,) by a constant column and each of K columns (K, S)."""
-  # Least squares of loss = offset + amplitude * column, for all columns at once.
-  mean_x = columns.mean(axis=1)
-  mean_y = losses.mean()
-  centred = columns - mean_x[:, None]
-  spread = np.maximum((centred**2).sum(axis=1), 1e-300)
-  amplitude = centred @ (losses - mean_y) / spread
-  residuals = losses - mean_y - amplitude[:, None] * centred
-  middle = mean_y / constant
-  centre = mean_x / constant
-  return _Fit(
-    amplitude=amplitude,
-    offset=middle - amplitude * centre,
-    squares=np.maximum((residuals**2).sum(axis=1), 1e-300),
-    spread=spread,
-    centre=centre,
-    middle=float(middle),
-    weight=len(losses) * constant**2,
+def _fit(laws: np.ndarray, losses: np.ndarray, covariance: np.ndarray) -> _Fit:
+  """Fits the laws, and predicts the loss at the later step (universal kriging).
+
+  Args:
+    laws: (K, S + 1) laws at the rows and at the later step.
+    losses: (S,) losses.
+    covariance: (S + 1, S + 1) covariance, up to a factor that is estimated.
+
+  Source: Rasmussen and Williams 2006, Gaussian Processes for Machine Learning, section 2.7.
+  """
+  n = len(losses)
+  # Whiten all columns by the Cholesky factor.
+  root = np.linalg.cholesky(covariance[:n, :n] + 1e-9 * np.eye(n))
+  columns = np.column_stack([losses, np.ones(n), covariance[:n, n], laws[:, :n].T])
+  white = np.linalg.solve(root, columns)
+  y, one, link, x = white[:, 0], white[:, 1], white[:, 2], white[:, 3:]
+
+  # Least squares in the offset and the amplitude, for all laws at once.
+  centre = (one @ x) / (one @ one)
+  centred = x - np.outer(one, centre)
+  spread = np.maximum((centred**2).sum(axis=0), 1e-300)
+  amplitude = y @ centred / spread
+  offset = (one @ y) / (one @ one) - amplitude * centre
+  residuals = y[:, None] - np.outer(one, offset) - amplitude * x
+  squares = np.maximum((residuals**2).sum(axis=0), 1e-300)
+
+  # Evidence with flat priors of offset, amplitude and log of the scale.
+  log_evidence = (
+    -np.log(np.diag(root)).sum()
+    - np.log((one @ one) * spread) / 2
+    - (n - 2) / 2 * np.log(squares)
   )
 
-
-def _winsorize(
-  columns: np.ndarray, losses: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-  """Moves outliers to 3.5 standard deviations from the best fit.
-
-  Returns:
-    (S,) losses and (S,) their residuals.
-  """
-  residuals = np.zeros(len(losses))
-  for _ in range(3):
-    fit = _least_squares(columns, losses, 1.0)
-    best = int(np.argmin(fit.squares))
-    fitted = fit.offset[best] + fit.amplitude[best] * columns[best]
-    reach = 3.5 * MAD_TO_SD * np.median(np.abs(losses - fitted))
-    losses = fitted + np.clip(losses - fitted, -reach, reach)
-    residuals = losses - fitted
-  return losses, residuals
-
-
-def _correlation(residuals: np.ndarray) -> float:
-  """Returns the correlation of neighbouring rows, at least 0.
-
-  It is corrected for what a fit of four parameters takes away (Kendall's correction).
-  """
-  squares = max(np.sum(residuals**2), 1e-300)
-  r = float(np.sum(residuals[1:] * residuals[:-1]) / squares)
-  corrected = r + (1 + 4 * max(r, 0.0)) / len(residuals)
-  return float(np.clip(corrected, 0.0, MAX_CORRELATION))
+  # Mean and variance of the loss at the later step.
+  from_one = 1 - link @ one
+  from_law = laws[:, n] - link @ x
+  variance = (
+    covariance[n, n]
+    - link @ link
+    + from_one**2 / (one @ one)
+    + (from_law - from_one * centre) ** 2 / spread
+  )
+  return _Fit(
+    log_evidence=np.where((amplitude > 0) & (offset > 0), log_evidence, -math.inf),
+    offset=offset,
+    amplitude=amplitude,
+    mean=offset * from_one + amplitude * from_law + link @ y,
+    deviation=np.sqrt(np.maximum(variance, 0) * squares / (n - 2)),
+  )

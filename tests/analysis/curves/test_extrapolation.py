@@ -106,7 +106,7 @@ COSINE = 0.5 + 0.5 * np.cos(np.pi * STEPS / 2000)
     ('fall', 2 + 0.001 * STEPS, None, 3000),
     ('not after', noisy_curve(), None, 2000),
     ('times', noisy_curve(), None, 50_000),
-    ('rows', np.where(STEPS < 1800, math.nan, noisy_curve()), None, 3000),
+    ('rows', np.where(STEPS < 1900, math.nan, noisy_curve()), None, 3000),
     ('rows', np.full(200, math.nan), None, 3000),
   ],
 )
