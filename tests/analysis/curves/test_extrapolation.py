@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from synthetic_curves import curve_with_a_later_loss, power_law
 
+from lmhp.analysis.curves import extrapolation
 from lmhp.analysis.curves.extrapolation import extrapolate
 from lmhp.errors import ConfigError
 
@@ -18,17 +19,76 @@ def noisy_curve(noise=0.02, seed=0):
 
 
 def test_intervals_cover_the_expected_loss():
-  # `bench/calibration_curves.py` has more curves. The bounds are 2.5 standard errors.
+  # `bench/calibration_curves.py` has more curves. The lower bound is 2.5 standard errors
+  # below 0.93.
   n_inside = 0
-  n_predicted = 0
-  for seed in range(250):
+  widths = []
+  for seed in range(50):
     steps, losses, later, expected = curve_with_a_later_loss(10_000 + seed)
     result = extrapolate(steps, losses, later)
     if not result.reason:
-      n_predicted += 1
+      widths.append(result.high - result.low)
       n_inside += result.low <= expected <= result.high
-  assert n_predicted > 220
-  assert 0.84 <= n_inside / n_predicted <= 0.95
+  assert len(widths) > 45
+  assert n_inside / len(widths) >= 0.84
+  assert np.median(widths) < 0.15
+
+
+def wandering_curve(seed):
+  """Returns the losses at `STEPS`, and the loss at step 4000.
+
+  The rate of the fall changes by a random walk in log steps, as that of real curves does.
+  """
+  rng = np.random.default_rng(seed)
+  steps = np.append(STEPS, np.arange(2010.0, 4001, 10))
+  log_steps = np.log(steps)
+  walk = np.cumsum(0.2 * np.sqrt(np.diff(log_steps)) * rng.standard_normal(399))
+  rate = 0.5 * (steps[:-1] / 10) ** -0.5 * (1 + walk - walk[180])
+  losses = 3 - np.append(0, np.cumsum(rate * np.diff(log_steps)))
+  noisy = losses[: len(STEPS)] + 5e-4 * rng.standard_normal(len(STEPS))
+  return noisy, losses[-1]
+
+
+def n_covered(seeds):
+  """Returns the number of wandering curves whose later loss is in the interval."""
+  n = 0
+  for seed in range(seeds):
+    losses, expected = wandering_curve(seed)
+    result = extrapolate(STEPS, losses, 4000)
+    n += result.low <= expected <= result.high
+  return n
+
+
+def test_intervals_cover_curves_that_bend_away_from_a_law(monkeypatch):
+  assert n_covered(30) >= 24
+  # Intervals of the law alone are too short.
+  monkeypatch.setattr(extrapolation, 'WANDERS', np.array([1e-6]))
+  assert n_covered(30) <= 12
+
+
+def test_the_discrepancy_is_an_integral_of_brownian_motion():
+  log_steps = np.array([-0.02, -0.01, 0.0, 0.01])
+  covariance = extrapolation._discrepancy(log_steps, np.full(4, 2.0))
+  # For a constant rate r, the variance of the integral to t is r^2 t^3 / 3. The clock is t
+  # if t is small. The past and the future are independent, given the last step.
+  assert covariance[3, 3] == pytest.approx(4 * 0.01**3 / 3, rel=0.03)
+  assert (covariance[2] == 0).all()
+  assert (covariance[3, :2] == 0).all()
+
+
+@pytest.mark.parametrize('order', ['resumed', 'shuffled'])
+def test_the_order_of_the_rows_has_no_effect(order):
+  losses = noisy_curve()
+  if order == 'resumed':
+    # The run stopped at step 1500, lost the steps after 1200, and ran them again.
+    lost = slice(120, 150)
+    steps = np.concatenate([STEPS[:150], STEPS[120:]])
+    disordered = np.concatenate([losses[:120], losses[lost] + 1, losses[120:]])
+  else:
+    rows = np.random.default_rng(0).permutation(len(STEPS))
+    steps = STEPS[rows]
+    disordered = losses[rows]
+  assert extrapolate(steps, disordered, 4000) == extrapolate(STEPS, losses, 4000)
 
 
 def test_without_noise_the_law_is_found():
@@ -84,15 +144,15 @@ def test_intervals_cover_without_the_cooldown_and_not_with_it():
   expected = power_law(3000.0, 2.0, 8.0, 0.5, 20.0)
   n_inside = 0
   n_misled = 0
-  for seed in range(40):
+  for seed in range(20):
     losses, rates = cooldown_curve(seed)
     at_constant_rate = extrapolate(STEPS, losses, 3000, rates)
     over_all = extrapolate(STEPS, losses, 3000)
     n_inside += at_constant_rate.low <= expected <= at_constant_rate.high
     n_misled += not over_all.low <= expected <= over_all.high
-  # Less than 31 of 40 intervals of 90% has a probability of one in 300.
-  assert n_inside >= 31
-  assert n_misled == 40
+  # Less than 14 of 20 intervals of 90% has a probability of one in 400.
+  assert n_inside >= 14
+  assert n_misled >= 18
 
 
 COSINE = 0.5 + 0.5 * np.cos(np.pi * STEPS / 2000)
@@ -104,6 +164,7 @@ COSINE = 0.5 + 0.5 * np.cos(np.pi * STEPS / 2000)
     ('constant', noisy_curve(), COSINE, 3000),
     ('spikes', noisy_curve() + 2 * (np.arange(200) % 30 == 29), None, 3000),
     ('fall', 2 + 0.001 * STEPS, None, 3000),
+    ('fall', noisy_curve() + 0.4 * np.maximum(STEPS / 1000 - 1, 0), None, 3000),
     ('not after', noisy_curve(), None, 2000),
     ('times', noisy_curve(), None, 50_000),
     ('rows', np.where(STEPS < 1900, math.nan, noisy_curve()), None, 3000),
