@@ -92,7 +92,7 @@ def _extrapolation_note(runs: Runs) -> Text | None:
     f'At the same learning rate, the training loss at step {to_step:,.0f} would be '
     f'{amount(result.loss)} nats '
     f'({interval_text(result.low, result.high, result.confidence)}), by a power law with an '
-    'offset.'
+    'offset that may bend.'
   )
 
 

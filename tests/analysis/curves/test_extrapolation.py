@@ -76,6 +76,32 @@ def test_the_discrepancy_is_an_integral_of_brownian_motion():
   assert (covariance[3, :2] == 0).all()
 
 
+def test_a_fit_agrees_with_the_normal_equations():
+  rng = np.random.default_rng(0)
+  n = 9
+  law = np.linspace(2, 0.5, n + 1)
+  losses = 3 + law[:n] + 0.1 * rng.standard_normal(n)
+  root = rng.standard_normal((n + 1, n + 1))
+  covariance = root @ root.T + 5 * np.eye(n + 1)
+  fit = extrapolation._fit(law[None], losses, covariance)
+
+  # Best linear unbiased prediction, as in Rasmussen and Williams, eq. 2.41 and 2.42.
+  inverse = np.linalg.inv(covariance[:n, :n])
+  design = np.column_stack([np.ones(n), law[:n]])
+  normal = np.linalg.inv(design.T @ inverse @ design)
+  beta = normal @ design.T @ inverse @ losses
+  residuals = losses - design @ beta
+  link = inverse @ covariance[:n, n]
+  later = np.array([1.0, law[n]])
+  rest = later - design.T @ link
+  scale = residuals @ inverse @ residuals / (n - 2)
+  variance = covariance[n, n] - covariance[:n, n] @ link + rest @ normal @ rest
+
+  assert fit.amplitude[0] == pytest.approx(beta[1])
+  assert fit.mean[0] == pytest.approx(later @ beta + link @ residuals)
+  assert fit.deviation[0] == pytest.approx(math.sqrt(scale * variance))
+
+
 @pytest.mark.parametrize('order', ['resumed', 'shuffled'])
 def test_the_order_of_the_rows_has_no_effect(order):
   losses = noisy_curve()
@@ -164,7 +190,7 @@ COSINE = 0.5 + 0.5 * np.cos(np.pi * STEPS / 2000)
     ('constant', noisy_curve(), COSINE, 3000),
     ('spikes', noisy_curve() + 2 * (np.arange(200) % 30 == 29), None, 3000),
     ('fall', 2 + 0.001 * STEPS, None, 3000),
-    ('fall', noisy_curve() + 0.4 * np.maximum(STEPS / 1000 - 1, 0), None, 3000),
+    ('fall', noisy_curve() + 0.12 * np.maximum(STEPS / 1000 - 1, 0), None, 3000),
     ('not after', noisy_curve(), None, 2000),
     ('times', noisy_curve(), None, 50_000),
     ('rows', np.where(STEPS < 1900, math.nan, noisy_curve()), None, 3000),
