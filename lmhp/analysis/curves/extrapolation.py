@@ -58,7 +58,7 @@ SHIFTS = (0.0, 0.03, 0.1, 0.3, 1.0)
 """Shifts of the grid, as fractions of the last step."""
 CORRELATIONS = (0.0, 0.3, 0.6, 0.85)
 WANDERS = np.array([0.0125, 0.025, 0.05, 0.1, 0.2, 0.4, 0.8])
-WANDER_SCALE = 0.0125
+WANDER_SCALE = 0.01
 """Scale of the prior of the wander. With a larger scale, more than 93% of the 90% intervals
 cover on curves without wander (`bench/calibration_curves.py`)."""
 
