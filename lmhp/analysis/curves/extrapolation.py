@@ -258,7 +258,7 @@ def _average_fits(
 def _prepare(steps: np.ndarray, losses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
   """Moves outliers to 3.5 standard deviations, and averages the rows of a long curve."""
   smoothed = lowess(losses, window=7)
-  reach = 3.5 * noise_sd(losses, 7, smoothed)
+  reach = 3.5 * noise_sd(losses)
   losses = smoothed + np.clip(losses - smoothed, -reach, reach)
 
   group = np.arange(len(losses)) * min(MAX_ROWS, len(losses)) // len(losses)
