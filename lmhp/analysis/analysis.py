@@ -10,7 +10,7 @@ import numpy as np
 
 from lmhp.analysis.advice.batch_size import BatchSizeAnalysis, analyze_batch_size
 import lmhp.analysis.advice.rules  # noqa: F401  registers the rules of lmhp
-from lmhp.analysis.advice.transfer import SizedOptima, optima_at_size
+from lmhp.analysis.advice.transfer import SIZES, SizedOptima, optima_at_size
 from lmhp.analysis.curves.divergence import Divergence, find_divergence
 from lmhp.analysis.curves.overfitting import Evaluations, evaluations_of_runs
 from lmhp.analysis.findings import FINDINGS, Finding, FindingRule, ranked
@@ -256,7 +256,7 @@ class Analysis:
     search = self.runs.search_runs()
     blocks = search.blocks()
     numbers, counts = np.unique(blocks, return_counts=True)
-    if len(numbers) < 2:
+    if len(numbers) < 2 or not set(SIZES) & set(search.sizes):
       return []
     groups = []
     for block in numbers[counts >= MIN_BLOCK]:

@@ -90,6 +90,8 @@ class Replicates:
   permutations: int
 
 
+MAX_POINTS = 1000
+"""Number of points above which a random part of them is used."""
 REPLICATES = {'ped_anova': Replicates(100, 99), 'fanova': Replicates(20, 19)}
 
 
@@ -142,6 +144,11 @@ def importance(
   is_clipped = (comparable.status == 'diverged') | (comparable.losses > clip)
   clipped = np.where(is_clipped, clip, comparable.losses)
   points, losses = average_seeds(comparable, clipped)
+  if len(points) > MAX_POINTS:
+    # The time grows with the points, and the precision hardly does.
+    rows = np.random.default_rng(seed).choice(len(points), MAX_POINTS, replace=False)
+    points = points.select(np.sort(rows))
+    losses = losses[np.sort(rows)]
 
   unknown = np.full(len(axes), math.nan)
   blank = Importance(

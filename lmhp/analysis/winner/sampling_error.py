@@ -45,8 +45,9 @@ def sampling_error(runs: Runs, rate: float) -> SamplingError | None:
 
   >>> accuracies = np.array([0.7, 0.7025, 0.705, 0.7075, 0.71, 0.7175])
   >>> runs = Runs('s', {}, {}, accuracies, 'eval_acc', True)
-  >>> sampling_error(runs, 0.7175)
-  SamplingError(n_items=400, standard_error=0.022510...)
+  >>> error = sampling_error(runs, 0.7175)
+  >>> error.n_items, round(error.standard_error, 4)
+  (400, 0.0225)
   """
   if not RATES & set(column_name(runs.objective_name).words):
     return None
