@@ -19,7 +19,7 @@ import numpy as np
 
 from lmhp.analysis.runs.table import SEARCH, Runs
 from lmhp.analysis.winner.contenders import contender_weights
-from lmhp.statistics.group_variances import variances_of_groups
+from lmhp.statistics.group_variances import GroupVariances, variances_of_groups
 from lmhp.statistics.hypothesis_tests import adjust_p_values
 from lmhp.statistics.seed_noise import seed_noise
 
@@ -88,7 +88,7 @@ def setting_differences(
   >>> round(one.difference, 2), one.is_significant
   (0.49, True)
   """
-  from scipy.special import fdtrc, stdtr, stdtrit
+  from scipy.special import stdtr
 
   search = runs.select((runs.cohort == SEARCH) & (runs.status == 'complete'))
   blocks = search.blocks()
@@ -119,55 +119,88 @@ def setting_differences(
   found = dataclasses.replace(
     found, variance=found.variance[is_known], freedom=found.freedom[is_known]
   )
-  # Welch's standard error and Satterthwaite's degrees of freedom of each pair.
-  first, second = np.triu_indices(len(order), 1)
-  mean_P = np.array([means[point] for point in order])
-  differences = mean_P[second] - mean_P[first]
-  part_P = found.variance / np.array([len(group) for group in groups])
-  squares = part_P[first] + part_P[second]
-  terms_P = part_P**2 / found.freedom
-  freedoms = squares**2 / (terms_P[first] + terms_P[second])
-  # Seeds that both settings ran are compared pair by pair. Among many settings, they are so
-  # only if seeds have an effect that settings share, by the F ratio of seeds to residuals.
-  correlation = seed_noise(search.losses, search.point, search.seed).correlation
-  freedom = min(len(group) for group in groups) - 1.0
-  ratio = 1 + correlation * len(rows) / (1 - correlation)
-  p_value = fdtrc(freedom, (len(rows) - 1) * freedom, ratio)
-  if len(order) == 2 or p_value <= PAIRED_LEVEL:
-    for row, (i, j) in enumerate(zip(first, second)):
-      paired = _paired_differences(search, rows[order[i]], rows[order[j]])
-      if len(paired) > 2:
-        squares[row] = np.var(paired, ddof=1) / len(paired)
-        freedoms[row] = len(paired) - 1.0
-  # Copies of one run show no noise, and are not tested.
-  errors = np.sqrt(np.where(squares > 0, squares, math.nan))
+  differences, errors, freedoms = _pairs(search, [rows[p] for p in order], found)
   ratios = np.abs(differences) / errors
   adjusted = adjust_p_values((2 * stdtr(freedoms, -ratios)).tolist())
 
-  # The first pairs are those with the winner. A lead of x standard errors of a difference is
-  # one of x * sqrt(2) standard errors of a mean.
+  # The first pairs are those with the winner.
   n_others = len(order) - 1
-  weights = contender_weights(math.sqrt(2) * np.nan_to_num(ratios[:n_others]))
-  # Apart from one setting, K settings may be the winner. The error of the winner is that of the
-  # luckiest of K. Its distance from the typical one adds to the error of the one setting.
-  contenders = 1 + weights.sum() - weights
-  tail = (1 - confidence) / 2
-  luck = stdtrit(freedoms[:n_others], (1 - tail) ** (1 / contenders))
-  typical = stdtrit(freedoms[:n_others], 0.5 ** (1 / contenders))
-  plain = stdtrit(freedoms[:n_others], 1 - tail)
-  below = (typical + np.hypot(plain, luck - typical)) / math.sqrt(2)
+  below, above = _luck(ratios[:n_others], freedoms[:n_others], confidence)
   return [
     SettingDifference(
       point=order[row + 1],
       difference=float(differences[row]),
       low=float(differences[row] - below[row] * errors[row]),
-      high=float(differences[row] + plain[row] * errors[row]),
+      high=float(differences[row] + above[row] * errors[row]),
       p_holm=adjusted[row],
       confidence=confidence,
       n_seeds=len(groups[row + 1]),
     )
     for row in range(n_others)
   ]
+
+
+def _pairs(
+  search: Runs, rows: Sequence[np.ndarray], found: GroupVariances
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+  """Returns the difference, standard error and degrees of freedom of each pair of settings.
+
+  Args:
+    search: Table of runs.
+    rows: Rows of each setting.
+    found: Variances of the settings.
+  """
+  from scipy.special import fdtrc
+
+  # Welch's standard error and Satterthwaite's degrees of freedom.
+  first, second = np.triu_indices(len(rows), 1)
+  mean_P = np.array([search.losses[each].mean() for each in rows])
+  part_P = found.variance / np.array([len(each) for each in rows])
+  squares = part_P[first] + part_P[second]
+  terms_P = part_P**2 / found.freedom
+  freedoms = squares**2 / (terms_P[first] + terms_P[second])
+
+  # Seeds that both settings ran are compared pair by pair. Among many settings, they are so
+  # only if seeds have an effect that settings share, by the F ratio of seeds to residuals.
+  n = len(rows)
+  correlation = seed_noise(search.losses, search.point, search.seed).correlation
+  freedom = min(len(each) for each in rows) - 1.0
+  ratio = 1 + correlation * n / (1 - correlation)
+  p_value = fdtrc(freedom, (n - 1) * freedom, ratio)
+  if len(rows) == 2 or p_value <= PAIRED_LEVEL:
+    for pair, (i, j) in enumerate(zip(first.tolist(), second.tolist())):
+      paired = _paired_differences(search, rows[i], rows[j])
+      if len(paired) > 2:
+        squares[pair] = np.var(paired, ddof=1) / len(paired)
+        freedoms[pair] = len(paired) - 1.0
+  # Copies of one run show no noise, and are not tested.
+  errors = np.sqrt(np.where(squares > 0, squares, math.nan))
+  return mean_P[second] - mean_P[first], errors, freedoms
+
+
+def _luck(
+  ratios: np.ndarray, freedoms: np.ndarray, confidence: float
+) -> tuple[np.ndarray, np.ndarray]:
+  """Returns the lower and the upper part of intervals, in standard errors.
+
+  Apart from one setting, K settings may be the winner. The error of the winner is that of the
+  luckiest of K. Its distance from the typical one adds to the error of the one setting.
+
+  Args:
+    ratios: (P,) lead of the winner over each other setting, in standard errors.
+    freedoms: (P,) degrees of freedom of the standard errors.
+    confidence: Confidence of the intervals.
+  """
+  from scipy.special import stdtrit
+
+  # A lead of x standard errors of a difference is one of x * sqrt(2) of a mean.
+  weights = contender_weights(math.sqrt(2) * np.nan_to_num(ratios))
+  contenders = 1 + weights.sum() - weights
+  tail = (1 - confidence) / 2
+  luck = stdtrit(freedoms, (1 - tail) ** (1 / contenders))
+  typical = stdtrit(freedoms, 0.5 ** (1 / contenders))
+  plain = stdtrit(freedoms, 1 - tail)
+  return (typical + np.hypot(plain, luck - typical)) / math.sqrt(2), plain
 
 
 def _paired_differences(search: Runs, a: np.ndarray, b: np.ndarray) -> np.ndarray:
