@@ -2,7 +2,7 @@
 
 The first of these cases that applies is the answer:
 - A log of edits that were kept or discarded.
-- A decided comparison with the base config on fresh seeds.
+- A comparison with the base config on fresh seeds, if one of the two is better.
 - A scaling law, if almost every run has a size of its own.
 - Settings that differ beyond the noise between their seeds.
 - A hyperparameter with a significant effect.

@@ -1,8 +1,8 @@
 """The finding on a log of edits that were tried one after another, and kept or discarded.
 
-Each edit is compared with the last one that was kept, with one run each. So a step means
-something only if it is larger than the noise of a run. Discarded edits show how much a run
-changes without an improvement, which is at least the noise.
+Each edit is compared with the last one that was kept, with one run each. So the gain of an edit
+(a step) means something only if it is larger than the noise of a run. Discarded edits show how
+much a run changes without an improvement, which is at least the noise.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MAX_LABEL = 60
 CLEAR_STEP = 2.0
 """Multiple of the typical change of discarded edits above which a step is clear."""
 STUDENT_3 = 3.7
-"""Standard deviations that a step must have to be clear with three runs of the baseline:
+"""A step is clear if it is larger than this many standard deviations of three baseline runs:
 Student's 95% quantile with 2 degrees of freedom, one-sided, times sqrt(1 + 1 / 3), rounded up."""
 
 

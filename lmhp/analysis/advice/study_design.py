@@ -26,7 +26,7 @@ from lmhp.statistics.seed_noise import seed_noise
 POINTS_PER_DIMENSION = 10
 MAX_LISTED = 5
 MIN_CORRELATION = 0.6
-"""Rank correlation of a rung with the end below which early stopping is unfair."""
+"""Early stopping at a rung is unfair if its rank correlation with the end is below this."""
 NOISE_LEVEL = 5e-4
 """Significance level of differences between points, against the noise between seeds."""
 EFFECT_LEVEL = 0.002
@@ -41,7 +41,8 @@ STRUCTURE_PREFIXES = (
   'train.steps',
   'schedule.',
 )
-"""Prefixes of the keys whose comparison needs a learning rate for each value."""
+"""Prefixes of the keys whose values are compared fairly only if the learning rate is tuned for
+each value."""
 
 
 def no_common_budget(

@@ -62,7 +62,7 @@ def power_laws(groups: Sequence[SizedOptima], confidence: float = 0.9) -> list[F
 
   Args:
     groups: Best values at each size.
-    confidence: Confidence of the intervals, Student's in logarithms.
+    confidence: Confidence of the intervals, which are Student's t intervals of logarithms.
 
   Returns:
     A finding for each hyperparameter with an optimum inside the range at three sizes or more.

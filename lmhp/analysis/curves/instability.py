@@ -125,7 +125,7 @@ def _losses_before_divergence(runs: Runs, number: int) -> np.ndarray:
   """Returns the training losses up to the step at which the run diverged."""
   losses = runs.curves[number]['loss_nats']
   # Cut at the recorded divergence, or at the first infinite value if that is earlier.
-  # NaN is sorted after all steps.
+  # For a run that did not diverge the step is NaN, which stands after all steps.
   end = np.searchsorted(runs.curves[number]['step'], _diverged_at(runs, number))
   return losses[: min([end, *np.flatnonzero(np.isinf(losses))])]
 
@@ -284,7 +284,7 @@ def _higher_values(
 def clipping_indicated(curve_runs: Runs) -> list[Finding]:
   """Reports runs without gradient clipping whose gradient norms have large spikes."""
   runs = curve_runs
-  # A clip norm below the largest norm clips. It may be unknown.
+  # Keep runs without effective clipping: the clip norm is unknown, or no norm exceeds it.
   norms = {
     number: curve['grad_norm']
     for number, curve in runs.curves.items()
@@ -304,7 +304,7 @@ def clipping_indicated(curve_runs: Runs) -> list[Finding]:
   for number, rows in spikes.items():
     loss_spikes = find_spikes(runs.curves[number].get('loss_nats', np.zeros(0)))
     before_loss += int(_belongs(rows, loss_spikes.rows).any(axis=1).sum())
-  # The proposed threshold is near the 90th percentile of the norms, by the median run.
+  # The proposed threshold is near the 90th percentile of a run's norms, in the median run.
   usual = float(np.median([np.nanquantile(column, 0.9) for column in norms.values()]))
   return [
     Finding(

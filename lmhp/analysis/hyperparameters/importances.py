@@ -56,8 +56,8 @@ class Importance:
     fraction: (A,) fraction of the importance of all axes. The fractions add up to 1.
     low: (A,) lower end of the bootstrap interval of `fraction`.
     high: (A,) upper end of the interval.
-    p_value: (A,) fraction of permutations of the objective in which the most important axis
-      is more important than this one.
+    p_value: (A,) fraction of permutations of the objective whose largest importance is at
+      least that of this axis in the study.
     significant: Names of the axes with a p-value of at most `LEVEL`.
     n_points: Number of points.
     clipped_at: Objective at which worse ones, diverged runs included, were clipped.
@@ -111,9 +111,9 @@ def importance(
     replicates: Number of replicates. None takes those of `REPLICATES`. An adaptive search
       (TPE) draws trials by the objectives before them, so p-values are too small.
     seed: Seed of the resampling.
-    confidence: Confidence of the interval for the mean fraction over studies of as many
-      points. It covers the spread between samples, and not the bias of the method, whose
-      fractions become alike if trials are few.
+    confidence: Confidence of the interval. The interval is for the mean fraction over repeated
+      studies of as many points. It does not cover the bias of the method: with few trials, the
+      fractions of all axes become similar.
 
   Raises:
     ConfigError: If the method is unknown, or scikit-learn is not installed.
@@ -137,8 +137,8 @@ def importance(
   comparable, _ = runs.comparable_runs()
   axes = comparable.varied_axes()
 
-  # A quantile of the complete runs is the highest loss that counts. Bad runs count as the
-  # clip, so that their height does not matter.
+  # Losses above a quantile of the complete runs, and those of diverged runs, are set to it, so
+  # that it does not matter how bad they are.
   complete = comparable.losses[comparable.status == 'complete']
   clip = float(np.quantile(complete, CLIP_QUANTILE)) if complete.size else math.nan
   is_clipped = (comparable.status == 'diverged') | (comparable.losses > clip)

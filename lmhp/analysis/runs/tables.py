@@ -81,7 +81,7 @@ class TableOptions:
     objective: Column of the objective. None finds it by its name.
     maximize: True if more is better, False if less is. None takes the direction of a known
       metric.
-    parameters: Columns of the hyperparameters, if no other column is one.
+    parameters: Columns of the hyperparameters. No other column is then one. None finds them.
     roles: {column: role}.
   """
 
@@ -371,7 +371,7 @@ def _size_name(name: str, column: Sequence[object]) -> str:
 
 
 def _matched(table: RawTable, roles: Mapping[str, Column]) -> dict[str, np.ndarray]:
-  """Returns the yardsticks, and the sizes that are words."""
+  """Returns the columns in which compared runs are equal: yardsticks, and sizes in words."""
   names = names_with(roles, YARDSTICK)
   for name in names_with(roles, SIZE):
     if not any(map(is_numeric, table.columns[name])):

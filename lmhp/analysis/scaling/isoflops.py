@@ -6,13 +6,13 @@ fixed C the law is no parabola in log N. With u = log(N / N_opt) it is
   E + k(C) (beta exp(-alpha u) + alpha exp(beta u)),
 
 whose third derivative at 0 is alpha beta (beta^2 - alpha^2) k. If alpha and beta differ, or
-the sizes are not centred on the optimum, the fitted minimum is off, the more the wider the
-sizes are. So only sizes in a window around the minimum are fitted. If the sizes lie alike
+the sizes are not centred on the optimum, the fitted minimum is off. The error grows with the
+range of the sizes. So only sizes in a window around the minimum are fitted. If the sizes lie alike
 around the optimum of each budget, all minima are off by one factor, which changes the
 intercept and not the exponent. If the centring drifts with C, the
 exponent is wrong too, even without noise. Source: arXiv 2603.22339, which recommends variable
 projection (`lmhp.analysis.scaling.laws`). The third derivative is derived here.
-`Isoflops.bias_factor` and `bias_of_a` estimate both for the given runs.
+`Isoflops.bias_factor` estimates the factor, and `bias_of_a` the error of the exponent.
 
 Dimension key: n runs, C budgets, k runs of one budget.
 """
@@ -68,9 +68,8 @@ class Isoflops(Fit):
       not the bias. None if there are fewer than two budgets.
     tokens_law: Power law of D_opt, likewise.
     bias_factor: (C,) factor by which a parabola would miss the minimum of the law that
-      variable projection fits to the same runs, without noise. NaN if that law is no guide:
-      parabolas through it have another exponent than those through the losses, outside its
-      interval.
+      variable projection fits to the same runs, without noise. NaN if that law does not
+      describe the runs: the exponent of parabolas through it is outside the interval of `a`.
     bias_of_a: Bias of the exponent, computed in the same way.
     outside: Budgets that are left out, because their minimum is beyond their smallest or
       largest size.
@@ -116,9 +115,9 @@ def fit_isoflops(
     losses: (n,) losses in nats.
     flops: (n,) FLOPs of each run. None takes 6 N D. Runs within 10% of their neighbour belong
       to one budget.
-    window: Factor from the minimum of a budget within which sizes are fitted, or else the 4
-      nearest sizes. inf fits all. The default leaves out sizes at which the loss is no longer a
-      parabola. With it, the exponents of Porian et al. 2024 (arXiv 2406.19146) on RefinedWeb
+    window: Sizes within this factor of the minimum of a budget are fitted, or the 4 nearest ones
+      if there are fewer. inf fits all. The default leaves out sizes at which the loss is no
+      longer a parabola. With it, the exponents of Porian et al. 2024 (arXiv 2406.19146) on RefinedWeb
       (.835, .706, .602, .571, .497), which they found by interpolation, are in the 90% intervals.
     weights: (n,) inverse variances of the losses, up to a common factor. None stands for equal
       weights. A run of weight 0 is left out. Budgets have equal weights in the power laws.
@@ -281,7 +280,7 @@ def _minimum(
 def _bias(
   minima: Sequence[_Minimum], table: np.ndarray, interval: tuple[float, float]
 ) -> tuple[np.ndarray, float]:
-  """Returns the error of parabolas on the projected law without noise.
+  """Returns the errors of parabolas through the law of variable projection, without noise.
 
   Args:
     minima: Minima of the budgets.

@@ -89,8 +89,9 @@ def edge_of_stability(
   """Returns the largest sharpness at which an optimizer's steps do not grow.
 
   The sharpness is the largest eigenvalue of the loss's Hessian. For Adam and its variants, the
-  Hessian is preconditioned by the root of the second moment. Training without noise rises to
-  the edge and stays near it. With learning rate r and momentum b, the edge is
+  Hessian is preconditioned by the root of the second moment. In training on the full batch, the
+  sharpness rises to the edge and stays near it. With learning rate r and momentum b, the edge
+  is
 
     2 / r                        without momentum,
     (2 + 2b) / r                 for heavy-ball momentum,

@@ -1,7 +1,7 @@
 """Power laws y = c x1^k1 x2^k2 ..., such as the best learning rate against N and D.
 
-They are fitted by least squares in logarithms, with exact Student intervals if the errors of
-log y are normal with variances in the ratios of the inverse weights. A best learning rate that
+They are fitted by least squares in logarithms. The Student intervals are exact if the errors of
+log y are normal with variances proportional to 1 / weight. A best learning rate that
 is read off a grid has the grid's step as its error. The intervals see this only as scatter, and
 a law through two or three sizes has no useful interval.
 
@@ -88,7 +88,7 @@ class PowerLaw(Fit):
     return self.offset + np.exp(self._design(x) @ self._solved.coefficients)
 
   def interval(self, x: npt.ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """Returns (low, high) of a new value at x, of mean weight. NaN if there is no interval.
+    """Returns (low, high) of a new value at x with the mean weight. NaN if there is no interval.
 
     It holds the uncertainty of the law, and scatter like that of the fitted values.
     """

@@ -1,9 +1,13 @@
 """Confidence intervals of a scaling law's parameters, from score tests.
 
-An interval contains all values v of a quantity that the score test does not reject: fit the
-law with the quantity held at v, take the Huber scores psi(r) of the residuals, and correlate
-them with the direction in which the quantity would move the law, cleaned of what the other
-parameters can do. The test needs no estimate of the density of the noise at zero. (The Huber
+An interval contains all values v of a quantity that the score test does not reject:
+1. Fit the law with the quantity held at v.
+2. Take the Huber scores psi(r) of the residuals.
+3. Take the derivative of the law by the quantity, without its projection on the derivatives by
+   the other parameters.
+4. Reject v if the two correlate.
+
+The test needs no estimate of the density of the noise at zero. (The Huber
 width of 1e-3 is far below most noise, so the fit is nearly one of absolute deviations.) It
 follows the law's curvature, and does not depend on the parametrization.
 
@@ -231,7 +235,8 @@ def constraint(
     centre: Means that were subtracted from log N and log D.
   """
   normals = np.zeros((len(QUANTITIES), len(value), 5))
-  # Each quantity is linear in theta once its value is given.
+  # To hold a quantity at a value is a linear constraint on theta, for a = beta / (alpha + beta)
+  # too.
   normals[[0, 1, 2, 3, 4], :, [0, 1, 2, 3, 4]] = 1
   normals[1, :, ALPHA] = centre[0]
   normals[2, :, BETA] = centre[1]

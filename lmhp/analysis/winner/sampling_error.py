@@ -72,7 +72,7 @@ def _common_denominator(rates: np.ndarray, scale: float) -> int | None:
   )
   tolerance = 0.5 * 10.0**-n_decimals / scale + 1e-12
   for n in range(2, MAX_ITEMS + 1):
-    # A value between two multiples is within the rounding of one with this probability.
+    # Probability that an arbitrary value is within the rounding of a multiple of 1/n.
     chance = min(1.0, 2 * n * tolerance)
     if n * chance ** (len(distinct) - 1) > CHANCE:
       return None

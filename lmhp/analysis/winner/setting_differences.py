@@ -3,8 +3,8 @@
 A setting is a point: one value of each hyperparameter. If settings ran with several seeds, their
 means are compared by Welch's test, or pair by pair if they share seeds. Holm's correction
 counts all pairs of settings, because the winner is the best of all. The winner was also lucky,
-so differences are too large on average. The lower end of an interval is therefore that of the
-largest of K differences, if K settings may be the winner (`contenders`).
+so differences are too large on average. The lower end of an interval is therefore moved
+down, as for the largest of K differences, if K settings may be the winner (`contenders`).
 
 Dimension key: P settings, S shared seeds.
 """
@@ -26,9 +26,10 @@ from lmhp.statistics.seed_noise import seed_noise
 LEVEL = 0.05
 """Significance level of differences between settings, for all pairs together."""
 PAIRED_LEVEL = 0.05
-"""Level of the test for an effect of seeds that settings share, from which they are paired."""
+"""Significance level of the test if a seed has the same effect in all settings. If it has,
+settings are compared seed by seed."""
 MIN_FREEDOM = 3
-"""Degrees of freedom of the common variance from which single runs are compared."""
+"""A setting with one run is compared if the common variance has as many degrees of freedom."""
 MAX_SETTINGS = 60
 """Number of the best settings that are compared. More pairs would hide every difference."""
 
@@ -160,8 +161,8 @@ def _pairs(
   terms_P = part_P**2 / found.freedom
   freedoms = squares**2 / (terms_P[first] + terms_P[second])
 
-  # Seeds that both settings ran are compared pair by pair. Among many settings, they are so
-  # only if seeds have an effect that settings share, by the F ratio of seeds to residuals.
+  # Two settings are compared pair by pair if they share seeds. More settings are so only if an
+  # F test shows that a seed has the same effect in all of them.
   n = len(rows)
   correlation = seed_noise(search.losses, search.point, search.seed).correlation
   freedom = min(len(each) for each in rows) - 1.0
@@ -183,8 +184,9 @@ def _luck(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Returns the lower and the upper part of intervals, in standard errors.
 
-  Apart from one setting, K settings may be the winner. The error of the winner is that of the
-  luckiest of K. Its distance from the typical one adds to the error of the one setting.
+  In the difference between the winner and one setting, K of the others may be the winner, so its
+  mean has the error of the luckiest of K. The spread of this error around its median is added to
+  the error of the one setting.
 
   Args:
     ratios: (P,) lead of the winner over each other setting, in standard errors.

@@ -1,6 +1,6 @@
 """Figures of the batch size: gradient noise scale and critical batch size.
 
-Dimension key: T runs, K stretches of a run.
+Dimension key: T runs, K intervals of training with one estimate each.
 """
 
 from __future__ import annotations

@@ -34,12 +34,12 @@ N_BLOCKS = 250
 SMOOTHED_FRACTION = 0.08
 """Fraction of a curve to which each line of the smoothing is fitted."""
 MIN_RATE_SPREAD = 0.01
-"""Relative spread between runs of a budget per step, below which an axis of this budget would
-look like that of steps."""
+"""If the budget of a step differs between runs by less than this fraction, an axis of the budget
+would look like the axis of steps."""
 BUDGETS = (('tokens', 'tokens'), ('flops', 'training FLOPs'), ('seconds', 'seconds'))
 """(column, title) of the budgets at which runs can be compared, besides steps."""
 STEPS: Mapping[int, float] = {}
-"""Budget per step of each run that stands for the steps themselves."""
+"""Budget of a step for an axis of steps. A run without an entry has 1 for each step."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Line:
 
 
 def thinned(x: np.ndarray, y: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
-  """Returns at most some of n points, evenly, with the first and the last.
+  """Returns at most `most` points, evenly spaced by index, with the first and the last.
 
   >>> thinned(np.arange(10), np.arange(10), 4)[0].tolist()
   [0, 3, 6, 9]
@@ -71,7 +71,7 @@ def thinned(x: np.ndarray, y: np.ndarray, most: int) -> tuple[np.ndarray, np.nda
 
 
 def smooth_curve(step: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-  """Smooths a curve by local lines, which have no lag, after means of blocks.
+  """Averages a curve in blocks, and smooths it by local lines, which do not lag.
 
   Args:
     step: (S,) rising steps.
@@ -100,7 +100,7 @@ def lines_of(
 ) -> list[Line]:
   """Returns the curves of a column as thinned lines.
 
-  A run without a curve of the objective has its scores at rungs.
+  The line of a run without a curve of the objective goes through its scores at rungs.
 
   Args:
     runs: Table of runs.
@@ -153,7 +153,7 @@ class LineGroup:
     return float(self.lines[-1].y[-1])
 
   def positions(self, per_step: Mapping[int, float]) -> np.ndarray:
-    """Returns the positions across of all lines, separated by NaN.
+    """Returns the horizontal positions of all lines. A NaN separates two lines.
 
     Args:
       per_step: Budget per step of each run, by its number. `STEPS` stands for the steps.
