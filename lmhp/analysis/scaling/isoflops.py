@@ -117,8 +117,9 @@ def fit_isoflops(
       to one budget.
     window: Sizes within this factor of the minimum of a budget are fitted, or the 4 nearest ones
       if there are fewer. inf fits all. The default leaves out sizes at which the loss is no
-      longer a parabola. With it, the exponents of Porian et al. 2024 (arXiv 2406.19146) on RefinedWeb
-      (.835, .706, .602, .571, .497), which they found by interpolation, are in the 90% intervals.
+      longer a parabola. With it, the exponents of Porian et al. 2024 (arXiv 2406.19146) on
+      RefinedWeb (.835, .706, .602, .571, .497), which they found by interpolation, are in the
+      90% intervals.
     weights: (n,) inverse variances of the losses, up to a common factor. None stands for equal
       weights. A run of weight 0 is left out. Budgets have equal weights in the power laws.
     confidence: Confidence of the intervals of the power laws.
