@@ -3,6 +3,7 @@
 Run as a script, this file is the process whose children save states and are killed.
 """
 
+import gc
 import logging
 import os
 import pathlib
@@ -252,10 +253,20 @@ DAMAGES = {
   'torn metadata': lambda step: (step / '_CHECKPOINT_METADATA').write_text('{"a'),
 }
 
-# If a read fails, Orbax abandons its other reads, and Python reports those it collects.
-abandons_reads = pytest.mark.filterwarnings(
-  'ignore::pytest.PytestUnraisableExceptionWarning'
-)
+
+@pytest.fixture
+def collected_garbage():
+  """Collects what a test leaves, so that no later test is blamed for it."""
+  yield
+  gc.collect()
+
+
+def abandons_reads(test):
+  """Allows the abandoned reads that Orbax leaves if a read fails, and collects them."""
+  ignores = pytest.mark.filterwarnings(
+    'ignore::pytest.PytestUnraisableExceptionWarning'
+  )
+  return ignores(pytest.mark.usefixtures('collected_garbage')(test))
 
 
 @abandons_reads

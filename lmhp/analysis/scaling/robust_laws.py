@@ -38,6 +38,12 @@ class HuberSettings:
     delta: Residual at which the loss becomes linear, in units of log L.
     draws: Number of draws of the bootstrap.
     seed: Seed of the draws.
+
+  Raises:
+    ConfigError: If `delta` is not above 0, or there are fewer than 2 draws.
+
+  >>> HuberSettings(draws=200).delta
+  0.001
   """
 
   delta: float = 1e-3
