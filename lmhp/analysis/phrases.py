@@ -45,6 +45,15 @@ def quantity(value: float, unit: str = 'nats') -> str:
   return f'{amount(value)} {unit}'.strip()
 
 
+def flops_text(flops: float) -> str:
+  """Returns a number of FLOPs for a sentence.
+
+  >>> flops_text(2.39e13)
+  '2.4e13 FLOPs'
+  """
+  return f'{flops:.2g} FLOPs'.replace('e+', 'e')
+
+
 def interval_text(low: float, high: float, confidence: float) -> str:
   """Returns a confidence interval for a sentence.
 

@@ -29,13 +29,14 @@ class ResultTable(abc.ABC):
   def summary(self) -> str:
     """Returns the title and the rows as text, in aligned columns."""
     rows = self.rows()
-    lines = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
-    widths = [max(len(cell) for cell in column) for column in zip(*lines)]
-    text = [
-      '  '.join(cell.rjust(width) for cell, width in zip(line, widths))
-      for line in lines
-    ]
-    return '\n'.join([self.title, *text])
+    lines = [list(rows[0])]
+    for row in rows:
+      lines.append([_cell(value) for value in row.values()])
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    text = [self.title]
+    for line in lines:
+      text.append('  '.join(map(str.rjust, line, widths)))
+    return '\n'.join(text)
 
   def to_pandas(self) -> pd.DataFrame:
     """Returns the rows as a DataFrame.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from lmhp.analysis.phrases import amount, counted, listed
+from lmhp.analysis.phrases import amount, counted, flops_text, listed
 from lmhp.analysis.runs.table import Runs
 from lmhp.counting.device import DEVICES, PRICES_AS_OF, Device, normalize_name
 from lmhp.statistics.number_format import format_with_unit
@@ -29,7 +29,7 @@ def describe_cost(runs: Runs) -> str:
     costs.append(f'{format_with_unit(tokens)} tokens')
   flops = float(np.nansum(runs.measured.get('flops', 0.0)))
   if flops > 0:
-    costs.append(f'{flops:.2g} FLOPs'.replace('e+', 'e'))
+    costs.append(flops_text(flops))
   hours = float(np.nansum(runs.measured.get('seconds', 0.0))) / 3600
   if hours > 0:
     costs.append(f'{amount(round(hours, 2) or round(hours, 4))} device-hours')

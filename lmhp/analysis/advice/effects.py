@@ -45,9 +45,8 @@ def effect_of_each(
   """
   best = {}
   for effect in significant_effects(effects):
-    optimum = optima.get(effect.axis)
-    is_known = optimum is not None and math.isfinite(optimum.value)
-    best[effect.axis] = optimum.value if optimum and is_known else effect.best_value
+    fitted = optima[effect.axis].value if effect.axis in optima else math.nan
+    best[effect.axis] = fitted if math.isfinite(fitted) else effect.best_value
   has_sizes = len(np.unique(runs.blocks())) > 1
   return [
     Finding(

@@ -9,7 +9,7 @@ import numpy as np
 
 from lmhp.analysis.advice.setting_names import describe_point
 from lmhp.analysis.findings import Finding, next_space
-from lmhp.analysis.phrases import amount, counted, listed
+from lmhp.analysis.phrases import amount, counted, flops_text, listed
 from lmhp.analysis.runs.table import Runs
 from lmhp.analysis.scaling.laws import ScalingLaw
 from lmhp.analysis.winner.sampling_error import SamplingError
@@ -59,8 +59,7 @@ def next_step(
   laws = [finding.title for finding in findings if finding.kind == 'power_law']
   if laws:
     return f'For other sizes: {" ".join(laws)}'
-  spread = float(np.ptp(runs.complete_runs().objective)) if error else 0.0
-  if error is not None and spread < 2 * error.standard_error:
+  if error is not None and error.spread < 2 * error.standard_error:
     return (
       f'Next, evaluate on more items: {error.n_items:,} cannot show differences as small as '
       'these.'
@@ -80,10 +79,10 @@ def _largest_run(runs: Runs, law: ScalingLaw) -> str:
   flops = REACH * float(np.nanmax(compute))
   best = law.compute_optimal([flops])
   return (
-    f'With {flops:.2g} FLOPs, which is {REACH:g} times the largest run, the law has its '
+    f'With {flops_text(flops)}, which is {REACH:g} times the largest run, the law has its '
     f'smallest loss, {amount(float(best.losses[0]))}, at {amount(float(best.parameters[0]))} '
     f'parameters and {amount(float(best.tokens[0]))} tokens.'
-  ).replace('e+', 'e')
+  )
 
 
 def _settings_to_repeat(

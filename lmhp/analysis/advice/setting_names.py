@@ -32,13 +32,14 @@ def describe_point(runs: Runs, point: int, beside: int | None = None) -> str:
   labels = {runs.labels[row] for row in rows} if runs.labels else set()
   n_pairs = len(set(zip(runs.labels, runs.point.tolist())))
   is_shared = n_pairs == len(set(runs.labels)) < len(runs.labels)
+  other_row = None if beside is None else np.flatnonzero(runs.point == beside)[0]
   values = []
   for name in runs.varied_axes():
-    value = runs.values[name][rows[0]]
-    is_shared_value = beside is not None and repr(value) == repr(
-      runs.values[name][np.flatnonzero(runs.point == beside)[0]]
-    )
-    if value is None or value != value or is_shared_value:
+    column = runs.values[name]
+    value = column[rows[0]]
+    if value is None or value != value:
+      continue
+    if other_row is not None and repr(value) == repr(column[other_row]):
       continue
     # A column of names needs no name of its own.
     is_name = name in runs.columns and runs.columns[name].reason == ONLY_NAME

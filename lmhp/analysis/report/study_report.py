@@ -132,10 +132,10 @@ def _expectation_sentence(analysis: Analysis) -> str:
   error = analysis.sampling_error
   items = ''
   if error is not None:
-    spread = float(np.ptp(runs.complete_runs().objective))
     items = (
       f' {runs.objective_name} is a rate over {error.n_items:,} items, so its sampling error '
-      f'alone is {amount(error.standard_error)}; all results differ by {amount(spread)} at most.'
+      f'alone is {amount(error.standard_error)}; all results differ by {amount(error.spread)} at '
+      'most.'
     )
   if not winner.has_interval:
     mean = quantity(runs.to_objective(winner.mean), runs.unit)

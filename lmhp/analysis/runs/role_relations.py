@@ -193,15 +193,7 @@ def find_replicates(
     return
   for name in table.columns:
     words = column_name(name)
-    if name not in free or words.text not in (
-      'run',
-      'trial',
-      'index',
-      'number',
-      'id',
-      'exp',
-      'experiment',
-    ):
+    if name not in free or words.text not in REPLICATES:
       continue
     settings = [n for n in names_with(roles, HYPERPARAMETER) if n != name]
     if not settings:

@@ -336,6 +336,10 @@ class Runs:
 
   def varied_axes(self) -> dict[str, Axis]:
     """Returns the axes that take more than one value, one of those that move together."""
+    return dict(self._varied)
+
+  @functools.cached_property
+  def _varied(self) -> dict[str, Axis]:
     together = self.axes_together
     return {
       name: axis

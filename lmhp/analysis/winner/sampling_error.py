@@ -30,10 +30,12 @@ class SamplingError:
   Attributes:
     n_items: Number of test items.
     standard_error: Standard error of the winner's rate, in the unit of the objective.
+    spread: Largest difference between two results.
   """
 
   n_items: int
   standard_error: float
+  spread: float
 
 
 def sampling_error(runs: Runs, rate: float) -> SamplingError | None:
@@ -61,7 +63,7 @@ def sampling_error(runs: Runs, rate: float) -> SamplingError | None:
     return None
   share = min(max(rate / scale, 1 / n_items), 1 - 1 / n_items)
   error = scale * math.sqrt(share * (1 - share) / n_items)
-  return SamplingError(n_items, error)
+  return SamplingError(n_items, error, float(np.ptp(values)))
 
 
 def _common_denominator(rates: np.ndarray, scale: float) -> int | None:
