@@ -54,6 +54,8 @@ MAX_AXES = 8
 """Number of axes with a figure of their own. If there are more, those with the smallest
 p-values are shown."""
 MAX_CONTOURS = 3
+MAX_COUNTS = 200
+"""Numbers of trials on the best-of-n curve."""
 MIN_BLOCK = 8
 """Smallest number of runs of one size whose best values enter a law over sizes."""
 INDEPENDENT_SEARCHES = ('random', 'halton', 'sobol')
@@ -158,7 +160,12 @@ class Analysis:
     if losses is None:
       return None
     is_loss = self.runs.objective_name.endswith('loss_nats')
-    return best_of_n(losses, support=(0.0 if is_loss else -math.inf, math.inf))
+    support = (0.0 if is_loss else -math.inf, math.inf)
+    # Numbers of trials in even ratios, if there are many.
+    counts = np.unique(np.geomspace(1, len(losses), MAX_COUNTS).round().astype(int))
+    return best_of_n(
+      losses, None if len(losses) <= MAX_COUNTS else counts, support=support
+    )
 
   @functools.cached_property
   def doubling_gain(self) -> DoublingGain | None:
@@ -280,7 +287,7 @@ class Analysis:
     axis = self.runs.varied_axes().get(name)
     if axis is None or axis.is_choice or not self.runs.curves:
       return None
-    return isolation(self.runs, name)
+    return isolation(self.runs, name, self._surface, seed=self.seed)
 
   @functools.cached_property
   def contours(self) -> list[Contour]:

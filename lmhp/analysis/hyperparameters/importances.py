@@ -90,7 +90,7 @@ class Replicates:
   permutations: int
 
 
-MAX_POINTS = 400
+MAX_POINTS = 256
 """Number of points above which a random part of them is used."""
 REPLICATES = {'ped_anova': Replicates(100, 99), 'fanova': Replicates(20, 19)}
 

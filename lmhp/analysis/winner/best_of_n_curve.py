@@ -24,7 +24,7 @@ from lmhp.statistics.intervals import check_confidence
 from lmhp.statistics.ranks import as_numbers
 
 METHODS = ('order_statistics', 'dkw')
-MAX_SIMULATED = 4_000_000
+MAX_SIMULATED = 1_000_000
 
 
 @dataclasses.dataclass(frozen=True)
