@@ -21,6 +21,7 @@ import numpy as np
 
 from lmhp.analysis.advice.research_log import research_log
 from lmhp.analysis.advice.setting_names import MAX_VALUES, describe_point, describe_size
+from lmhp.analysis.advice.steps_to_target import critical_batch_sizes
 from lmhp.analysis.findings import Finding
 from lmhp.analysis.hyperparameters.effects import SAME_AS_SIZE, Effect
 from lmhp.analysis.phrases import (
@@ -189,6 +190,9 @@ def _sizes_alone(
   blank: Finding,
 ) -> Finding:
   """Returns the answer of runs that differ in their sizes, with nothing else to choose."""
+  critical = critical_batch_sizes(runs)
+  if critical:
+    return dataclasses.replace(critical[0], runs=blank.runs, axes=blank.axes)
   bound = listed(_axes_of_size(runs, effects), MAX_VALUES)
   note = f'{bound} cannot be told apart from the size of the runs' if bound else ''
   best = quantity(runs.to_objective(winner.mean), runs.unit)

@@ -51,6 +51,11 @@ def next_step(
     return f'Next, search {ranges}. {reason}'
   if answer.kind == 'scaling_law' and scaling_law is not None:
     return _largest_run(runs, scaling_law)
+  if answer.kind == 'critical_batch_sizes':
+    return (
+      'Choose the batch size by what is scarce: at B / 5, a run needs 20% more examples than '
+      'the fewest and 6 times the fewest steps. At B, it needs twice the fewest of both.'
+    )
   if answer.kind == 'sizes_alone':
     return (
       'Next, vary one thing at a time: the tokens at one model size, and the hyperparameters '

@@ -19,6 +19,8 @@ CEILING = 6.0
 """Losses above this many times the median height count as if they had this height."""
 CLIP = 3.0
 """Distance from the median, in robust standard deviations, at which losses are cut."""
+COLLINEAR = 1e-6
+"""Fraction of its size below which what a column adds to others is rounding."""
 OTHERS_LEVEL = 0.1
 """Level at which an axis explains enough to be part of the tests of other axes."""
 
@@ -232,8 +234,12 @@ def fit_near_best(
   coefficients = np.zeros(design.shape[1])
   weights = np.ones(len(losses))
   for _ in range(4):
-    root = np.sqrt(weights)
-    coefficients = np.linalg.lstsq(design * root[:, None], target * root, rcond=None)[0]
+    # Normal equations. They need a fraction of the time of a decomposition of the design, and
+    # the shortest solution stays unique if columns are collinear.
+    weighted = design * weights[:, None]
+    coefficients = np.linalg.lstsq(
+      design.T @ weighted, weighted.T @ target, rcond=COLLINEAR**2
+    )[0]
     fitted = design @ coefficients
     # Weight 1 / (scale + fitted height)^2, refined by four rounds of fits.
     raw = (scale + fitted - fitted.min()) ** -2.0
@@ -264,20 +270,24 @@ def other_axes_basis(
   # Centred columns, because the first basis column is the constant.
   groups = [group - group.mean(0) for group in groups if group.shape[1]]
   basis = block_columns(points)
+  if not groups:
+    return basis
   most = (len(points) - n_columns + basis.shape[1]) / 2
-  while groups:
+  scores = clipped_losses(losses)
+  added = [orthonormal_columns(group, basis) for group in groups]
+  while added:
     # Add the axis that explains most of the losses per column, if it fits.
-    scores = clipped_losses(losses)
-    added = [orthonormal_columns(group, basis) for group in groups]
     gains = [
       np.sum((design.T @ scores) ** 2) / max(design.shape[1], 1) for design in added
     ]
     best = int(np.argmax(gains))
-    if basis.shape[1] + added[best].shape[1] <= most:
-      if f_test(scores, added[best], basis) * len(groups) > OTHERS_LEVEL:
+    columns = added.pop(best)
+    if basis.shape[1] + columns.shape[1] <= most:
+      if f_test(scores, columns, basis) * (len(added) + 1) > OTHERS_LEVEL:
         break
-      basis = np.column_stack([basis, added[best]])
-    groups.pop(best)
+      basis = np.column_stack([basis, columns])
+      # What the other axes add to the basis with these columns.
+      added = [orthonormal_columns(each, columns) for each in added]
   return basis
 
 
@@ -334,4 +344,4 @@ def orthonormal_columns(columns: np.ndarray, basis: np.ndarray) -> np.ndarray:
   rest = columns - basis @ (basis.T @ columns)
   rest = rest - basis @ (basis.T @ rest)
   left, size, _ = np.linalg.svd(rest, full_matrices=False)
-  return left[:, size > 1e-6 * max(1e-12, float(np.linalg.norm(columns)))]
+  return left[:, size > COLLINEAR * max(1e-12, float(np.linalg.norm(columns)))]

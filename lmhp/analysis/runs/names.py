@@ -269,14 +269,13 @@ class ColumnName:
     words = self.words
     if not words:
       return False
-    if 'per' in words[:-1]:
-      # `tokens_per_s` is a speed, and `tokens_per_batch` is a setting.
-      return words[-1] in COSTS | UNITS | {'iter', 'step', 'batch', 'epoch'} and (
-        words[-1] in COSTS | UNITS or words[0] in UNITS | COSTS
-      )
+    times = COSTS | UNITS
+    divisors = {after for word, after in zip(words, words[1:]) if word == 'per'}
+    if divisors:
+      # `tokens_per_s_per_gpu` and `ms_per_step` are costs. `tokens_per_batch` is a setting.
+      is_per_part = words[-1] in {'iter', 'step', 'batch', 'epoch'}
+      return bool(divisors & times) or is_per_part and words[0] in times
     if words[-1] in MEMORY_UNITS or words[-1] in COSTS:
-      return True
-    if 'per' in words and {'sec', 'second', 'seconds', 's', 'hour'} & set(words):
       return True
     return words[-1] in UNITS and bool(COSTS & set(words)) or 'time' in words[:2]
 

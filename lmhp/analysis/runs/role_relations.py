@@ -182,6 +182,28 @@ def demote_settings_of_log(
       roles[logged] = Column(OUTCOME, f'{setting} has the setting')
 
 
+def counts_steps_to_target(objective: str) -> bool:
+  """Returns True for an objective such as `steps_to_target`."""
+  words = set(column_name(objective).words)
+  return bool(words & {'steps', 'iterations', 'updates'}) and bool(
+    words & {'target', 'to', 'until'}
+  )
+
+
+def find_batches_of_targets(
+  roles: dict[str, Column], objective: str, free: set[str]
+) -> None:
+  """Reads the batch size as a size if the objective counts the steps to a target.
+
+  The largest batch needs the fewest steps, so it is no free choice.
+  """
+  if not counts_steps_to_target(objective):
+    return
+  for name in names_with(roles, HYPERPARAMETER):
+    if name in free and column_name(name).text in BATCHES:
+      roles[name] = Column(SIZE, 'it sets the number of steps to the target')
+
+
 def find_replicates(
   table: RawTable,
   facts: Mapping[str, ColumnValues],

@@ -35,6 +35,7 @@ from lmhp.analysis.runs.names import (
 from lmhp.analysis.runs.raw_table import UNKNOWN, Column, ColumnValues, RawTable
 from lmhp.analysis.runs.role_relations import (
   demote_settings_of_log,
+  find_batches_of_targets,
   find_derived,
   find_measurements,
   find_replicates,
@@ -105,6 +106,7 @@ def column_roles(
   find_measurements(table, facts, roles, objective, free)
   find_replicates(table, facts, roles, free)
   find_shapes(table, roles, free)
+  find_batches_of_targets(roles, objective, free)
   find_derived(table, facts, roles, free)
   promote_names(table, roles, free)
   return roles
