@@ -35,7 +35,11 @@ from lmhp.analysis.hyperparameters.design import (
   points_with_axes,
 )
 from lmhp.analysis.runs.table import Runs
-from lmhp.statistics.hypothesis_tests import adjust_p_values, noncentrality
+from lmhp.statistics.hypothesis_tests import (
+  adjust_p_values,
+  combined_p_value,
+  noncentrality,
+)
 from lmhp.statistics.intervals import check_confidence
 
 LEVEL = 0.01
@@ -122,7 +126,12 @@ def effect(runs: Runs, axis: str, confidence: float = 0.9) -> Effect:
   if reason:
     return dataclasses.replace(blank, reason=reason)
 
-  p_value = f_test(clipped_losses(losses), columns, others)
+  scores = clipped_losses(losses)
+  p_value = f_test(scores, columns, others)
+  if columns.shape[1] == 2 and not points.axes[axis].is_choice:
+    # A line and a valley are tested both, because each test misses effects of the other form.
+    p_line = f_test(scores, columns[:, :1], others)
+    p_value = combined_p_value([p_line, p_value])
 
   # Gain of the best value over the median of the others, shrunk towards 0.
   quantiles = ((1 + confidence) / 2, 0.5, (1 - confidence) / 2)
