@@ -1,11 +1,12 @@
 """Effect of each hyperparameter: a test, and the gain from its best value.
 
-The test fits a parabola in the axis (or a level per choice) together with parabolas in the
-other axes that explain the losses, and the mean of each group of equal size. It is an F test on
-losses that are cut a few standard deviations from their median, so that diverged runs do not
-dominate. It takes the values as drawn without regard to the losses, as in random, quasi-random
-and grid search. An adaptive search (TPE) draws values by the losses before them, so its
-p-values are too small.
+The test fits a curve in the axis together with parabolas in the other axes that explain the
+losses, and the mean of each group of equal size. The curve of a number is a line and a parabola,
+with a test of each and one p-value for both. That of a choice is a level per choice. These are F
+tests on losses that are cut a few standard deviations from their median, so that diverged runs
+do not dominate. They take the values as drawn without regard to the losses, as in random,
+quasi-random and grid search. An adaptive search (TPE) draws values by the losses before them, so
+its p-values are too small.
 
 The gain is the fitted curve's difference between a typical value and the best one. The
 noncentral F distribution of the fit corrects it for the curve that noise alone produces.
