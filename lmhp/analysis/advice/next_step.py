@@ -51,6 +51,9 @@ def next_step(
     return f'Next, search {ranges}. {reason}'
   if answer.kind == 'scaling_law' and scaling_law is not None:
     return _largest_run(runs, scaling_law)
+  if answer.kind == 'sizes_alone' and runs.matched and not runs.sizes:
+    names = listed(list(runs.matched))
+    return f'To compare settings, give each a row of its own for each {names}.'
   if answer.kind == 'sizes_alone':
     return (
       'Next, vary one thing at a time: the tokens at one model size, and the hyperparameters '

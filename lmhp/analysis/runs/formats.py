@@ -251,7 +251,8 @@ def _records(value: object) -> list[Record]:
   if len(groups) == len(value):
     if _is_column_oriented(values):
       return _from_columns({name: list(each.values()) for name, each in groups.items()})
-    return _named_runs(groups)
+    # Sections that share no key, such as a config and its results, are one run.
+    return _named_runs(groups) or [dict(value)]
   if all(_is_list_of_records(each) for each in values) and len(values) > 1:
     return [
       {'name': name, **record} for name, records in value.items() for record in records

@@ -312,7 +312,8 @@ class ColumnName:
     words = tuple(w for w in self.words if w not in ('name', 'id'))
     if not words:
       return False
-    if words[-1] in DATA_NAMES and words[0] != 'train':
+    # `min_samples_split` of a decision tree is a setting.
+    if words[-1] in DATA_NAMES and words[0] != 'train' and not AMOUNTS & set(words):
       return True
     is_evaluation = words[0] in SPLITS and SPLITS[words[0]] != 'train'
     if words[-1] in AMOUNTS and (
@@ -334,7 +335,7 @@ class ColumnName:
       return True
     if {'best', 'stop', 'stopped', 'converged'} & set(words) and PROGRESS & set(words):
       return True
-    if words[-1] == 'ran':
+    if 'ran' in words:
       return True
     # `delta` alone is a setting, as that of Huber's loss.
     if words == ('delta',):

@@ -263,6 +263,19 @@ def find_replicates(
       roles[name] = Column(SEED, 'it numbers the runs of each setting')
 
 
+def find_repeated(table: RawTable, roles: dict[str, Column], free: set[str]) -> None:
+  """Reads a setting that another column repeats as metadata.
+
+  Tools write `param_lr`, and the same in an object `params` or as an attribute of the trial.
+  """
+  first: dict[tuple[str, str], str] = {}
+  for name in names_with(roles, HYPERPARAMETER):
+    key = (column_name(name).text, repr(list(table.columns[name])))
+    if key in first and name in free:
+      roles[name] = Column(METADATA_ROLE, f'{first[key]} has the same values')
+    first.setdefault(key, name)
+
+
 def find_shapes(
   table: RawTable,
   facts: Mapping[str, ColumnValues],

@@ -38,6 +38,7 @@ from lmhp.analysis.runs.role_relations import (
   find_derived,
   find_measurements,
   find_parts,
+  find_repeated,
   find_replicates,
   find_shapes,
   promote_names,
@@ -106,6 +107,7 @@ def column_roles(
   find_parts(table, facts, roles, objective)
   find_measurements(table, facts, roles, objective, free)
   find_replicates(table, facts, roles, free)
+  find_repeated(table, roles, free)
   find_shapes(table, facts, roles, free)
   find_derived(table, facts, roles, free)
   promote_names(table, roles, free)

@@ -48,7 +48,7 @@ UNFINISHED = 0.9
 """A run whose curve ends before this fraction of the longest one is unfinished."""
 STANDARD_ERRORS = frozenset('sem se stderr'.split())
 REPEATED = 1.6
-"""Ratio of successive differences to variance above which rows are repeats and no curve."""
+"""Ratio of successive differences to variance from which rows are repeats."""
 MIN_STEPS = 5
 """Mean number of rows per run from which rows are read as the steps of a run."""
 
@@ -267,14 +267,13 @@ def _from_steps(table: RawTable) -> RawTable | None:
 def _are_repeats(
   table: RawTable, metrics: Sequence[str], groups: Sequence[list[int]]
 ) -> bool:
-  """Returns True if successive rows differ as much as any two rows of a group.
+  """Returns True if successive rows differ as much as any two rows.
 
-  Successive differences of independent values have twice their variance (von Neumann, 1941).
+  Independent values have successive differences of twice their variance (von Neumann, 1941).
   """
   ratios = []
   for name in metrics:
-    column = number_column(table.columns[name])
-    parts = [column[rows] for rows in groups]
+    parts = [number_column(table.columns[name])[rows] for rows in groups]
     variance = np.mean([np.var(part) for part in parts])
     if np.isfinite(variance) and variance > 0:
       ratios.append(np.mean([np.mean(np.diff(part) ** 2) for part in parts]) / variance)
