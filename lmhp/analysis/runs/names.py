@@ -385,9 +385,11 @@ def _underscored_prefix(name: str) -> tuple[str, str]:
     rest = name[len(prefix) + 1 :]
     if not name.lower().startswith(f'{prefix}_') or not rest:
       continue
-    # `params_m` and `param_count` are numbers of parameters, `config_name` is a name.
-    first = re.split(r'[^a-z]', rest.lower())[0]
-    if len(first) < 2 or first in QUALIFIERS | IDENTITIES | METADATA | {'efficiency'}:
+    # `params_m` and `param_count` are numbers of parameters, `config_name` is a name, but
+    # `param_max_depth` and `params_n_layers` are settings.
+    others = QUALIFIERS | IDENTITIES | METADATA | RATES | {'efficiency'}
+    words = re.findall(r'[a-z]+', rest.lower())
+    if others.issuperset(words) or words[0] == 'efficiency':
       continue
     if prefix == 'user_attrs':
       return '', rest

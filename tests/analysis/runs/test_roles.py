@@ -29,6 +29,8 @@ def roles_of(columns, objective='val_loss', given=None):
     ('train_batch_size', [8, 16, 32], 'hyperparameter'),
     ('n_params', [10, 20, 30], 'size'),
     ('params_m', [1.5, 2.5, 3.5], 'size'),
+    ('params_total_m', [1.5, 2.5, 3.5], 'size'),
+    ('param_n_units', [8, 16, 32], 'hyperparameter'),
     ('train_tokens', [10, 20, 30], 'size'),
     ('Training FLOP', [1e18, 2e18, 3e18], 'size'),
     ('N', [10**6, 10**7, 10**8], 'size'),
@@ -178,13 +180,13 @@ def test_numbers_of_data_sets_in_rows_are_outcomes():
 
 def test_a_setting_is_read_once():
   columns = {
-    'param_lr': [0.1, 0.2, 0.3],
-    'params.lr': [0.1, 0.2, 0.3],
+    'param_max_depth': [2, 4, 6],
+    'params.max_depth': [2, 4, 6],
     'val_loss': [3.0, 3.1, 3.2],
   }
   roles = roles_of(columns)
-  assert roles['param_lr'] == 'hyperparameter'
-  assert roles['params.lr'] == 'metadata'
+  assert roles['param_max_depth'] == 'hyperparameter'
+  assert roles['params.max_depth'] == 'metadata'
 
 
 def test_a_flag_that_changes_the_size_stays_a_choice():
