@@ -50,14 +50,14 @@ def without_comments(lines: list[str]) -> list[str]:
   start = 0
   while start < len(lines) and (not lines[start].strip() or lines[start][0] == '#'):
     start += 1
-  if 0 < start < len(lines):
-    for delimiter in DELIMITERS:
-      cells = lines[start].split(delimiter)
-      is_as_wide = len(cells) > 1 and len(lines[start - 1].split(delimiter)) == len(
-        cells
-      )
-      if is_as_wide and any(parse_number(cell) is not None for cell in cells):
-        return [lines[start - 1].removeprefix('# '), *lines[start:]]
+  if not 0 < start < len(lines):
+    return lines[start:]
+  header = lines[start - 1]
+  for delimiter in DELIMITERS:
+    cells = lines[start].split(delimiter)
+    has_number = any(parse_number(cell) is not None for cell in cells)
+    if has_number and header.count(delimiter) == len(cells) - 1 > 0:
+      return [header.removeprefix('# '), *lines[start:]]
   return lines[start:]
 
 
@@ -101,6 +101,9 @@ def rows_that_fit(
   """Returns the rows whose cells can be told to belong to the header, and notes.
 
   A row of another number of cells has lost its header if it has words in a column of numbers.
+
+  Raises:
+    ValueError: If most rows have lost their header.
   """
   whole = [row for row in cells if len(row) == len(header)]
   numbers = [
@@ -110,20 +113,21 @@ def rows_that_fit(
   ]
   kept = []
   for row in cells:
-    words = [
-      row[i] for i in numbers if i < len(row) and parse_number(row[i] or '0') is None
-    ]
-    if len(row) == len(header) or set(words) <= MISSING_WORDS | FAILURE_WORDS:
+    found = {row[i] for i in numbers if i < len(row)}
+    words = {cell.lower() for cell in found if parse_number(cell or '0') is None}
+    if len(row) == len(header) or words <= MISSING_WORDS | FAILURE_WORDS:
       kept.append(row)
 
+  left_out = (
+    f'{len(cells) - len(kept)} of {len(cells)} rows have other cells than the header'
+  )
+  if 2 * len(kept) < len(cells):
+    raise ValueError(left_out)
   notes = []
   n_long = sum(len(row) > len(header) and any(row[len(header) :]) for row in kept)
   n_short = sum(len(row) < len(header) for row in kept)
   if len(kept) < len(cells):
-    notes.append(
-      f'{len(cells) - len(kept)} of {len(cells)} rows have other cells than the header; '
-      'they were left out.'
-    )
+    notes.append(f'{left_out}; they were left out.')
   if n_long:
     notes.append(
       f'{n_long} of {len(cells)} rows have more cells than the header; the rest was left out.'

@@ -133,6 +133,7 @@ def find_parts(
   facts: Mapping[str, ColumnValues],
   roles: dict[str, Column],
   objective: str,
+  free: set[str],
 ) -> None:
   """Reads columns that measure what the objective measures as outcomes.
 
@@ -140,7 +141,11 @@ def find_parts(
   other data, such as `cora_corr` beside `pubmed_corr`, and all unknown numbers of a table in
   which each row has another data set.
   """
-  numbers = [n for n in roles if facts[n].is_number and roles[n].role == HYPERPARAMETER]
+  numbers = [
+    name
+    for name in names_with(roles, HYPERPARAMETER)
+    if name in free and facts[name].is_number and column_name(name).group != 'config'
+  ]
   unknown = [name for name in numbers if roles[name].reason == UNKNOWN]
   yardsticks = names_with(roles, YARDSTICK)
   if any(n_distinct(table.columns[name]) == len(table) for name in yardsticks):
@@ -149,16 +154,14 @@ def find_parts(
   # The last word is the measure, and the words before it are the data.
   words = column_name(objective).words
   same = [n for n in (*numbers, objective) if column_name(n).words[-1:] == words[-1:]]
-  data = {column_name(name).words[:-1] for name in same if len(same) > 2}
-  is_setting = words[-1] in HYPERPARAMETERS | RATES or words[0] in {
-    *SPLITS,
-    *STATISTICS,
-  }
-  for name in numbers:
-    is_of_data = column_name(name).words[:-1] in data or name in same
-    is_measured = name in unknown or not facts[name].is_whole
-    if len(words) > 1 and not is_setting and is_of_data and is_measured:
-      roles[name] = Column(OUTCOME, SAME_MEASURE)
+  if len(same) > 2:
+    data = {column_name(name).words[:-1] for name in same}
+    same += [name for name in numbers if column_name(name).words[:-1] in data]
+  is_measure = len(words) > 1 and words[-1] not in HYPERPARAMETERS | RATES
+  if is_measure and {*SPLITS, *STATISTICS}.isdisjoint(words[:1]):
+    for name in set(same) & set(numbers):
+      if name in unknown or not facts[name].is_whole:
+        roles[name] = Column(OUTCOME, SAME_MEASURE)
 
   groups: dict[str, list[str]] = {}
   for name in unknown:

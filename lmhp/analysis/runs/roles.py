@@ -104,7 +104,7 @@ def column_roles(
     name for name in table.columns if name not in given and name not in table.roles
   }
   demote_settings_of_log(table, roles, free)
-  find_parts(table, facts, roles, objective)
+  find_parts(table, facts, roles, objective, free)
   find_measurements(table, facts, roles, objective, free)
   find_replicates(table, facts, roles, free)
   find_repeated(table, roles, free)

@@ -84,6 +84,8 @@ def test_rows_of_another_table_are_left_out(tmp_path):
   assert table.columns['model'] == ['a', 'b', 'd']
   assert table.columns['loss'] == [3.0, 2.9, None]
   assert table.notes[0].startswith('2 of 5 rows have other cells')
+  with pytest.raises(ConfigError, match='4 of 7 rows have other cells'):
+    table_of(tmp_path, 'a.csv', text + 'e,0.2,sgd,2.4\nf,0.3,sgd,2.3\n')
 
 
 def test_a_line_break_inside_a_cell_is_mended(tmp_path):

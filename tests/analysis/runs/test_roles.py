@@ -162,6 +162,8 @@ def test_the_same_measure_of_other_data_is_an_outcome():
   assert roles.pop('rate') == 'hyperparameter'
   assert roles.pop('pubmed_corr') == 'objective'
   assert set(roles.values()) == {'outcome'}
+  given = {'cora_corr': 'hyperparameter'}
+  assert roles_of(columns, 'pubmed_corr', given)['cora_corr'] == 'hyperparameter'
 
 
 def test_a_rate_beside_an_error_rate_stays_a_setting():
