@@ -1,4 +1,4 @@
-"""Sequential comparison of two configs by pairs of runs: look at the pairs several times, and stop.
+"""Sequential comparison of two configs by pairs of runs, which may stop before the last pair.
 
 The pairs are looked at three times: at half, at three quarters and at all of the largest number
 of pairs. A comparison stops at a look in two cases:

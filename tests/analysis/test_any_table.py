@@ -100,3 +100,16 @@ def test_a_planted_effect_is_shown(seed):
   assert analysis.effects[0].axis == 'lr'
   assert analysis.effects[0].significant()
   assert 'lr' in analysis.answer.title
+
+
+def test_data_sets_in_rows_are_not_compared():
+  table = {
+    'dataset': ['cora', 'citeseer', 'pubmed'],
+    'ROCKET-100': [0.91, 0.82, 0.88],
+    'accuracy': [0.9, 0.8, 0.85],
+  }
+  page = page_of(
+    [runs_of_table(RawTable(table), 't', 't.csv', TableOptions('accuracy'))]
+  )
+  assert page.answer[0].startswith('Each run has another dataset')
+  assert page.answer[-1].startswith('To compare settings')

@@ -198,7 +198,9 @@ def _sizes_alone(
   best = quantity(runs.to_objective(winner.mean), runs.unit)
   if law is None:
     start = 'The runs differ in size alone'
-    if bound:
+    if runs.matched and not runs.sizes:
+      start = f'Each run has another {listed(list(runs.matched))}, so none are compared'
+    elif bound:
       start = 'All that was set changes together with the size of the runs'
     title = (
       f'{start}: the best {runs.objective_name} is {best}, at '

@@ -56,6 +56,9 @@ def next_step(
       'Choose the batch size by what is scarce: at B / 5, a run needs 20% more examples than '
       'the fewest and 6 times the fewest steps. At B, it needs twice the fewest of both.'
     )
+  if answer.kind == 'sizes_alone' and runs.matched and not runs.sizes:
+    names = listed(list(runs.matched))
+    return f'To compare settings, give each a row of its own for each {names}.'
   if answer.kind == 'sizes_alone':
     return (
       'Next, vary one thing at a time: the tokens at one model size, and the hyperparameters '

@@ -17,8 +17,17 @@ import zlib
 from etils import epath
 import numpy as np
 
-from lmhp.analysis.runs.cells import parse_column, split_spread
+from lmhp.analysis.runs.cells import (
+  DELIMITERS,
+  joined_rows,
+  one_header,
+  parse_column,
+  rows_that_fit,
+  split_spread,
+  without_comments,
+)
 from lmhp.analysis.runs.columns import number_columns
+from lmhp.analysis.runs.names import OUTCOME, column_name
 from lmhp.analysis.runs.raw_table import Curve, RawTable, from_records
 from lmhp.errors import ConfigError
 
@@ -28,11 +37,13 @@ if TYPE_CHECKING:
 DELIMITED = ('.csv', '.tsv', '.txt')
 JSON_SUFFIXES = ('.json', '.jsonl', '.ndjson')
 COMPRESSED = {'.gz': gzip.decompress, '.bz2': bz2.decompress, '.xz': lzma.decompress}
-DELIMITERS = ',\t;|'
 MAX_CELL = 1 << 30
 """Number of characters of the largest cell that is read."""
 STEP_NAMES = ('step', 'steps', 'iter', 'iteration', '_step', 'global_step', 'epoch')
 """Names of the column that orders the rows of a log."""
+
+PARTS = frozenset('per by class classes'.split())
+"""Words in the name of an object that holds the results of one run in parts."""
 
 Record = dict[str, object]
 
@@ -124,10 +135,7 @@ def _plain(value: object) -> object:
 
 def _read_delimited(text: str, delimiter: str) -> RawTable:
   """Reads comma-, tab-, semicolon- or bar-separated text with a header."""
-  # Lines of comments may stand before the header.
-  lines = text.splitlines()
-  while lines and (not lines[0].strip() or lines[0].startswith('#')):
-    lines.pop(0)
+  lines = without_comments(text.splitlines())
   if not lines:
     return RawTable({})
   if not delimiter:
@@ -138,25 +146,16 @@ def _read_delimited(text: str, delimiter: str) -> RawTable:
     delimiter = ','
   csv.field_size_limit(MAX_CELL)
   rows = list(csv.reader(io.StringIO('\n'.join(lines)), delimiter=delimiter))
-  header = [name.strip() for name in rows[0]]
-  cells = [row for row in rows[1:] if any(cell.strip() for cell in row)]
-
-  # Rows may be longer or shorter than the header.
-  notes = []
-  n_long = sum(len(row) > len(header) and any(row[len(header) :]) for row in cells)
-  n_short = sum(len(row) < len(header) for row in cells)
-  if n_long:
-    notes.append(
-      f'{n_long} of {len(cells)} rows have more cells than the header; the rest was left out.'
-    )
-  if n_short:
-    notes.append(
-      f'{n_short} of {len(cells)} rows have fewer cells than the header; those are missing.'
-    )
+  rows = [
+    [cell.strip() for cell in row] for row in rows if any(cell.strip() for cell in row)
+  ]
+  header, cells = one_header(joined_rows(rows))
+  cells, notes = rows_that_fit(header, cells)
 
   decimal_comma = delimiter == ';'
   columns: dict[str, list[object]] = {}
   texts: dict[str, list[str]] = {}
+  roles: dict[str, str] = {}
   for i, name in enumerate(header):
     column = [row[i] if i < len(row) else '' for row in cells]
     # A second column of the same name is kept only if it differs.
@@ -169,11 +168,14 @@ def _read_delimited(text: str, delimiter: str) -> RawTable:
       columns[name] = parse_column(column, decimal_comma)
       continue
     columns[name] = parse_column(spread[0], decimal_comma)
-    columns[_unused(f'{name}_std', columns)] = parse_column(spread[1], decimal_comma)
+    name_of_spread = _unused(f'{name}_std', columns)
+    columns[name_of_spread] = parse_column(spread[1], decimal_comma)
+    # What has a spread was measured.
+    roles |= dict.fromkeys((name, name_of_spread), OUTCOME)
   table = RawTable(columns)
   if any(isinstance(cell, dict) for column in columns.values() for cell in column):
     table = from_records(_expand_objects(table.rows()))
-  return RawTable(table.columns, notes=tuple(notes))
+  return RawTable(table.columns, roles=roles, notes=tuple(notes))
 
 
 def _unused(name: str, columns: Mapping[str, object]) -> str:
@@ -249,7 +251,8 @@ def _records(value: object) -> list[Record]:
   if len(groups) == len(value):
     if _is_column_oriented(values):
       return _from_columns({name: list(each.values()) for name, each in groups.items()})
-    return _named_runs(groups)
+    # Sections that share no key, such as a config and its results, are one run.
+    return _named_runs(groups) or [dict(value)]
   if all(_is_list_of_records(each) for each in values) and len(values) > 1:
     return [
       {'name': name, **record} for name, records in value.items() for record in records
@@ -269,7 +272,10 @@ def _records(value: object) -> list[Record]:
   lists = [each for each in values if _is_list_of_records(each)]
   if lists and not _has_step(max(lists, key=len)):
     return [dict(record) for record in max(lists, key=len)]
-  nested = [each for each in groups.values() if _holds_runs(each)]
+  nested = []
+  for name, each in groups.items():
+    if _holds_runs(each) and not PARTS & set(column_name(name).words):
+      nested.append(each)
   if nested:
     return _records(max(nested, key=len))
   return [dict(value)]

@@ -35,7 +35,7 @@ ROLES = (
 """Roles of the columns of a table. See `lmhp.analysis.runs.roles`."""
 
 CONFIG_GROUPS = frozenset(
-  """config params param hparams hparam hyperparameters hyperparams args kwargs cfg settings
+  """config params param hparams hparam hypers hyperparameters hyperparams args kwargs cfg settings
   options""".split()
 )
 """A component that ends in one of these holds settings, as `config/lr` and `model_kwargs.dim`."""
@@ -62,7 +62,7 @@ OTHER_OUTCOMES = frozenset(
   """grad gradnorm gnorm entropy metric metrics spikes sharpness delta
   improvement correlation similarity wasserstein tp fp fn tn lds q10 q25 q50 q75
   q90 q95 p50 p90 p95 p99 clipfrac predictions prediction confusion bytes
-  speedup matrix quality measured observed achieved explained smoothness divergence
+  speedup correct matrix quality measured observed achieved explained smoothness divergence
   sparsity_achieved""".split()
 )
 COSTS = frozenset(
@@ -77,10 +77,12 @@ MEMORY_UNITS = frozenset('gb mb kb gib mib kib'.split())
 SIZES = frozenset(
   """parameters params nparams mparams bparams parameter param tokens token
   flops flop gflops tflops compute macs gmacs budget steps updates iterations
-  iters epochs samples examples batches""".split()
+  iters epochs episodes rounds samples examples batches""".split()
 )
-MODEL_SIZES = SIZES - frozenset('steps updates iterations iters epochs batches'.split())
-PROGRESS = frozenset('step iter iteration epoch update'.split())
+MODEL_SIZES = SIZES - frozenset(
+  'steps updates iterations iters epochs episodes rounds batches'.split()
+)
+PROGRESS = frozenset('step iter iteration epoch episode round update'.split())
 SEEDS = frozenset(
   'seed seeds replicate replication rep repeat repetition fold subject participant'.split()
 )
@@ -160,7 +162,7 @@ HYPERPARAMETERS = frozenset(
   rank alpha gamma lambda temperature smoothing weight weights coef coeff
   coefficient ratio init initialization scale multiplier mult batch bs norm
   normalization tokenizer vocab context block window seq len length ema noise
-  augment augmentation fn type kind mode use enable fraction prob probability
+  augment augmentation fn type kind mode use enable fraction
   interval every threshold margin dtype strategy method variant algorithm algo
   model architecture arch dataset task bias bits quantization penalty
   regularization order degree kernel stride channels experts topk patience
@@ -309,7 +311,8 @@ class ColumnName:
     words = tuple(w for w in self.words if w not in ('name', 'id'))
     if not words:
       return False
-    if words[-1] in DATA_NAMES and words[0] != 'train':
+    # `min_samples_split` of a decision tree is a setting.
+    if words[-1] in DATA_NAMES and words[0] != 'train' and not AMOUNTS & set(words):
       return True
     is_evaluation = words[0] in SPLITS and SPLITS[words[0]] != 'train'
     if words[-1] in AMOUNTS and (
@@ -330,6 +333,8 @@ class ColumnName:
     if len(words) > 1 and (words[-1] in AVERAGES | SPREADS or words[0] in AVERAGES):
       return True
     if {'best', 'stop', 'stopped', 'converged'} & set(words) and PROGRESS & set(words):
+      return True
+    if 'ran' in words:
       return True
     # `delta` alone is a setting, as that of Huber's loss.
     if words == ('delta',):
@@ -379,9 +384,11 @@ def _underscored_prefix(name: str) -> tuple[str, str]:
     rest = name[len(prefix) + 1 :]
     if not name.lower().startswith(f'{prefix}_') or not rest:
       continue
-    # `params_m` and `param_count` are numbers of parameters, `config_name` is a name.
-    first = re.split(r'[^a-z]', rest.lower())[0]
-    if len(first) < 2 or first in QUALIFIERS | IDENTITIES | METADATA | {'efficiency'}:
+    # `params_m` and `param_count` are numbers of parameters, `config_name` is a name, but
+    # `param_max_depth` and `params_n_layers` are settings.
+    others = QUALIFIERS | IDENTITIES | METADATA | RATES | {'efficiency'}
+    words = re.findall(r'[a-z]+', rest.lower())
+    if others.issuperset(words) or words[0] == 'efficiency':
       continue
     if prefix == 'user_attrs':
       return '', rest

@@ -10,13 +10,19 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from lmhp.analysis.phrases import listed
+from lmhp.analysis.runs.columns import number_column
 from lmhp.analysis.runs.names import (
   HYPERPARAMETER,
+  HYPERPARAMETERS,
   IDENTITY,
   METADATA_ROLE,
   OUTCOME,
+  RATES,
   SEED,
   SIZE,
+  SPLITS,
+  STATISTICS,
+  YARDSTICK,
   column_name,
 )
 from lmhp.analysis.runs.raw_table import (
@@ -36,12 +42,14 @@ SHAPES = frozenset(
 BATCHES = frozenset(
   'batch_size bs batch global_batch_size train_batch_size gbs'.split()
 )
-REPLICATES = frozenset('run trial index number id exp experiment'.split())
+REPLICATES = frozenset('run trial index number id exp experiment iteration'.split())
 """Names of a column that may number the runs of each setting."""
 NAMES_OF_RUNS = frozenset(
   'name run_name run experiment exp label file filename file_name'.split()
 )
 """Names of a column that may be the only one that tells the runs apart."""
+SAME_MEASURE = 'its name is of the same measure or the same data as the objective'
+"""Reason of a column that measures the same of other data."""
 ONLY_NAME = 'nothing else tells the runs apart'
 """Reason of a column of names that is read as the setting."""
 DERIVED_ERROR = 0.02
@@ -83,7 +91,7 @@ def find_measurements(
   first = min(
     names.index(name)
     for name in names
-    if name == objective or roles[name].reason == 'its name is a metric'
+    if name == objective or roles[name].reason in ('its name is a metric', SAME_MEASURE)
   )
   known = [
     n
@@ -120,6 +128,52 @@ def _varies_within_settings(name: str, table: RawTable, known: Sequence[str]) ->
   return n_rows >= len(table) / 2 and n_values >= 0.9 * n_rows and is_long
 
 
+def find_parts(
+  table: RawTable,
+  facts: Mapping[str, ColumnValues],
+  roles: dict[str, Column],
+  objective: str,
+  free: set[str],
+) -> None:
+  """Reads columns that measure what the objective measures as outcomes.
+
+  These are its parts, such as `task0` and `task1` of which it is the mean, the same measure of
+  other data, such as `cora_corr` beside `pubmed_corr`, and all unknown numbers of a table in
+  which each row has another data set.
+  """
+  numbers = [
+    name
+    for name in names_with(roles, HYPERPARAMETER)
+    if name in free and facts[name].is_number and column_name(name).group != 'config'
+  ]
+  unknown = [name for name in numbers if roles[name].reason == UNKNOWN]
+  yardsticks = names_with(roles, YARDSTICK)
+  if any(n_distinct(table.columns[name]) == len(table) for name in yardsticks):
+    roles |= dict.fromkeys(unknown, Column(OUTCOME, 'each row has another data set'))
+
+  # The last word is the measure, and the words before it are the data.
+  words = column_name(objective).words
+  same = [n for n in (*numbers, objective) if column_name(n).words[-1:] == words[-1:]]
+  if len(same) > 2:
+    data = {column_name(name).words[:-1] for name in same}
+    same += [name for name in numbers if column_name(name).words[:-1] in data]
+  is_measure = len(words) > 1 and words[-1] not in HYPERPARAMETERS | RATES
+  if is_measure and {*SPLITS, *STATISTICS}.isdisjoint(words[:1]):
+    for name in set(same) & set(numbers):
+      if name in unknown or not facts[name].is_whole:
+        roles[name] = Column(OUTCOME, SAME_MEASURE)
+
+  groups: dict[str, list[str]] = {}
+  for name in unknown:
+    if name[-1].isdigit():
+      groups.setdefault(name.rstrip('0123456789'), []).append(name)
+  target = number_column(table.columns[objective])
+  for names in groups.values():
+    mean = np.mean([number_column(table.columns[name]) for name in names], 0)
+    if len(names) > 1 and np.allclose(mean, target, rtol=1e-3, equal_nan=True):
+      roles |= dict.fromkeys(names, Column(OUTCOME, f'{objective} is their mean'))
+
+
 def find_derived(
   table: RawTable,
   facts: Mapping[str, ColumnValues],
@@ -151,8 +205,12 @@ def find_derived(
 
 def promote_names(table: RawTable, roles: dict[str, Column], free: set[str]) -> None:
   """Reads the names of the runs as their setting if the table has no other setting."""
-  settings = [*names_with(roles, HYPERPARAMETER), *names_with(roles, SIZE)]
+  settings = names_with(roles, HYPERPARAMETER)
   if any(n_distinct(table.columns[name]) > 1 for name in settings):
+    return
+  # Most rows must share their sizes with another one.
+  sizes = [*names_with(roles, SIZE), *names_with(roles, YARDSTICK)]
+  if 2 * len(set(table.row_keys(sizes))) > len(table):
     return
   names = [*names_with(roles, IDENTITY), *names_with(roles, METADATA_ROLE)]
   # A column of names comes before other texts.
@@ -220,6 +278,7 @@ def find_replicates(
     settings = [n for n in names_with(roles, HYPERPARAMETER) if n != name]
     if not settings:
       continue
+    settings += [*names_with(roles, YARDSTICK), *names_with(roles, SIZE)]
     values = facts[name]
     if not values.is_whole or values.n_distinct * 2 > len(values.values):
       continue
@@ -229,7 +288,25 @@ def find_replicates(
       roles[name] = Column(SEED, 'it numbers the runs of each setting')
 
 
-def find_shapes(table: RawTable, roles: dict[str, Column], free: set[str]) -> None:
+def find_repeated(table: RawTable, roles: dict[str, Column], free: set[str]) -> None:
+  """Reads a setting that another column repeats as metadata.
+
+  Tools write `param_lr`, and the same in an object `params` or as an attribute of the trial.
+  """
+  first: dict[tuple[str, str], str] = {}
+  for name in names_with(roles, HYPERPARAMETER):
+    key = (column_name(name).text, repr(list(table.columns[name])))
+    if key in first and name in free:
+      roles[name] = Column(METADATA_ROLE, f'{first[key]} has the same values')
+    first.setdefault(key, name)
+
+
+def find_shapes(
+  table: RawTable,
+  facts: Mapping[str, ColumnValues],
+  roles: dict[str, Column],
+  free: set[str],
+) -> None:
   """Reads columns that the size of the model and of the data determines as sizes.
 
   These are the shape of the model, its name, and the batch size if each size has one. A setting
@@ -244,7 +321,8 @@ def find_shapes(table: RawTable, roles: dict[str, Column], free: set[str]) -> No
   for name in names_with(roles, HYPERPARAMETER):
     words = column_name(name)
     is_shape = words.text in SHAPES | BATCHES or roles[name].reason == UNKNOWN
-    if name not in free or not is_shape:
+    # A flag is a choice, even if it changes the size.
+    if name not in free or not is_shape or facts[name].is_bool:
       continue
     is_varied = n_distinct(table.columns[name]) > 1
     if is_varied and is_determined(table, name, varied):

@@ -38,6 +38,8 @@ from lmhp.analysis.runs.role_relations import (
   find_batches_of_targets,
   find_derived,
   find_measurements,
+  find_parts,
+  find_repeated,
   find_replicates,
   find_shapes,
   promote_names,
@@ -103,9 +105,11 @@ def column_roles(
     name for name in table.columns if name not in given and name not in table.roles
   }
   demote_settings_of_log(table, roles, free)
+  find_parts(table, facts, roles, objective, free)
   find_measurements(table, facts, roles, objective, free)
   find_replicates(table, facts, roles, free)
-  find_shapes(table, roles, free)
+  find_repeated(table, roles, free)
+  find_shapes(table, facts, roles, free)
   find_batches_of_targets(roles, objective, free)
   find_derived(table, facts, roles, free)
   promote_names(table, roles, free)
@@ -165,7 +169,9 @@ def _by_name(name: str, values: ColumnValues) -> Column | None:
 
 def _outcome_by_name(words: ColumnName, values: ColumnValues) -> str:
   """Returns the reason why a name is one of an outcome, or an empty string."""
-  if words.is_metric or words.is_spread:
+  # A flag such as `weighted_ce` says which loss is used.
+  is_choice_of_loss = values.is_bool and words.direction < 0 and len(words.words) > 1
+  if (words.is_metric or words.is_spread) and not is_choice_of_loss:
     return 'its name is a metric'
   if words.group == 'metric':
     return 'its prefix is one of results'

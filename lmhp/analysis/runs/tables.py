@@ -364,7 +364,8 @@ def _size_name(name: str, column: Sequence[object]) -> str:
     return name
   if words == ('model', 'size'):
     return 'parameters'
-  for word in words:
+  # `n` in `n_train_samples` is a number of samples.
+  for word in sorted(words, key=lambda word: len(word) == 1):
     if word in _SIZE_OF_WORD:
       return _SIZE_OF_WORD[word]
   return name
