@@ -25,6 +25,7 @@ import functools
 import math
 
 import numpy as np
+import numpy.typing as npt
 
 from lmhp.statistics.intervals import MeanInterval, mean_interval, student_quantile
 
@@ -50,7 +51,7 @@ def looks(max_pairs: int) -> tuple[int, ...]:
   return tuple(sorted({min(count, max_pairs) for count in counts}))
 
 
-def repeated_interval(differences: Sequence[float], max_pairs: int) -> MeanInterval:
+def repeated_interval(differences: npt.ArrayLike, max_pairs: int) -> MeanInterval:
   """Returns the mean difference, and its interval that allows for all looks.
 
   Args:
@@ -65,7 +66,7 @@ def repeated_interval(differences: Sequence[float], max_pairs: int) -> MeanInter
   [2.0, 0.7, 3.3]
   """
   mean, low, _ = mean_interval(differences, 1 - ERROR)
-  n_pairs = len(differences)
+  n_pairs = np.size(differences)
   if not math.isfinite(low):
     return MeanInterval(mean, low, low)
   standard_error = (mean - low) / student_quantile(1 - ERROR / 2, n_pairs - 1)
@@ -73,7 +74,7 @@ def repeated_interval(differences: Sequence[float], max_pairs: int) -> MeanInter
   return MeanInterval(mean, mean - half, mean + half)
 
 
-def is_futile(differences: Sequence[float], max_pairs: int) -> bool:
+def is_futile(differences: npt.ArrayLike, max_pairs: int) -> bool:
   """Returns True if the last look is unlikely to exclude 0.
 
   The probability is that of future pairs, given the pairs so far, for normal differences with a
@@ -82,12 +83,13 @@ def is_futile(differences: Sequence[float], max_pairs: int) -> bool:
   >>> is_futile([1.0, -1.0, 0.5, -0.4], 8), is_futile([1.0, 2.0, 0.5, 3.0], 8)
   (True, False)
   """
-  n_pairs = len(differences)
+  seen = np.asarray(differences, np.float64)
+  n_pairs = len(seen)
   n_left = max_pairs - n_pairs
   if n_left <= 0 or n_pairs < 2:
     return False
-  mean = float(np.mean(differences))
-  variance = float(np.var(differences, ddof=1))
+  mean = float(np.mean(seen))
+  variance = float(np.var(seen, ddof=1))
 
   # Draw the standard deviation, the mean, and the pairs that are left.
   rng = np.random.default_rng(0)
@@ -95,7 +97,7 @@ def is_futile(differences: Sequence[float], max_pairs: int) -> bool:
   spread = np.sqrt(variance * (n_pairs - 1) / rng.chisquare(n_pairs - 1, (n_draws, 1)))
   true_mean = mean + spread * rng.standard_normal((n_draws, 1)) / math.sqrt(n_pairs)
   future = true_mean + spread * rng.standard_normal((n_draws, n_left))
-  known = np.broadcast_to(np.asarray(differences, np.float64), (n_draws, n_pairs))
+  known = np.broadcast_to(seen, (n_draws, n_pairs))
   statistic = _statistics(np.concatenate([known, future], axis=1), (max_pairs,))
   critical = _critical_value(max_pairs, max_pairs)
   return bool(np.mean(np.abs(statistic) > critical) < FUTILE)

@@ -235,8 +235,12 @@ class SweepConfig(Section):
     'config. 0: no confirmation',
     low=0,
   )
-  confirm_seeds: int = static(
-    8, 'number of new seeds for each point of the confirmation', low=2
+  confirm_seeds: int | None = static(
+    None,
+    'largest number of new seeds for each point of the confirmation. It stops before as soon as '
+    'the difference is clear, or will hardly become clear. None: as many as cost less than the '
+    'search, and 2 to 8',
+    low=2,
   )
 
   def __new__(cls, **values: object) -> SweepConfig:

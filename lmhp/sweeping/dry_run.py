@@ -17,6 +17,7 @@ from etils import epath
 
 from lmhp.sweeping.budget import SearchPlan, plan_search, preview_jobs
 from lmhp.sweeping.config import SweepConfig
+from lmhp.sweeping.confirmation import max_seeds
 from lmhp.sweeping.execution.autotuning import Autotuner
 from lmhp.sweeping.execution.pack_widths import cut_into_packs
 from lmhp.sweeping.space import as_space
@@ -126,8 +127,8 @@ def estimate_sweep(task: Task, sweep: SweepConfig) -> SweepEstimate:
 
   # The confirmation trains the best points and the base config.
   n_points = sweep.confirm_points + 1 if sweep.confirm_points else 0
-  n_confirmed = n_points * sweep.confirm_seeds
   base = task.job({})
+  n_confirmed = n_points * max_seeds(sweep, search.steps, n_points * base.steps)
   # The mean time of an update in the search.
   hours_per_step = search.hours / max(search.steps, 1)
   unaffordable = plan.schedule.unaffordable_calibration

@@ -90,6 +90,7 @@ def read_study(workdir: PathLike, storage: str | None = None) -> Runs:
       match_budget=None if match_budget is None else str(match_budget),
       base_config=base,
       unaffordable_calibration=unaffordable,
+      confirmation_pairs=manifest.confirmation_pairs,
       command=' '.join(manifest.origin.command),
       data_sha256=manifest.task.data_sha256 or '',
       versions=manifest.origin.versions,

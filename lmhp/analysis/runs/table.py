@@ -34,15 +34,7 @@ from lmhp.sweeping.store.manifest import CalibrationCost
 if TYPE_CHECKING:
   import pandas as pd
 
-STATUSES = (
-  'waiting',
-  'running',
-  'complete',
-  'pruned',
-  'diverged',
-  'failed',
-  'missing',
-)
+STATUSES = tuple('waiting running complete pruned diverged failed missing'.split())
 """Ends of a run. A run is 'missing' if a table has its row, but no result and no status."""
 SEARCH = 'search'
 CONFIRM = 'confirm'
@@ -75,6 +67,7 @@ class StudyFacts:
       'seconds' or 'none'). None if the study did not declare one.
     base_config: {dotted path: value} of the base config. Empty if unknown.
     unaffordable_calibration: Cost that kept early stopping off. None if it was not too high.
+    confirmation_pairs: Largest number of pairs of the confirmation. None if it was fixed.
     command: Command line that made the runs. Empty if unknown.
     data_sha256: Hash of the training data. Empty if unknown.
     versions: Versions of lmhp and its dependencies, by name.
@@ -88,6 +81,7 @@ class StudyFacts:
   match_budget: str | None = None
   base_config: Mapping[str, object] = dataclasses.field(default_factory=dict)
   unaffordable_calibration: CalibrationCost | None = None
+  confirmation_pairs: int | None = None
   command: str = ''
   data_sha256: str = ''
   versions: Mapping[str, object] = dataclasses.field(default_factory=dict)

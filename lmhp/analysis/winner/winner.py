@@ -386,6 +386,7 @@ def confirm(runs: Runs, point: int) -> Confirmation | None:
   return confirm_on_seeds(
     _by_seed(runs.confirmation_runs(point)),
     _by_seed(runs.confirmation_runs(BASE_POINT)),
+    runs.facts.confirmation_pairs,
   )
 
 

@@ -169,6 +169,8 @@ class StudyManifest:
       study began.
     rungs: Rungs of the study, or None before the search is planned.
     cohorts: Cohorts of the search, in order.
+    confirmation_pairs: Largest number of pairs of runs of the confirmation. None before the
+      confirmation begins.
     seconds: Wall time of all runs of the study together.
   """
 
@@ -180,6 +182,7 @@ class StudyManifest:
   changes: tuple[str, ...] = ()
   rungs: RungSchedule | None = None
   cohorts: tuple[Cohort, ...] = ()
+  confirmation_pairs: int | None = None
   seconds: float = 0.0
 
 
