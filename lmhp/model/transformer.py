@@ -104,6 +104,7 @@ class Model:
 
   def _apply(self, params: PyTree, method: str, *args: PyTree) -> PyTree:
     """Returns the result of a method of the module."""
+    params = map_params(_read_in_float32, params)
     return self._module.apply({'params': params}, *args, method=method)
 
   def init_cache(self, batch_size: int, length: int, encoder_length: int = 0) -> Cache:
@@ -150,6 +151,16 @@ class Model:
     """
     batch = Batch(tokens_BL, encoder_tokens=encoder_tokens_BM)
     return self._apply(params, '__call__', batch, hypers or {})
+
+
+def _read_in_float32(param: Param, array: Array) -> Array:
+  """Returns a parameter in the precision in which the network reads it.
+
+  A checkpoint may store bfloat16 or float16. Scales, biases and states take part in arithmetic,
+  such as 1 + scale, so they are converted to float32 first. Matrices and tables keep their
+  precision: products convert their operands, and rows are converted after they are looked up.
+  """
+  return array if param.role in ('weight', 'table') else array.astype(jnp.float32)
 
 
 @functools.cache
