@@ -94,6 +94,9 @@ GEMMA2 = register_family(
       'final_logit_softcapping': ('logit_cap', 30.0),
     },
     accepted_values={'hidden_act': ('gelu_pytorch_tanh',)},
+    nullable_keys=('attn_logit_softcapping', 'final_logit_softcapping'),
+    # The class in transformers reads sliding_window, not sliding_window_size.
+    ignored_keys=(*GEMMA.ignored_keys, 'sliding_window_size'),
     converters=(
       EMBEDDING_SCALE,
       ATTENTION_SCALE,
