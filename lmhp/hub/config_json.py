@@ -171,7 +171,9 @@ def _depth(value: object) -> int:
 
 
 def model_config(
-  config: Mapping[str, JSON], source: str = 'config.json'
+  config: Mapping[str, JSON],
+  source: str = 'config.json',
+  unknown: list[str] | None = None,
 ) -> ModelConfig:
   """Returns the `ModelConfig` of a parsed config.json.
 
@@ -187,12 +189,14 @@ def model_config(
   Args:
     config: JSON object whose numbers are finite.
     source: Name of the file, for error messages.
+    unknown: List to which keys are added that the family does not list. None makes them errors.
 
   Raises:
     ConfigError: If the model cannot be expressed. The message is one line with the source,
       the key, the value and the accepted values.
   """
-  return _read_model(ConfigReader(config, source), config.get('model_type'))
+  reader = ConfigReader(config, source, unknown=unknown)
+  return _read_model(reader, config.get('model_type'))
 
 
 def _read_model(reader: ConfigReader, model_type: JSON) -> ModelConfig:

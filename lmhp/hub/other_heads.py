@@ -29,7 +29,7 @@ _POOLED_TYPES = ('bert', 'roberta', 'albert')
 """Model types whose class without a head has a pooler: a linear map with a bias."""
 
 _N_ANSWER_BOUNDS = 2
-"""A head for answers to questions gives two logits for each token: begin and end."""
+"""Logits for each token in a head for answers to questions: begin and end."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +86,9 @@ def _token_labels(size: HeadSize) -> Counter[str]:
 
 
 def _answers(size: HeadSize) -> Counter[str]:
-  return size.transform() + size.classifier(_N_ANSWER_BOUNDS)
+  # The classes of encoders have as many logits as labels, 2 by default.
+  n_logits = _N_ANSWER_BOUNDS if size.cfg.is_causal else size.n_labels
+  return size.transform() + size.classifier(n_logits)
 
 
 def _choices(size: HeadSize) -> Counter[str]:

@@ -1,7 +1,9 @@
 """Reads a config.json to count its model, as its owner published it.
 
 More files can be counted than loaded: those of quantized models, of models without a vocabulary
-head, and the language models of vision-language models.
+head, the language models of vision-language models, and files with keys that lmhp does not know.
+Such a key may mean something to the code of its owner. But transformers does not read it, so it
+does not change the parameters of the model in transformers.
 """
 
 from __future__ import annotations
@@ -59,6 +61,7 @@ def published_model(
   """
   model_type = str(config.get('model_type'))
   notes: list[str] = []
+  unknown: list[str] = []
 
   # Only the language model of a vision-language model is counted. If lmhp does not know the
   # model_type, the language model may still be of a known type.
@@ -66,9 +69,9 @@ def published_model(
   has_known_text = isinstance(text, dict) and text.get('model_type') in model_types()
   family = FAMILIES[model_type] if model_type in model_types() else None
   if isinstance(text, dict) and family is None and has_known_text:
-    cfg = model_config(text, f'{source}: {TEXT_CONFIG}')
+    cfg = model_config(text, f'{source}: {TEXT_CONFIG}', unknown)
   else:
-    cfg = model_config(config, source)
+    cfg = model_config(config, source, unknown)
   if has_known_text or (family is not None and family.text_config_key):
     notes.append(
       f'{model_type}: only the language model ({TEXT_CONFIG}) is counted, without its vision '
@@ -79,6 +82,10 @@ def published_model(
     notes.append(
       'quantization_config: parameters are counted as before quantization, and bytes are '
       'those of unquantized numbers'
+    )
+  if unknown:
+    notes.append(
+      f'keys that transformers does not read are ignored: {", ".join(unknown)}'
     )
   head, note = other_head(config, cfg, source)
   if note:

@@ -33,6 +33,8 @@ the weights are stored, which `lmhp.hub.pretrained` refuses.
 
 ACCEPTED_VALUES = {
   'is_encoder_decoder': (False,),
+  # Embedding models with False attend to later tokens too.
+  'is_causal': (True,),
   'add_cross_attention': (False,),
   'pruned_heads': ({}, None),
 }

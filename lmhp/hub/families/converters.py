@@ -66,11 +66,20 @@ class ConfigReader:
     source: Name of the file, for error messages.
     prefix: Dotted path of the object in the file, such as `rope_scaling.`. Empty for the
       outermost object.
+    unknown: List to which `check_all_read` adds the keys that were not read. If None, it raises
+      an error for them.
   """
 
-  def __init__(self, config: Mapping[str, object], source: str, prefix: str = ''):
+  def __init__(
+    self,
+    config: Mapping[str, object],
+    source: str,
+    prefix: str = '',
+    unknown: list[str] | None = None,
+  ):
     self.source = source
     self.prefix = prefix
+    self.unknown = unknown
     self._unread = dict(config)
     self._names: list[str] = []
 
@@ -125,7 +134,7 @@ class ConfigReader:
     value = self.take(key, None, dict, None)
     if not value:
       return None
-    return ConfigReader(value, self.source, f'{self.prefix}{key}.')
+    return ConfigReader(value, self.source, f'{self.prefix}{key}.', self.unknown)
 
   def has_any(self, keys: Iterable[str]) -> bool:
     """Returns True if at least one of the keys is present and not yet read."""
@@ -133,7 +142,7 @@ class ConfigReader:
 
   def copy(self) -> ConfigReader:
     """Returns an independent reader of the keys that are not yet read."""
-    return ConfigReader(self._unread, self.source, self.prefix)
+    return ConfigReader(self._unread, self.source, self.prefix, self.unknown)
 
   def rename(self, alias: str, key: str) -> None:
     """Renames a key that Hugging Face transformers accepts under two names.
@@ -162,14 +171,18 @@ class ConfigReader:
     """Checks that every key was read or ignored. A key that is null counts as absent.
 
     Raises:
-      ConfigError: If a key is left. The message has the first such key.
+      ConfigError: If a key is left, and `unknown` is None. The message has the first such key.
     """
     for key, value in self._unread.items():
-      if value is not None:
+      near = suggest(key, self._names)
+      if value is None:
+        continue
+      if self.unknown is None:
         raise ConfigError(
           f'{self.source}: {self.prefix}{key}: unknown key for this model_type, it may change '
-          f'what the model computes{suggest(key, self._names)}'
+          f'what the model computes{near}'
         )
+      self.unknown.append(f'{self.prefix}{key}{near}')
 
   def require(self, condition: bool, key: str, value: object, accepted: str) -> None:
     """Checks that the value of a key is accepted.

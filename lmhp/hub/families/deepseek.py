@@ -225,6 +225,7 @@ DEEPSEEK_V3 = register_family(
       'routed_scaling_factor': 2.5,
     },
     without=('mlp_bias', 'scoring_func'),
+    nullable_keys=('num_key_value_heads',),
     fixed_fields={
       'router_score': 'sigmoid',
       'router_correction': True,

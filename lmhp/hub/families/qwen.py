@@ -83,6 +83,7 @@ QWEN3 = register_family(
       'max_position_embeddings': 32_768,
     },
     without=('mlp_bias',),
+    accepted_values={'qkv_bias': (False,)},
     fixed_fields={'qk_norm': 'head'},  # with one scale for all heads
     nullable_keys=('num_key_value_heads',),
     converters=(WINDOW_IN_UPPER_LAYERS, Rotary()),
