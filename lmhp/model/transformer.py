@@ -8,6 +8,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from lmhp.errors import ConfigError
 from lmhp.hypers import split
 from lmhp.model.batch import Array, Batch
 from lmhp.model.block import BlockCache
@@ -148,7 +149,17 @@ class Model:
       hypers: Traced numbers of the section `model`. None stands for an empty dict, which is
         enough for every mixer of lmhp.
       encoder_tokens_BM: (B, M) int32, tokens that an encoder-decoder's encoder reads.
+
+    Raises:
+      ConfigError: If an encoder-decoder gets no encoder tokens, or another model gets some.
     """
+    if self.cfg.is_encoder_decoder != (encoder_tokens_BM is not None):
+      given = 'none' if encoder_tokens_BM is None else 'some'
+      expected = 'tokens that the encoder reads' if given == 'none' else 'none'
+      raise ConfigError(
+        f'encoder_tokens_BM: got {given} for a model with '
+        f'model.architecture={self.cfg.architecture}, expected {expected}'
+      )
     batch = Batch(tokens_BL, encoder_tokens=encoder_tokens_BM)
     return self._apply(params, '__call__', batch, hypers or {})
 

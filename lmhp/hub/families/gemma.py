@@ -112,9 +112,11 @@ GEMMA3_TEXT = register_family(
     defaults={
       'vocab_size': 262_208,
       'max_position_embeddings': 131_072,
-      'attn_logit_softcapping': None,
       'final_logit_softcapping': None,
     },
+    # The class in transformers has this key, but its attention does not use it.
+    without=('attn_logit_softcapping',),
+    ignored_keys=(*GEMMA2.ignored_keys, 'attn_logit_softcapping'),
     fixed_fields={'qk_norm': 'head'},  # with one scale for all heads
     converters=(
       EMBEDDING_SCALE,
