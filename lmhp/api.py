@@ -24,6 +24,7 @@ from lmhp.files import as_path
 from lmhp.generation import sampling
 from lmhp.generation.sampling import TextModel
 from lmhp.hub.config_export import export_config
+from lmhp.hub.generation_ids import read_generation_ids
 from lmhp.hub.other_formats import other_format
 from lmhp.hub.pretrained import is_pretrained, load_pretrained, save_pretrained
 from lmhp.hub.published import read_published
@@ -381,7 +382,16 @@ def generate(workdir: PathLike, prompt: str, **options: Any) -> str:
   model, params, tokenizer = load_pretrained(workdir)
   if tokenizer is None:
     raise ConfigError(f'{workdir}: no tokenizer.json, expected one for the prompt')
-  return sampling.generate(TextModel(model, params, tokenizer), prompt, **options)
+  ids = read_generation_ids(workdir)
+  text_model = TextModel(
+    model,
+    params,
+    tokenizer,
+    stop_ids=ids.stop_ids,
+    start_id=ids.start_id,
+    is_pretrained=True,
+  )
+  return sampling.generate(text_model, prompt, **options)
 
 
 def export(workdir: PathLike, path: PathLike) -> None:

@@ -8,7 +8,7 @@ from small_checkpoints import CONFIGS
 from small_configs import rope
 from transformers_models import random_model
 
-from lmhp.generation.sampling import SampleSettings, sample
+from lmhp.generation.decoding import SampleSettings, sample
 from lmhp.hub.pretrained import load_pretrained
 
 PHI3 = CONFIGS['phi3'][2]  # longrope, with an original context of 8 tokens
