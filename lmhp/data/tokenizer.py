@@ -91,6 +91,11 @@ class Tokenizer(abc.ABC):
   def spec(self) -> dict[str, JSON]:
     """Returns the content of `tokenizer.json`."""
 
+  @property
+  def n_ordinary_ids(self) -> int:
+    """Number of ids up to the last one that is not an added token, such as a padding token."""
+    return self.vocab_size
+
   @functools.cached_property
   def hash(self) -> str:
     """The sha256 of everything that determines the ids of a text."""
@@ -243,6 +248,11 @@ class JsonTokenizer(Tokenizer):
       for name in itertools.takewhile(vocabulary.__contains__, sentinel_names)
     )
     self.bytes_per_token = self._bytes_per_token(vocabulary)
+
+  @property
+  def n_ordinary_ids(self) -> int:
+    vocabulary = self._tokenizer.get_vocab(with_added_tokens=False)
+    return max(vocabulary.values(), default=-1) + 1
 
   def _end_of_text(self, vocabulary: dict[str, int]) -> int | None:
     """Returns the id of the declared end-of-text token, or of the first usual name."""

@@ -147,9 +147,9 @@ def _encode_prompt(text_model: TextModel, prompt: str) -> np.ndarray:
   """Returns the ids of a prompt, (L,) uint32.
 
   Raises:
-    ConfigError: If the prompt is not valid Unicode, if it has an id that the model does not
-      have, if it has no tokens, or if it has `model.max_seq_len` tokens or more, so that none
-      can be added.
+    ConfigError: If the tokenizer or the prompt has ids that the model does not have, if the
+      prompt is not valid Unicode, if it has no tokens, or if it has `model.max_seq_len` tokens
+      or more, so that none can be added.
   """
   try:
     prompt.encode()
@@ -158,6 +158,14 @@ def _encode_prompt(text_model: TextModel, prompt: str) -> np.ndarray:
       f'prompt: got the lone surrogate {prompt[error.start]!r}, expected Unicode text'
     ) from None
   cfg = text_model.model.cfg
+  tokenizer = text_model.tokenizer
+  n_ids = tokenizer.n_ordinary_ids
+  if cfg.vocab_size is not None and n_ids > cfg.vocab_size:
+    raise ConfigError(
+      f'tokenizer: got {n_ids} ids, expected at most model.vocab_size={cfg.vocab_size}, the '
+      'number of rows of the embedding: it is the tokenizer of another model'
+    )
+  # Added tokens may have ids beyond the embedding, if no text has them.
   ids_L = text_model.encode(prompt)
   if not 0 < ids_L.size < cfg.max_seq_len:
     raise ConfigError(
@@ -166,10 +174,9 @@ def _encode_prompt(text_model: TextModel, prompt: str) -> np.ndarray:
     )
   largest = int(ids_L.max())
   if cfg.vocab_size is not None and largest >= cfg.vocab_size:
-    text = text_model.tokenizer.decode([largest])
     raise ConfigError(
-      f'prompt: got the token {text!r} with the id {largest}, expected ids below '
-      f'model.vocab_size={cfg.vocab_size}: the tokenizer is larger than the embedding'
+      f'prompt: got a token with the id {largest}, expected ids below '
+      f'model.vocab_size={cfg.vocab_size}'
     )
   return ids_L
 

@@ -213,6 +213,7 @@ def test_only_tokens_of_the_tokenizer_are_generated(model, params):
     encode_all=lambda texts: [np.ones(1, np.uint32)],
     end_of_text=None,
     vocab_size=5,
+    n_ordinary_ids=5,
     decode=lambda ids: decoded.append(np.asarray(ids)) or '',
   )
   generate(TextModel(model, params, tokenizer), '', temperature=50.0)
@@ -286,37 +287,50 @@ def test_the_text_of_a_run_ends_at_the_end_of_text_of_its_tokenizer(model, param
 
 
 @pytest.fixture
-def words(tmp_path):
-  """A tokenizer whose decoder writes a space before each word but the first, as Llama 2 does."""
-  vocabulary = {'<s>': 0, '</s>': 1} | {f'▁w{i}': i for i in range(2, 40)}
-  source = tokenizers.Tokenizer(
-    tokenizers.models.WordLevel(vocabulary, unk_token='</s>')
-  )
-  source.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
-  source.decoder = tokenizers.decoders.Metaspace()
-  source.post_processor = tokenizers.processors.TemplateProcessing(
-    single='<s> $A', special_tokens=[('<s>', 0)]
-  )
-  source.add_special_tokens(['<s>', '</s>'])
-  source.save(str(tmp_path / 'tokenizer.json'))
-  return load_tokenizer(tmp_path)
+def save_words(tmp_path):
+  """`save_words(n)` returns a tokenizer of n words and 3 special tokens.
+
+  Its decoder writes a space before each word but the first, as that of Llama 2 does.
+  """
+
+  def save(n_words):
+    vocabulary = {'<s>': 0, '</s>': 1} | {f'▁w{i}': i for i in range(2, n_words)}
+    model = tokenizers.models.WordLevel(vocabulary, unk_token='</s>')
+    source = tokenizers.Tokenizer(model)
+    source.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+    source.decoder = tokenizers.decoders.Metaspace()
+    source.post_processor = tokenizers.processors.TemplateProcessing(
+      single='<s> $A', special_tokens=[('<s>', 0)]
+    )
+    source.add_special_tokens(['<s>', '</s>', '<pad>'])
+    source.save(str(tmp_path / 'tokenizer.json'))
+    return load_tokenizer(tmp_path)
+
+  return save
 
 
-def test_the_first_space_of_a_continuation_is_kept(model, params, words):
-  text_model = TextModel(model, params, words, stop_ids=(1,), is_pretrained=True)
+def test_the_first_space_of_a_continuation_is_kept(model, params, save_words):
+  text_model = TextModel(
+    model, params, save_words(V), stop_ids=(1,), is_pretrained=True
+  )
   text = generate(text_model, 'w5 w6', n_tokens=3)
   assert re.fullmatch(r'w5 w6( w\d+){1,3}', text)
 
 
 def test_a_prompt_of_a_checkpoint_has_special_tokens_and_that_of_a_run_has_none(
-  model, params, words
+  model, params, save_words
 ):
   for is_pretrained, ids in ((True, [0, 5, 6]), (False, [5, 6])):
-    text_model = TextModel(model, params, words, is_pretrained=is_pretrained)
+    text_model = TextModel(model, params, save_words(V), is_pretrained=is_pretrained)
     assert text_model.encode('w5 w6').tolist() == ids
 
 
-def test_ids_beyond_the_table_are_refused(model, params, words):
-  text_model = TextModel(model, params, words, is_pretrained=True)
-  with pytest.raises(ConfigError, match=f'^prompt: got .* 39, .*vocab_size={V}'):
-    generate(text_model, 'w5 w39')
+def test_ids_beyond_the_table_are_refused(model, params, save_words):
+  """An added token such as <pad> may have such an id, if the prompt does not have it."""
+  text_model = TextModel(model, params, save_words(V), is_pretrained=True)
+  assert generate(text_model, 'w5', n_tokens=2).startswith('w5')
+  with pytest.raises(ConfigError, match=f'^prompt: got .* {V}, .*vocab_size={V}'):
+    generate(text_model, 'w5 <pad>')
+  text_model = TextModel(model, params, save_words(V + 9), is_pretrained=True)
+  with pytest.raises(ConfigError, match=f'^tokenizer: got {V + 9} ids'):
+    generate(text_model, 'w5')
