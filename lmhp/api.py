@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from etils import epath
 
 from lmhp import config as config_lib, experiment
+from lmhp.counting.counted_model import CountedModel
 from lmhp.counting.description import describe
 from lmhp.data import dataset as datasets
 from lmhp.data.dataset import Dataset
@@ -23,8 +24,10 @@ from lmhp.files import as_path
 from lmhp.generation import sampling
 from lmhp.generation.sampling import TextModel
 from lmhp.hub.config_export import export_config
-from lmhp.hub.config_json import read_config
+from lmhp.hub.generation_ids import read_generation_ids
+from lmhp.hub.other_formats import other_format
 from lmhp.hub.pretrained import is_pretrained, load_pretrained, save_pretrained
+from lmhp.hub.published import read_published
 from lmhp.hypers import differences
 from lmhp.model.config import ModelConfig
 from lmhp.model.presets import PRESETS, preset
@@ -58,8 +61,8 @@ def count(target: BaseConfig | ModelConfig, **options: Any) -> dict[str, Any]:
   """Counts parameters, FLOPs, memory, training time and cost of a model from its config.
 
   Args:
-    target: Name of a preset, path of an experiment file, path of a Hugging Face
-      `config.json` or of its directory, a `ModelConfig`, or a config as in `train`.
+    target: Name or Hugging Face id of a preset, path of an experiment file, path of a Hugging
+      Face `config.json` or of its directory, a `ModelConfig`, or a config as in `train`.
     **options: `seq_len`, `batch_size`, `device`, `utilization` and `tokens`, as in
       `lmhp.counting.description.describe`.
 
@@ -69,30 +72,31 @@ def count(target: BaseConfig | ModelConfig, **options: Any) -> dict[str, Any]:
   Raises:
     ConfigError: If the target is unknown, or cannot be read.
   """
-  name, cfg = model_of(target)
-  return describe(name, cfg, **options).to_json()
+  return describe(model_of(target), **options).to_json()
 
 
-def model_of(target: BaseConfig | ModelConfig) -> tuple[str, ModelConfig]:
-  """Returns a name to print for a target of `count`, and the config of its model."""
+def model_of(target: BaseConfig | ModelConfig) -> CountedModel:
+  """Returns the model of a target of `count`, with a name to print."""
   if isinstance(target, ModelConfig):
-    return 'model', target
+    return CountedModel('model', target)
   if not isinstance(target, (str, os.PathLike)):
-    return 'config', _with_vocab_size(
-      config_lib.resolve(experiment.base_config(target))
-    )
+    cfg = config_lib.resolve(experiment.base_config(target))
+    return CountedModel('config', _with_vocab_size(cfg))
 
   # A string is the name of a preset, or else the path of an experiment file, or else of a
-  # config.json. FILE.py:TEXT passes TEXT to `get_config` of the experiment file.
+  # config.json, or else the Hugging Face id of a preset. FILE.py:TEXT passes TEXT to
+  # `get_config` of the experiment file.
   name = os.fspath(target)
   if name.lower() in PRESETS:
-    return name.lower(), preset(name)
+    return CountedModel(name.lower(), preset(name))
   if name.partition(':')[0].endswith('.py'):
-    return name, _with_vocab_size(config_lib.resolve(experiment.base_config(name)))
-  if name.endswith('.json') or epath.Path(name).is_dir():
-    return name, read_config(name)
+    cfg = config_lib.resolve(experiment.base_config(name))
+    return CountedModel(name, _with_vocab_size(cfg))
+  path = epath.Path(name)
+  if name.endswith('.json') or path.is_dir() or other_format(path):
+    return read_published(name)
   # `preset` raises the error for an unknown name.
-  return name, preset(name)
+  return CountedModel(name, preset(name))
 
 
 def _with_vocab_size(cfg: RunConfig) -> ModelConfig:
@@ -378,7 +382,16 @@ def generate(workdir: PathLike, prompt: str, **options: Any) -> str:
   model, params, tokenizer = load_pretrained(workdir)
   if tokenizer is None:
     raise ConfigError(f'{workdir}: no tokenizer.json, expected one for the prompt')
-  return sampling.generate(TextModel(model, params, tokenizer), prompt, **options)
+  ids = read_generation_ids(workdir)
+  text_model = TextModel(
+    model,
+    params,
+    tokenizer,
+    stop_ids=ids.stop_ids,
+    start_id=ids.start_id,
+    is_pretrained=True,
+  )
+  return sampling.generate(text_model, prompt, **options)
 
 
 def export(workdir: PathLike, path: PathLike) -> None:

@@ -48,9 +48,11 @@ def print_table(
     console: Console to print to. None stands for the terminal.
 
   >>> import io
+  >>> from lmhp.counting.counted_model import CountedModel
   >>> from lmhp.counting.description import describe
   >>> from lmhp.model.config import ModelConfig
-  >>> description = describe('small', ModelConfig(vocab_size=65, d_model=128))
+  >>> model = CountedModel('small', ModelConfig(vocab_size=65, d_model=128))
+  >>> description = describe(model)
   >>> output = io.StringIO()
   >>> print_table([description], Console(file=output))
   >>> 'sequence length' in output.getvalue()
@@ -68,6 +70,9 @@ def print_table(
   width = Measurement.get(console, unbounded, table).maximum
   console.width = max(console.width, width)
   console.print(table)
+  for description in descriptions:
+    for note in description.notes:
+      console.print(escape(f'{description.name}: {note}'), soft_wrap=True)
 
 
 def table_rows(descriptions: Sequence[ModelDescription]) -> list[Row]:
@@ -77,10 +82,11 @@ def table_rows(descriptions: Sequence[ModelDescription]) -> list[Row]:
     descriptions: Counts of each model. `activation_bytes` is set in all of them or in none.
       `training` is also set in all of them or in none, with the same device in all.
 
+  >>> from lmhp.counting.counted_model import CountedModel
   >>> from lmhp.counting.description import describe
   >>> from lmhp.model.config import ModelConfig
   >>> cfg = ModelConfig(vocab_size=65, d_model=128, max_seq_len=64, position='learned')
-  >>> table_rows([describe('small', cfg)])[0]
+  >>> table_rows([describe(CountedModel('small', cfg))])[0]
   Row(name='parameters', cells=['804,096'])
   """
   rows = _parameter_rows(descriptions) + _flops_and_memory_rows(descriptions)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import dataclasses
 from typing import TypeAlias
 
-from lmhp.counting.flops import flops_per_token
+from lmhp.counting.counted_model import CountedModel
 from lmhp.counting.hardware import cost_usd, find_device, time_seconds
 from lmhp.counting.memory import (
   activation_bytes_by_policy,
@@ -14,9 +14,8 @@ from lmhp.counting.memory import (
   optimizer_bytes,
   parameter_bytes,
 )
-from lmhp.counting.parameters import Count, count
+from lmhp.counting.parameters import Count
 from lmhp.errors import ConfigError
-from lmhp.model.config import ModelConfig
 from lmhp.params import KINDS
 from lmhp.typing import JSON, Number
 
@@ -66,6 +65,7 @@ class ModelDescription:
     activation_bytes: {rematerialization policy: bytes of the activations of a training step}.
       None if `batch_size` is None.
     training: Time and price of training. None if no device is given.
+    notes: Sentences about what the counts include or leave out.
   """
 
   name: str
@@ -77,6 +77,7 @@ class ModelDescription:
   batch_size: int | None = None
   activation_bytes: Mapping[str, int] | None = None
   training: TrainingCost | None = None
+  notes: tuple[str, ...] = ()
 
   def to_json(self) -> dict[str, JSON]:
     """Returns the description as `lmhp count --json` prints it."""
@@ -104,12 +105,13 @@ class ModelDescription:
       fields['activation_bytes'] = self.activation_bytes
     if self.training is not None:
       fields['training'] = dataclasses.asdict(self.training)
+    if self.notes:
+      fields['notes'] = list(self.notes)
     return fields
 
 
 def describe(
-  name: str,
-  cfg: ModelConfig,
+  model: CountedModel,
   *,
   seq_len: int | None = None,
   batch_size: int | None = None,
@@ -120,8 +122,7 @@ def describe(
   """Counts the parameters, FLOPs and bytes of one model, without allocating an array.
 
   Args:
-    name: Name of the model.
-    cfg: Config of the model. `vocab_size` is set.
+    model: The model.
     seq_len: Number of tokens in a sequence. None stands for the model's context.
     batch_size: Number of sequences in a training step. If it is given, the bytes of the
       activations are counted too.
@@ -135,19 +136,21 @@ def describe(
     ConfigError: If the model has fewer learned positions than the sequence has tokens, if the
       device is unknown, or if `utilization` is out of range.
 
+  >>> from lmhp.model.config import ModelConfig
   >>> cfg = ModelConfig(vocab_size=65, d_model=128, max_seq_len=64, position='learned')
-  >>> describe('small', cfg).to_json()['total']
+  >>> describe(CountedModel('small', cfg)).to_json()['total']
   804096
   """
+  cfg = model.cfg
   seq_len = seq_len or cfg.max_seq_len
   if seq_len > cfg.max_seq_len and cfg.position == 'learned':
     raise ConfigError(
       f'seq_len: got {seq_len}, expected at most the {cfg.max_seq_len} learned '
-      f'positions of {name}'
+      f'positions of {model.name}'
     )
-  counts = count(cfg)
-  causal = flops_per_token(cfg, seq_len, causal=True)
-  full = flops_per_token(cfg, seq_len, causal=False)
+  counts = model.parameters()
+  causal = model.flops(seq_len, causal=True)
+  full = model.flops(seq_len, causal=False)
 
   # Activations need a batch size. Time and price need a device.
   activation_bytes = None
@@ -159,7 +162,7 @@ def describe(
     training = _training_cost(causal.train * n_tokens, n_tokens, device, utilization)
 
   return ModelDescription(
-    name=name,
+    name=model.name,
     counts=counts,
     seq_len=seq_len,
     flops_per_token_forward={'causal': causal.forward, 'full': full.forward},
@@ -168,6 +171,7 @@ def describe(
     batch_size=batch_size,
     activation_bytes=activation_bytes,
     training=training,
+    notes=model.notes,
   )
 
 

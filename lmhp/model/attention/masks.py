@@ -26,6 +26,11 @@ class TokenPositions(NamedTuple):
   n_keys: int
 
   @property
+  def length(self) -> jax.Array | int:
+    """Number of tokens up to the last new one, those in the cache included."""
+    return self.start + self.in_document_BL.shape[1]
+
+  @property
   def distance_LM(self) -> jax.Array:
     """Position of each query minus that of each key, (L, M) int32.
 

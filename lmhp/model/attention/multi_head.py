@@ -103,11 +103,15 @@ class Attention(nn.Module):
         self._projection_to_heads('value', cfg.n_kv_heads),
       ],
     )
+    q_BLHK = self._normalize_heads('query_norm', qkv[0])
+    k_BMGK = self._normalize_heads('key_norm', qkv[1])
+    v_BMGK = qkv[2]
     if cfg.clip_qkv is not None:
-      qkv = [jnp.clip(x, -cfg.clip_qkv, cfg.clip_qkv) for x in qkv]
-    q_BLHK, k_BMGK, v_BMGK = qkv
-    q_BLHK = self._normalize_heads('query_norm', q_BLHK)
-    k_BMGK = self._normalize_heads('key_norm', k_BMGK)
+      # OLMoE clips after the normalization.
+      bounds = (-cfg.clip_qkv, cfg.clip_qkv)
+      q_BLHK = jnp.clip(q_BLHK, *bounds)
+      k_BMGK = jnp.clip(k_BMGK, *bounds)
+      v_BMGK = jnp.clip(v_BMGK, *bounds)
     q_BLHK, k_BMGK = self._apply_positions(q_BLHK, k_BMGK, flags, inputs)
 
     # Keys and values of all tokens up to now.

@@ -124,8 +124,8 @@ class AttentionKeys(PositionKeys, NormalizationKeys):
   )
   clip_qkv: float | None = static(
     None,
-    'upper bound of the absolute values of queries, keys and values (OLMo, MPT); None is no '
-    'bound',
+    'upper bound of the absolute values of queries, keys (after qk_norm) and values (OLMo, '
+    'MPT); None is no bound',
     low=0.0,
     open_low=True,
   )

@@ -25,11 +25,11 @@ def root_mean_square_norm(x):
 def attention_by_loops(x_LD, p, cfg):
   """Attention of one sequence, one query and one head at a time (arXiv:1706.03762)."""
   q, k, v = (project_to_heads(x_LD, p[name], cfg) for name in ('query', 'key', 'value'))
-  if cfg.clip_qkv:
-    q, k, v = (np.clip(x, -cfg.clip_qkv, cfg.clip_qkv) for x in (q, k, v))
   if cfg.qk_norm in ('head', 'each_head', 'full'):
     q = normalized_heads(q, p['query_norm']['scale'], cfg.qk_norm)
     k = normalized_heads(k, p['key_norm']['scale'], cfg.qk_norm)
+  if cfg.clip_qkv:
+    q, k, v = (np.clip(x, -cfg.clip_qkv, cfg.clip_qkv) for x in (q, k, v))
   if cfg.position == 'rotary':
     q = rotated(q, cfg)
     k = rotated(k, cfg)
