@@ -12,6 +12,7 @@ import dataclasses
 import time
 
 from lmhp.errors import ConfigError
+from lmhp.errors.redaction import redact
 from lmhp.files import as_path, write_json
 from lmhp.sweeping import budget, space as spaces
 from lmhp.sweeping.config import SweepConfig
@@ -275,7 +276,8 @@ class Reports:
       self._write_report()
     except Exception as error:
       # The trials are stored, so the study continues. `lmhp report` gives the error again.
-      progress.message(f'no report was written: {type(error).__name__}: {error}')
+      reason = redact(f'{type(error).__name__}: {error}'.splitlines()[0])
+      progress.message(f'no report was written: {reason}')
     end = time.monotonic()
     self._due = end + REPORT_INTERVAL * (end - start)
 

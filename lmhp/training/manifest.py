@@ -18,6 +18,7 @@ from typing import Any
 
 from lmhp.counting.cpu import processor_name
 from lmhp.errors import ConfigError
+from lmhp.errors.redaction import redact_command
 from lmhp.files import as_path, is_remote
 from lmhp.typing import JSON, PathLike
 
@@ -71,7 +72,7 @@ class Provenance:
       installed, such as lmhp if it runs from its checkout.
     git: State of the checkout. None outside a checkout, or without git.
     device: Devices of the process.
-    command: Words of the command line, `sys.argv`.
+    command: Words of the command line, `sys.argv`, without passwords.
     started_utc: Time of the start, in ISO format.
   """
 
@@ -114,7 +115,7 @@ def collect_provenance(directory: PathLike = os.curdir) -> Provenance:
     versions={'python': platform.python_version(), **versions},
     git=_git_state(directory),
     device=describe_device(),
-    command=tuple(sys.argv),
+    command=redact_command(sys.argv),
     started_utc=now.isoformat(timespec='seconds'),
   )
 

@@ -17,6 +17,7 @@ from lmhp.analysis.runs.columns import (
   typed_column,
 )
 from lmhp.analysis.runs.table import CONFIRM, SEARCH, Curve, Runs, StudyFacts
+from lmhp.errors.redaction import redact_command
 from lmhp.files import as_path
 from lmhp.registry import load_plugin_modules
 from lmhp.sweeping.space import Choice, CompiledSpace, Float, Parameter, from_json
@@ -90,7 +91,7 @@ def read_study(workdir: PathLike, storage: str | None = None) -> Runs:
       match_budget=None if match_budget is None else str(match_budget),
       base_config=base,
       unaffordable_calibration=unaffordable,
-      command=' '.join(manifest.origin.command),
+      command=' '.join(redact_command(manifest.origin.command)),
       data_sha256=manifest.task.data_sha256 or '',
       versions=manifest.origin.versions,
       device=manifest.origin.device,

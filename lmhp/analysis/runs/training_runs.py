@@ -21,6 +21,7 @@ from lmhp.analysis.runs.columns import (
 )
 from lmhp.analysis.runs.table import Curve, Runs, StudyFacts
 from lmhp.errors import ConfigError
+from lmhp.errors.redaction import redact, redact_command
 from lmhp.files import as_path
 from lmhp.training.history import METRICS_FILE
 from lmhp.typing import JSON, PathLike
@@ -110,8 +111,8 @@ def _section(manifest: Mapping[str, JSON], name: str) -> Mapping[str, JSON]:
 
 def _words(command: JSON) -> str:
   if isinstance(command, (list, tuple)):
-    return ' '.join(map(str, command))
-  return str(command or '')
+    return ' '.join(redact_command([str(word) for word in command]))
+  return redact(str(command or ''))
 
 
 def _status(result: Mapping[str, JSON]) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from wsgiref import simple_server
 
 from lmhp.errors import ConfigError
+from lmhp.errors.redaction import MASK
 from lmhp.files import is_remote
 from lmhp.sweeping.store.study_header import HEADER, JOURNAL
 from lmhp.typing import PathLike
@@ -90,7 +91,7 @@ def _storage(workdir: PathLike, storage: str | None) -> BaseStorage | str:
 
   if url is not None:
     # The study stores *** instead of the password.
-    if storage is None and ':***@' in url:
+    if storage is None and MASK in url:
       raise ConfigError(
         f'--storage: got none, expected the URL with its password, since the study is in {url}'
       )

@@ -15,8 +15,10 @@ from typing import IO
 import uuid
 
 from lmhp.errors import ConfigError
+from lmhp.errors.redaction import redact_url
 from lmhp.files import write_json
 from lmhp.sweeping.space import Space, parameters
+from lmhp.sweeping.store.databases import NotAnOptunaDatabase
 from lmhp.sweeping.store.json_records import as_stored, to_json
 from lmhp.sweeping.store.manifest import StudyManifest
 from lmhp.sweeping.store.optuna_distributions import quiet_optuna
@@ -35,7 +37,6 @@ from lmhp.sweeping.store.study_header import (
   StudyHeader,
   local_directory,
   lock_for_writing,
-  redact_url,
 )
 from lmhp.sweeping.store.trial import (
   FIXED,
@@ -128,7 +129,7 @@ class Study:
           name=workdir.resolve().name,
           directions=tuple(directions),
           id=uuid.uuid4().hex,
-          storage=redact_url(storage),
+          storage=None if storage is None else redact_url(storage),
         )
         # The header, with its new id, is written before the study is created in the storage. If
         # the process is killed in between, the next process reads this header and continues.
@@ -147,7 +148,7 @@ class Study:
         if study_id is None:
           # A directory with trials belongs to a study that exists, in another storage.
           if (workdir / TRIALS).exists():
-            raise _not_in_storage(workdir, header, opened)
+            raise _not_in_storage(workdir, header, opened.place)
           study_id = create_study(opened, header, manifest)
 
         by_name = {parameter.name: parameter for parameter in parameters(space)}
@@ -179,11 +180,14 @@ class Study:
       raise ConfigError(
         f'{workdir}: no study there, expected a directory with a {HEADER}'
       )
-    opened = open_for_reading(workdir, storage)
+    try:
+      opened = open_for_reading(workdir, storage)
+    except NotAnOptunaDatabase:
+      raise _not_in_storage(workdir, header, redact_url(storage or '')) from None
     with closed_on_error(opened):
       study_id = find_study(opened, header)
       if study_id is None:
-        raise _not_in_storage(workdir, header, opened)
+        raise _not_in_storage(workdir, header, opened.place)
       return cls(workdir, header, opened, OptunaRecords(opened.storage, study_id, {}))
 
   def __enter__(self) -> Study:
@@ -314,10 +318,10 @@ def _check_change(old: Trial, new: Trial) -> None:
 
 
 def _not_in_storage(
-  workdir: pathlib.Path, header: StudyHeader, opened: OpenStorage
+  workdir: pathlib.Path, header: StudyHeader, place: str
 ) -> ConfigError:
   return ConfigError(
-    f'{opened.place}: has no study {header.name!r}, expected the storage in which the study '
+    f'{place}: has no study {header.name!r}, expected the storage in which the study '
     f'in {workdir} was created; to start again, delete that directory'
   )
 
@@ -340,7 +344,12 @@ def read_manifest(
     return None
   if storage is None and not (workdir / JOURNAL).exists():
     return None
-  with contextlib.closing(open_for_reading(workdir, storage)) as opened:
+  try:
+    opened = open_for_reading(workdir, storage)
+  except NotAnOptunaDatabase:
+    # A killed process wrote the header, and had not created the tables yet.
+    return None
+  with contextlib.closing(opened):
     study_id = find_study(opened, header)
     if study_id is None:
       return None

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-import re
 from typing import IO
 
 from lmhp.errors import ConfigError
+from lmhp.errors.redaction import redact_url
 from lmhp.files import is_remote
 from lmhp.sweeping.store.json_records import read_record
 from lmhp.typing import PathLike
@@ -65,10 +65,11 @@ class StudyHeader:
     except ValueError as error:
       raise ConfigError(f'{path}: is damaged ({error}), expected JSON') from None
     if (storage is None) != (header.storage is None):
+      shown = None if storage is None else redact_url(storage)
       accepted = f'no --storage, since the study in {workdir} is in the file {JOURNAL}'
       if header.storage is not None:
         accepted = f'{header.storage}, the database of the study in {workdir}'
-      raise ConfigError(f'--storage: got {redact_url(storage)}, expected {accepted}')
+      raise ConfigError(f'--storage: got {shown}, expected {accepted}')
     return header
 
 
@@ -106,8 +107,3 @@ def lock_for_writing(workdir: pathlib.Path) -> IO[str]:
     # Some file systems have no locks. There, nothing prevents a second writer.
     pass
   return file
-
-
-def redact_url(url: str | None) -> str | None:
-  """Returns the URL of a storage without its password."""
-  return None if url is None else re.sub(r'(://[^/@:]*):[^/]*@', r'\1:***@', url)
