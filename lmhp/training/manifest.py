@@ -9,7 +9,6 @@ from collections.abc import Mapping
 import dataclasses
 import datetime
 import importlib.metadata
-import json
 import os
 import platform
 import subprocess
@@ -19,7 +18,7 @@ from typing import Any
 from lmhp.counting.cpu import processor_name
 from lmhp.errors import ConfigError
 from lmhp.errors.redaction import redact_command
-from lmhp.files import as_path, is_remote
+from lmhp.files import as_path, is_remote, read_json
 from lmhp.typing import JSON, PathLike
 
 MANIFEST_FILE = 'config.json'
@@ -228,9 +227,12 @@ def read_manifest(workdir: PathLike) -> RunManifest | None:
   if not path.exists():
     return None
   try:
-    return RunManifest.from_json(json.loads(path.read_text()))
-  except (OSError, ValueError, LookupError, TypeError) as error:
-    raise not_a_manifest(workdir, type(error).__name__) from None
+    values = read_json(path)
+    if not isinstance(values, Mapping):
+      raise TypeError('expected a JSON object')
+    return RunManifest.from_json(values)
+  except (ConfigError, LookupError, TypeError, ValueError) as error:
+    raise not_a_manifest(workdir, f'{type(error).__name__}: {error}') from None
 
 
 def not_a_manifest(workdir: PathLike, reason: str) -> ConfigError:
