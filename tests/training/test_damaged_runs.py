@@ -1,5 +1,6 @@
 """Damaged files of a run: found, healed, or refused in one line. Never a silent other result."""
 
+import functools
 import json
 import os
 import re
@@ -125,7 +126,7 @@ def test_rows_of_a_complete_run_are_compared_with_its_result(half_run):
   path = workdir / 'metrics.jsonl'
   path.write_bytes(flip_digit(path.read_bytes(), 1))
   for call in (half_run.train, lmhp.report):
-    assert str(path) in one_line(lambda: call(workdir))
+    assert str(path) in one_line(functools.partial(call, workdir))
 
 
 def test_a_checkpoint_with_a_changed_name_is_skipped(half_run, caplog):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 import functools
+import logging
 import math
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,8 @@ from lmhp.analysis.runs.columns import (
   typed_column,
 )
 from lmhp.analysis.runs.table import CONFIRM, SEARCH, Curve, Runs, StudyFacts
+from lmhp.errors import ConfigError
 from lmhp.errors.redaction import redact_command
-from lmhp.files import as_path
 from lmhp.registry import load_plugin_modules
 from lmhp.sweeping.space import Choice, CompiledSpace, Float, Parameter, from_json
 from lmhp.sweeping.store.study import Study
@@ -27,6 +28,8 @@ from lmhp.typing import PathLike
 
 if TYPE_CHECKING:
   import pyarrow as pa
+
+_log = logging.getLogger(__name__)
 
 MIN_NUMERIC_CHOICES = 3
 """A choice between at least this many numbers is a number that was varied."""
@@ -207,8 +210,14 @@ def _curves(
 
   @functools.cache
   def read_pack(name: str) -> dict[int, dict[str, np.ndarray]]:
-    path = as_path(workdir) / 'curves' / f'{name}.parquet'
-    return _by_trial(curve_files.read(path)) if path.exists() else {}
+    path = curve_files.path_of_curves(workdir, name)
+    if not path.exists():
+      return {}
+    try:
+      return _by_trial(curve_files.read(path))
+    except ConfigError as error:
+      _log.warning('%s; its curves are left out', error)
+      return {}
 
   curves = {}
   for trial in trials:

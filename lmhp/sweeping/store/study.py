@@ -11,15 +11,14 @@ from collections.abc import Mapping, Sequence
 import contextlib
 import math
 import pathlib
-from typing import IO
 import uuid
 
 from lmhp.errors import ConfigError
 from lmhp.errors.redaction import redact_url
-from lmhp.files import write_json
+from lmhp.locks import FileLock
 from lmhp.sweeping.space import Space, parameters
 from lmhp.sweeping.store.databases import NotAnOptunaDatabase
-from lmhp.sweeping.store.json_records import as_stored, to_json
+from lmhp.sweeping.store.json_records import as_stored, write_record
 from lmhp.sweeping.store.manifest import StudyManifest
 from lmhp.sweeping.store.optuna_distributions import quiet_optuna
 from lmhp.sweeping.store.optuna_records import OptunaRecords
@@ -46,7 +45,7 @@ from lmhp.sweeping.store.trial import (
   TrialsFile,
   line_of,
 )
-from lmhp.typing import PathLike
+from lmhp.typing import JSON, PathLike
 
 
 class Study:
@@ -67,7 +66,7 @@ class Study:
     header: StudyHeader,
     opened: OpenStorage,
     records: OptunaRecords,
-    lock: IO[str] | None = None,
+    lock: FileLock | None = None,
   ):
     """Loads a study. Use `open` or `read` instead of this.
 
@@ -76,7 +75,7 @@ class Study:
       header: Content of the `study.json` of the study.
       opened: Storage of the study.
       records: Trials of the study in the storage.
-      lock: The open lock file, or None if the study is open for reading.
+      lock: Lock of the study, or None if the study is open for reading.
     """
     self.workdir = workdir
     self.name = header.name
@@ -133,7 +132,7 @@ class Study:
         )
         # The header, with its new id, is written before the study is created in the storage. If
         # the process is killed in between, the next process reads this header and continues.
-        write_json(workdir / HEADER, to_json(header))
+        write_record(workdir / HEADER, header)
       elif header.directions != tuple(directions):
         raise ConfigError(
           f'directions: got {list(directions)}, but the study in {workdir} has '
@@ -211,6 +210,25 @@ class Study:
       self._records.set_manifest(manifest)
       self.manifest = manifest
 
+  @property
+  def measurements(self) -> Mapping[str, JSON] | None:
+    """Measurements of the packs of the study, or None if nothing was measured yet."""
+    return self._records.measurements()
+
+  def set_measurements(self, measurements: Mapping[str, JSON]) -> None:
+    """Replaces the measurements of the packs, such as their chosen method."""
+    self._check_writable()
+    self._records.set_measurements(measurements)
+
+  def check_in_place(self) -> None:
+    """Checks that the directory of the study was not renamed or deleted.
+
+    Raises:
+      ConfigError: If it was, and the study is open for writing.
+    """
+    if self._lock is not None:
+      self._lock.check_in_place()
+
   def add(self, trials: Sequence[Trial]) -> None:
     """Adds trials. If the process is killed, either all of them exist later or none.
 
@@ -268,7 +286,8 @@ class Study:
 
   def flush(self) -> None:
     """Writes `trials.jsonl` if a trial has changed since it was last written."""
-    if self._lock is not None:
+    # If the directory was renamed, nothing is written at its old path.
+    if self._lock is not None and self._lock.is_in_place():
       self._export.write(self._lines)
 
   def close(self) -> None:
@@ -288,6 +307,7 @@ class Study:
       raise ValueError(
         f'{self.workdir}: the study cannot be written, because it is closed or open for reading'
       )
+    self._lock.check_in_place()
 
   def _check(self, trial: Trial) -> None:
     """Checks the status and the values of a trial."""
