@@ -240,6 +240,27 @@ def _checksum(value: Mapping[str, JSON]) -> str:
   return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+# --- Python files -------------------------------------------------------------------
+
+
+def python_docstring(text: str) -> str:
+  """Returns a text as a string literal in three quotes, whatever the text contains.
+
+  >>> python_docstring('runs\\new')
+  '\"\"\"runs\\\\new\"\"\"'
+  """
+  characters = []
+  for character in text:
+    if character in '\\"':
+      characters.append(f'\\{character}')
+    elif character == '\n' or character.isprintable():
+      characters.append(character)
+    else:
+      # A control character or a lone surrogate as its escape sequence.
+      characters.append(repr(character)[1:-1])
+  return f'"""{"".join(characters)}"""'
+
+
 # --- JSON values --------------------------------------------------------------------
 
 

@@ -1,5 +1,6 @@
 """Atomic writes, and values as JSON can hold them."""
 
+import ast
 import collections
 import json
 import math
@@ -148,3 +149,24 @@ def test_a_full_disk_names_the_file_and_leaves_no_temporary_one(tmp_path, monkey
   assert error.value.filename == str(tmp_path / 'x.json')
   assert os.listdir(tmp_path) == ['x.json']
   assert parse_strictly((tmp_path / 'x.json').read_text()) == {'x': 1}
+
+
+# --- Python files -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+  'text',
+  [
+    'x"""+__import__("os").system("touch EXECUTED")+"""',
+    'C:\\Users\\Nov\\x\\u\\N{DIGIT ONE}',
+    'ends in a backslash\\',
+    'ends in a quote"',
+    '"""',
+    'line\nline\r\x00\x0c\u2028\ud800 é 漢',
+  ],
+)
+def test_a_docstring_holds_whatever_a_text_contains(text):
+  source = files.python_docstring(text) + '\nx = 1\n'
+  tree = ast.parse(source.encode())
+  assert ast.get_docstring(tree, clean=False) == text
+  assert len(tree.body) == 2
