@@ -43,6 +43,9 @@ def stop_on_signals() -> Iterator[Stop]:
     yield stop
     return
 
+  # A closed terminal is no longer recognized as one.
+  terminals = _terminals()
+
   def set_flag(number: int, frame: FrameType | None) -> None:
     del frame
     # A second Ctrl-C interrupts at once.
@@ -50,7 +53,7 @@ def stop_on_signals() -> Iterator[Stop]:
       raise KeyboardInterrupt
     stop.signal = number
     if number == _HANGUP:
-      _leave_terminal()
+      _discard_output(terminals)
 
   # Leave out ignored signals, and handlers that Python did not set: they are None here, and
   # cannot be restored.
@@ -68,11 +71,14 @@ def stop_on_signals() -> Iterator[Stop]:
       signal.signal(number, handler)
 
 
-def _leave_terminal() -> None:
-  """Discards the output to a terminal that is closed. A write to it would raise an error."""
-  for descriptor in (1, 2):
-    with contextlib.suppress(OSError):
-      if os.isatty(descriptor):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, descriptor)
-        os.close(nowhere)
+def _terminals() -> list[int]:
+  """Returns the descriptors of the standard output and errors that are a terminal."""
+  return [descriptor for descriptor in (1, 2) if os.isatty(descriptor)]
+
+
+def _discard_output(descriptors: list[int]) -> None:
+  """Discards the output to terminals that are closed. A write to them would raise an error."""
+  nowhere = os.open(os.devnull, os.O_WRONLY)
+  for descriptor in descriptors:
+    os.dup2(nowhere, descriptor)
+  os.close(nowhere)

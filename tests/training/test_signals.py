@@ -92,10 +92,12 @@ def test_in_another_thread_nothing_is_handled():
 
 
 CLOSED_TERMINAL = """
-import os, signal
+import time
 from lmhp.training.signals import stop_on_signals
 with stop_on_signals() as stop:
-  os.kill(os.getpid(), signal.SIGHUP)
+  print('ready', flush=True)
+  while not stop:
+    time.sleep(0.01)
   # The terminal is gone, so a write to it would raise an error.
   print('x' * 100_000, flush=True)
   with open('saved', 'w') as file:
@@ -112,6 +114,8 @@ def test_a_closed_terminal_does_not_stop_the_save(tmp_path):
     cwd=tmp_path,
   )
   os.close(terminal)
+  assert b'ready' in os.read(main, 100)
   os.close(main)
+  process.send_signal(signal.SIGHUP)
   assert process.wait() == 0
   assert (tmp_path / 'saved').read_text() == str(int(signal.SIGHUP))
