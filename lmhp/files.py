@@ -244,10 +244,10 @@ def _checksum(value: Mapping[str, JSON]) -> str:
 
 
 def python_docstring(text: str) -> str:
-  """Returns a text as a string literal in three quotes, whatever the text contains.
+  r"""Returns a text as a string literal in three quotes, whatever the text contains.
 
-  >>> python_docstring('runs\\new')
-  '\"\"\"runs\\\\new\"\"\"'
+  >>> python_docstring('C:' + chr(92) + 'new').strip('"') == r'C:\\new'
+  True
   """
   characters = []
   for character in text:
