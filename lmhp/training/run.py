@@ -19,6 +19,7 @@ from lmhp.files import as_path, from_jsonable, read_json, write_json
 from lmhp.hypers import flatten
 from lmhp.model.transformer import Model
 from lmhp.statistics.divergence import diverged_at
+from lmhp.statistics.untrained import untrained_reason
 from lmhp.training.checkpoint import Checkpoints
 from lmhp.training.config import RunConfig
 from lmhp.training.history import (
@@ -286,6 +287,9 @@ def summarize_losses(
     'best_eval_step': int(evaluations['step'][best]),
     'initial_loss_nats': float(history['loss_nats'][0]),
     'diverged_at': None if row is None else int(history['step'][row]),
+    'untrained': untrained_reason(
+      history['loss_nats'], history.get('grad_norm', np.zeros(0))
+    ),
   }
 
 

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import os
 import re
 import shutil
@@ -14,6 +15,7 @@ from lmhp.errors import ConfigError
 from lmhp.training import chunks
 from lmhp.training.checkpoint import Checkpoints, ocp
 from lmhp.training.loop import TrainingLoop
+from lmhp.training.progress.formats import format_summary
 
 TIMES = ('seconds', 'compile_seconds', 'started_utc', 'command')
 
@@ -199,3 +201,37 @@ def test_a_checkpoint_without_marks_is_of_another_version(half_run, monkeypatch)
 
   monkeypatch.setattr(Checkpoints, 'restore', restore_old)
   assert 'another version of lmhp' in one_line(lambda: half_run.train(workdir))
+
+
+# --- trouble is said ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+  ('values', 'word'),
+  [
+    ({'train.z_loss': 1e30}, 'gradient'),
+    (
+      {
+        'model.architecture': 'encoder',
+        'data.objective': 'masked',
+        'data.mask_fraction': 1e-30,
+      },
+      'target',
+    ),
+  ],
+)
+def test_a_run_that_trains_nothing_says_so(small, tmp_path, values, word):
+  run = lmhp.train(small(**values), workdir=tmp_path / 'run', display='none')
+  assert word in run.result['untrained']
+  text = format_summary(run.result, run.result['parameters_by_kind'], tmp_path)
+  assert run.result['untrained'] in text
+  page = lmhp.report(tmp_path / 'run')
+  assert run.result['untrained'] in page.text('md')
+  assert 'trained nothing' in page.answer[-1]
+
+
+def test_a_short_run_that_ends_far_above_its_start_diverged(small, tmp_path):
+  values = {'train.steps': 12, 'optimizer.learning_rate': 30.0}
+  run = lmhp.train(small(**values), workdir=tmp_path / 'run', display='none')
+  assert 20 < run.result['final_eval_loss_nats'] < math.inf
+  assert run.result['diverged_at'] is not None
