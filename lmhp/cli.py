@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from lmhp.commands import COMMANDS
 from lmhp.commands.flags import HelpPrinted
+from lmhp.errors.redaction import redact
 
 USAGE = """lmhp: choose language-model hyperparameters, in JAX
 
@@ -50,7 +51,8 @@ def run() -> NoReturn:
   if isinstance(sys.stdout, io.TextIOWrapper):
     # A terminal that cannot print ± prints ? instead.
     sys.stdout.reconfigure(errors='replace')
-  logging.basicConfig(format='lmhp: %(message)s')
+  logging.basicConfig()
+  logging.root.handlers[0].setFormatter(_LogFormatter('lmhp: %(message)s'))
   # Hide the log lines of Orbax, which uses absl. lmhp prints the important ones itself.
   logging.root.handlers[0].addFilter(lambda record: record.name != 'absl')
 
@@ -65,6 +67,14 @@ def run() -> NoReturn:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     status = 128 + signal.SIGPIPE
   sys.exit(status)
+
+
+class _LogFormatter(logging.Formatter):
+  """A formatter of log lines that hides passwords."""
+
+  def format(self, record: logging.LogRecord) -> str:
+    """Returns the line of a record."""
+    return redact(super().format(record))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -104,7 +114,6 @@ def main(arguments: Sequence[str]) -> int:
     raise
   except OSError as error:
     # For instance a full disk, or a directory that was removed.
-    print(
-      f'lmhp: {error.filename or command}: {error.strerror or error}', file=sys.stderr
-    )
+    reason = f'{error.filename or command}: {error.strerror or error}'
+    print(f'lmhp: {redact(reason)}', file=sys.stderr)
   return EXIT_MISTAKE

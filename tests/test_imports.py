@@ -38,6 +38,7 @@ LAYERS = (
   'declarations',
   'registry',
   'renamed_keys',
+  'locks',
   'files',
   'statistics',
   'errors',

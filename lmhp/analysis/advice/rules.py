@@ -15,7 +15,7 @@ from lmhp.analysis.advice import (
   study_design,
   transfer,
 )
-from lmhp.analysis.curves import instability, overfitting, trends
+from lmhp.analysis.curves import instability, overfitting, trends, untrained
 from lmhp.analysis.findings import register_finding
 
 register_finding(
@@ -111,6 +111,12 @@ register_finding(
   'best_before_last',
   needs=('evaluations',),
   rule=overfitting.best_before_last,
+  for_single_run=True,
+)
+register_finding(
+  'untrained',
+  needs=('curve_runs',),
+  rule=untrained.untrained_runs,
   for_single_run=True,
 )
 register_finding(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-import json
 import math
 from typing import TypeGuard
 
@@ -12,7 +11,7 @@ import numpy.typing as npt
 
 from lmhp.analysis.runs.axis import Axis
 from lmhp.errors import ConfigError
-from lmhp.files import as_path, from_jsonable
+from lmhp.files import as_path, from_jsonable, read_json
 from lmhp.training.history import read_history
 from lmhp.typing import JSON, PathLike
 
@@ -114,10 +113,7 @@ def read_json_object(path: PathLike) -> dict[str, JSON] | None:
   file = as_path(path)
   if not file.exists():
     return None
-  try:
-    value = json.loads(file.read_text())
-  except ValueError as error:
-    raise ConfigError(f'{path}: is damaged: {error}') from None
+  value = read_json(file)
   if not isinstance(value, dict):
     raise ConfigError(f'{path}: is damaged, expected a JSON object')
   return from_jsonable(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 import functools
+import logging
 import math
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,8 @@ from lmhp.analysis.runs.columns import (
   typed_column,
 )
 from lmhp.analysis.runs.table import CONFIRM, SEARCH, Curve, Runs, StudyFacts
-from lmhp.files import as_path
+from lmhp.errors import ConfigError
+from lmhp.errors.redaction import redact_command
 from lmhp.registry import load_plugin_modules
 from lmhp.sweeping.space import Choice, CompiledSpace, Float, Parameter, from_json
 from lmhp.sweeping.store.study import Study
@@ -26,6 +28,8 @@ from lmhp.typing import PathLike
 
 if TYPE_CHECKING:
   import pyarrow as pa
+
+_log = logging.getLogger(__name__)
 
 MIN_NUMERIC_CHOICES = 3
 """A choice between at least this many numbers is a number that was varied."""
@@ -91,7 +95,7 @@ def read_study(workdir: PathLike, storage: str | None = None) -> Runs:
       base_config=base,
       unaffordable_calibration=unaffordable,
       confirmation_pairs=manifest.confirmation_pairs,
-      command=' '.join(manifest.origin.command),
+      command=' '.join(redact_command(manifest.origin.command)),
       data_sha256=manifest.task.data_sha256 or '',
       versions=manifest.origin.versions,
       device=manifest.origin.device,
@@ -207,8 +211,14 @@ def _curves(
 
   @functools.cache
   def read_pack(name: str) -> dict[int, dict[str, np.ndarray]]:
-    path = as_path(workdir) / 'curves' / f'{name}.parquet'
-    return _by_trial(curve_files.read(path)) if path.exists() else {}
+    path = curve_files.path_of_curves(workdir, name)
+    if not path.exists():
+      return {}
+    try:
+      return _by_trial(curve_files.read(path))
+    except ConfigError as error:
+      _log.warning('%s; its curves are left out', error)
+      return {}
 
   curves = {}
   for trial in trials:

@@ -20,6 +20,7 @@ from lmhp.analysis.runs.trackers import (
 )
 from lmhp.analysis.runs.training_runs import has_runs, read_runs
 from lmhp.errors import ConfigError
+from lmhp.errors.redaction import redact_url
 from lmhp.files import as_path
 from lmhp.sweeping.store.study_header import HEADER
 from lmhp.typing import PathLike
@@ -81,7 +82,7 @@ def read(path: PathLike | pd.DataFrame, **options: Unpack[ReadOptions]) -> Runs:
   text = os.fspath(path)
   # A URL is a server of MLflow, a path in an object store, or a database of Optuna.
   if text.startswith(('http://', 'https://')):
-    return _read_table(read_mlflow(text), 'MLflow', text, options)
+    return _read_table(read_mlflow(text), 'MLflow', redact_url(text), options)
   if '://' in text and not text.startswith(OBJECT_STORES):
     return _read_optuna(text, options)
 

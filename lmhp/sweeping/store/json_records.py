@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 import dataclasses
 import functools
-import json
 import pathlib
 import types
 import typing
@@ -20,7 +19,7 @@ from typing import TypeVar, cast
 from etils import epath
 
 from lmhp.errors import ConfigError
-from lmhp.files import from_jsonable, to_jsonable
+from lmhp.files import from_jsonable, read_json, to_jsonable, write_json
 from lmhp.sweeping.space.domains import to_tuples
 from lmhp.typing import JSON
 
@@ -92,10 +91,14 @@ def read_record(cls: type[T], path: pathlib.Path | epath.Path) -> T:
   """Returns the dataclass whose JSON object is in a file.
 
   Raises:
-    ConfigError: For the reasons of `from_json`.
-    ValueError: If the file is not JSON.
+    ConfigError: For the reasons of `from_json` and of `lmhp.files.read_json`.
   """
-  return from_json(cls, json.loads(path.read_text()), str(path))
+  return from_json(cls, read_json(path), str(path))
+
+
+def write_record(path: pathlib.Path | epath.Path, record: object) -> None:
+  """Writes a dataclass as a JSON object with a checksum, atomically."""
+  write_json(path, to_json(record), checksum=True)
 
 
 # --- fields of a dataclass ------------------------------------------------------------

@@ -47,10 +47,11 @@ from lmhp.sweeping.store.optuna_distributions import (
 from lmhp.sweeping.store.trial import FIXED, Trial
 from lmhp.typing import JSON
 
-# Names of attributes. The first three belong to the study, and the last one to each trial.
+# Names of attributes. The last one belongs to each trial, and the others to the study.
 ID = f'{ATTRIBUTE_PREFIX}_id'
 MANIFEST = f'{ATTRIBUTE_PREFIX}_manifest'
 ADDING = f'{ATTRIBUTE_PREFIX}_adding'
+MEASUREMENTS = f'{ATTRIBUTE_PREFIX}_measurements'
 NUMBER = f'{ATTRIBUTE_PREFIX}_number'
 
 Transaction = Callable[[], contextlib.AbstractContextManager[object]]
@@ -105,6 +106,14 @@ class OptunaRecords:
   def set_manifest(self, manifest: StudyManifest) -> None:
     """Replaces the manifest of the study."""
     self.storage.set_study_user_attr(self.study_id, MANIFEST, to_json(manifest))
+
+  def measurements(self) -> Mapping[str, JSON] | None:
+    """Returns the measurements of the packs of the study, or None if there are none."""
+    return self.storage.get_study_user_attrs(self.study_id).get(MEASUREMENTS)
+
+  def set_measurements(self, measurements: Mapping[str, JSON]) -> None:
+    """Replaces the measurements of the packs of the study."""
+    self.storage.set_study_user_attr(self.study_id, MEASUREMENTS, dict(measurements))
 
   # --- reading ------------------------------------------------------------------------
 
