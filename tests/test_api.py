@@ -4,6 +4,7 @@ import json
 import math
 import pathlib
 
+from compilations import compilations
 import jax
 from ml_collections import FrozenConfigDict
 import numpy as np
@@ -257,14 +258,8 @@ def test_finished_run_without_checkpoints_can_be_read(small, tmp_path):
 
 
 def test_second_run_of_a_structure_does_not_compile(small):
-  compiled = []
-
-  def listen(name, seconds, **about):
-    return compiled.append(about) if 'backend_compile' in name else None
-
   train(small())
-  jax.monitoring.register_event_duration_secs_listener(listen)
-  try:
+  with compilations() as compiled:
     for values in (
       {'optimizer.learning_rate': 3e-3},
       {'optimizer.b2': 0.5, 'train.seed': 9, 'data.seed': 9},
@@ -281,8 +276,6 @@ def test_second_run_of_a_structure_does_not_compile(small):
     assert compiled == []
     train(small(**{'model.d_ff': 20}))
     assert compiled
-  finally:
-    jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def test_every_form_of_a_config_is_accepted(small, tmp_path):
