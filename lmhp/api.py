@@ -24,6 +24,8 @@ from lmhp.files import as_path
 from lmhp.generation import sampling
 from lmhp.generation.sampling import TextModel
 from lmhp.hub.config_export import export_config
+from lmhp.hub.config_json import model_config
+from lmhp.hub.conversion import with_zero_biases
 from lmhp.hub.generation_ids import read_generation_ids
 from lmhp.hub.other_formats import other_format
 from lmhp.hub.pretrained import is_pretrained, load_pretrained, save_pretrained
@@ -31,7 +33,7 @@ from lmhp.hub.published import read_published
 from lmhp.hypers import differences
 from lmhp.model.config import ModelConfig
 from lmhp.model.presets import PRESETS, preset
-from lmhp.model.transformer import Model
+from lmhp.model.transformer import Model, build
 from lmhp.optim.config import check_keys_are_read
 from lmhp.training.checkpoint import Checkpoints
 from lmhp.training.compile_cache import use_compile_cache
@@ -409,4 +411,10 @@ def export(workdir: PathLike, path: PathLike) -> None:
   stored = _stored_run(workdir)
   assert stored is not None, 'load_run has read it'
   config = export_config(stored.cfg.model, stored.manifest.pretrained_config)
-  save_pretrained(path, config, params, tokenizer)
+  if config != stored.manifest.pretrained_config:
+    # The defaults of the model type are the ids of another tokenizer.
+    end = tokenizer.end_of_text
+    config = {'bos_token_id': end, 'eos_token_id': end, **config}
+  # The model type may have biases that the model lacks.
+  model = build(dataclasses.replace(model_config(config), dtype='float32'))
+  save_pretrained(path, config, with_zero_biases(params, model.shapes), tokenizer)

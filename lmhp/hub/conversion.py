@@ -9,7 +9,7 @@ import numpy as np
 
 from lmhp.errors import ConfigError
 from lmhp.hub.tensor_layout import CheckpointTensor
-from lmhp.params import walk_arrays
+from lmhp.params import list_params, walk_arrays
 from lmhp.typing import PyTree
 
 _BUFFERS = (
@@ -179,6 +179,20 @@ def tensors_from_params(
     ]
     arrays[tensor.name] = np.ascontiguousarray(tensor.join(parts))
   return arrays
+
+
+def with_zero_biases(params: PyTree, shapes: PyTree) -> PyTree:
+  """Returns parameters with zeros for the biases that they lack.
+
+  Args:
+    params: Nested dict of arrays.
+    shapes: Nested dict of the shapes of the parameters with all biases.
+  """
+  arrays = dict(walk_arrays(params))
+  for param in list_params(shapes):
+    if param.role == 'bias' and param.path not in arrays:
+      arrays[param.path] = np.zeros(param.shape, np.float32)
+  return nest(arrays)
 
 
 def nest(arrays: Mapping[str, np.ndarray]) -> PyTree:

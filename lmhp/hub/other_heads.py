@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping
 import dataclasses
+import re
 
 from lmhp.errors import ConfigError
 from lmhp.model.config import ModelConfig
@@ -138,11 +139,14 @@ def other_head(
 
   labels = config.get('id2label')
   n_labels = config.get('num_labels', len(labels) if isinstance(labels, dict) else 2)
+  model_type = str(config.get('model_type'))
   for ending, head_of in OTHER_HEADS.items():
-    # A classifier of an encoder-decoder has further maps, which are not known here.
-    is_known = ending == 'Model' or not cfg.is_encoder_decoder
-    if name.endswith(ending) and is_known and isinstance(n_labels, int):
-      size = HeadSize(cfg, str(config.get('model_type')), n_labels)
+    # A classifier of an encoder-decoder has further maps, which are not known here. A class with
+    # another beginning, such as DraftModel, is not one of transformers.
+    is_class = name.lower() == re.sub(r'[_-]', '', model_type) + ending.lower()
+    is_known = is_class and (ending == 'Model' or not cfg.is_encoder_decoder)
+    if is_known and isinstance(n_labels, int):
+      size = HeadSize(cfg, model_type, n_labels)
       head = head_of(size)
       return head, (
         f'{name} has no vocabulary head: its own head has {head.total():,} parameters, and '

@@ -221,6 +221,12 @@ def test_heads_of_other_classes_are_those_of_transformers(family):
     assert counted.notes
 
 
+def test_a_class_that_transformers_has_not_is_counted_with_a_vocabulary_head():
+  config = LLAMA | {'architectures': ['DraftModel']}
+  assert total(config) == total(LLAMA)
+  assert 'DraftModel is no known class' in notes(config)
+
+
 def test_a_model_without_a_head_has_fewer_flops():
   config = LLAMA | {'architectures': ['LlamaModel']}
   model = published_model(config, 'x')

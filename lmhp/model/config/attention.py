@@ -246,4 +246,9 @@ class AttentionKeys(PositionKeys, NormalizationKeys):
         'rotary_head_dim',
         f'below model.head_dim={self.head_dim}, with model.rotary_fraction=1.0',
       ),
+      (
+        self.position != 'rotary' or self.rotary_head_dim % 2 == 0,
+        'rotary_head_dim',
+        'an even number, since rotary positions rotate pairs of coordinates',
+      ),
     )

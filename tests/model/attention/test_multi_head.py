@@ -1,5 +1,6 @@
 """Attention against loops in float64, for each option by itself and for some together."""
 
+import dataclasses
 import math
 
 import jax
@@ -216,3 +217,18 @@ def test_large_logits_and_single_tokens_stay_finite(jit, tiny, fill):
   assert math.isfinite(value)
   for gradient in jax.tree.leaves(gradients):
     assert np.all(np.isfinite(gradient))
+
+
+@pytest.mark.parametrize('name', ['query', 'key'])
+def test_l2_normalizes_the_cross_attention_too(tiny, fill, name):
+  """The length of a normalized query or key does not matter."""
+  cfg = tiny(architecture='encoder_decoder', qk_norm='l2', norm_eps=1e-12)
+  model = build(dataclasses.replace(cfg, dtype='float32'))
+  params = fill(model.shapes)
+  tokens = jnp.arange(5)[None]
+  expected = model.apply(params, tokens, encoder_tokens_BM=tokens[:, ::-1])
+  cross_attention = params['decoder']['segment_0']['cross_attention']
+  kernel = cross_attention[name]['kernel']
+  cross_attention[name]['kernel'] = 3 * kernel
+  logits = model.apply(params, tokens, encoder_tokens_BM=tokens[:, ::-1])
+  np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4)
