@@ -18,6 +18,7 @@ import numpy as np
 import tokenizers
 
 from lmhp.errors import ConfigError
+from lmhp.files import read_bytes
 from lmhp.typing import JSON
 
 FILE = 'tokenizer.json'
@@ -193,6 +194,10 @@ class IdTokenizer(Tokenizer):
 # --- files: `tokenizer.json` of Hugging Face or of lmhp, and BPE training -----------
 
 
+MAX_VOCAB_SIZE = 1 << 24
+"""Largest vocabulary. The tables of a model have a row for each id, also for unused ones."""
+
+
 class JsonTokenizer(Tokenizer):
   """Tokenizer of a Hugging Face `tokenizer.json`.
 
@@ -216,6 +221,10 @@ class JsonTokenizer(Tokenizer):
 
     vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
     self.vocab_size = max(vocabulary.values()) + 1
+    if self.vocab_size > MAX_VOCAB_SIZE:
+      raise ValueError(
+        f'got the id {self.vocab_size - 1}, expected ids below {MAX_VOCAB_SIZE}'
+      )
     end_names = _END_OF_TEXT_NAMES if end_of_text is None else (end_of_text,)
     self.end_of_text = _first_id(vocabulary, end_names)
     self.mask_token = _first_id(vocabulary, _MASK_NAMES)
@@ -329,7 +338,7 @@ def load_tokenizer(path: epath.PathLike) -> Tokenizer:
 
 
 def _load(file: epath.Path) -> Tokenizer:
-  text = file.read_text()
+  text = read_bytes(file).decode()
   # A file without lmhp's key is a tokenizer of Hugging Face.
   content = json.loads(text)
   kind = content.get(FORMAT_KEY)
@@ -348,5 +357,5 @@ def _end_of_text_name(config_file: epath.Path) -> str | None:
   """Returns the eos_token of a `tokenizer_config.json`. None if the file has none."""
   if not config_file.exists():
     return None
-  token = json.loads(config_file.read_text()).get('eos_token')
+  token = json.loads(read_bytes(config_file)).get('eos_token')
   return token['content'] if isinstance(token, dict) else token
