@@ -44,6 +44,7 @@ def run() -> NoReturn:
   shell expects. Before a run installs its own signal handler, Ctrl-C ends the process at once.
   Python's handler is not used, because a KeyboardInterrupt during an import can be lost.
   """
+  _open_closed_streams()
   # Only Python's own handler is replaced. If the parent process ignores Ctrl-C (as for a
   # background job), it stays ignored.
   if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -53,8 +54,10 @@ def run() -> NoReturn:
     sys.stdout.reconfigure(errors='replace')
   logging.basicConfig()
   logging.root.handlers[0].setFormatter(_LogFormatter('lmhp: %(message)s'))
-  # Hide the log lines of Orbax, which uses absl. lmhp prints the important ones itself.
-  logging.root.handlers[0].addFilter(lambda record: record.name != 'absl')
+  # Hide the log lines of Orbax, which uses absl and asyncio. lmhp prints the important ones
+  # itself.
+  hidden = ('absl', 'asyncio')
+  logging.root.handlers[0].addFilter(lambda record: record.name not in hidden)
 
   try:
     status = main(sys.argv[1:])
@@ -67,6 +70,23 @@ def run() -> NoReturn:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     status = 128 + signal.SIGPIPE
   sys.exit(status)
+
+
+def _open_closed_streams() -> None:
+  """Opens the null device in place of each standard stream that the caller has closed.
+
+  Otherwise a file of a run could get the number of the stream, and printed lines would go there.
+  """
+  for descriptor in (0, 1, 2):
+    try:
+      os.fstat(descriptor)
+    except OSError:
+      # The lowest free number is `descriptor`, because the lower ones are open.
+      os.open(os.devnull, os.O_RDWR)
+  if sys.stdout is None:
+    sys.stdout = open(1, 'w', closefd=False)
+  if sys.stderr is None:
+    sys.stderr = open(2, 'w', closefd=False)
 
 
 class _LogFormatter(logging.Formatter):

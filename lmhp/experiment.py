@@ -67,7 +67,9 @@ def load(path: PathLike) -> tuple[ConfigDict, types.ModuleType]:
         f'get_config() returned {type(config).__name__}, expected a ConfigDict'
       )
     return to_config_dict(config), module
-  except (Exception, SystemExit) as error:
+  except KeyboardInterrupt:
+    raise
+  except BaseException as error:
     # Any error of the user's file becomes one line with the line number in that file.
     raise _file_error(file_path, file_path, error) from error
 
@@ -91,7 +93,9 @@ def sweep_of(module: types.ModuleType) -> object:
     )
   try:
     return get_sweep()
-  except (Exception, SystemExit) as error:
+  except KeyboardInterrupt:
+    raise
+  except BaseException as error:
     raise _file_error(relative_path, file_path, error) from error
 
 
@@ -153,7 +157,11 @@ def _line_number(path: str, error: BaseException) -> int | None:
 
 def _reason(error: BaseException) -> str:
   """Returns why an experiment file failed, in one line."""
-  first_line = (str(error).strip() or 'no message').splitlines()[0]
+  try:
+    first_line = (str(error).strip() or 'no message').splitlines()[0]
+  except Exception:
+    # The error of the user's file cannot be printed.
+    first_line = 'no message'
   if isinstance(error, ConfigError):
     return first_line
   if isinstance(error, (AttributeError, KeyError)):
@@ -162,7 +170,7 @@ def _reason(error: BaseException) -> str:
   return f'{type(error).__name__}: {first_line}'
 
 
-def _missing_key(error: Exception) -> str | None:
+def _missing_key(error: BaseException) -> str | None:
   """Returns the key that a ConfigDict lacks. None if the error has another reason.
 
   For `config.x`, ml_collections raises an AttributeError whose argument is a KeyError. For

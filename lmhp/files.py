@@ -6,14 +6,18 @@ a strict parser reads the file, and `float` converts the strings. This file impo
 
 from __future__ import annotations
 
+import bz2
 from collections.abc import Iterator, Mapping
 import contextlib
+import gzip
 import hashlib
+import io
 import json
+import lzma
 import math
 import os
 import stat
-from typing import Any
+from typing import IO, Any
 
 from etils import epath
 import numpy as np
@@ -26,6 +30,12 @@ MAX_JSON_BYTES = 1 << 28
 
 MAX_JSON_DEPTH = 100
 """Largest number of lists and objects inside each other in JSON that is read."""
+
+_PIECE_BYTES = 1 << 24
+"""Bytes that are read at a time."""
+
+COMPRESSED = ('.gz', '.bz2', '.xz')
+"""Suffixes of the files that `decompress` reads."""
 
 CHECKSUM = 'checksum'
 """Key of the checksum in a JSON object."""
@@ -144,12 +154,46 @@ def read_bytes(path: PathLike, max_bytes: int = MAX_JSON_BYTES) -> bytes:
     descriptor = os.open(path, os.O_RDONLY | getattr(os, 'O_NONBLOCK', 0))
     with open(descriptor, 'rb') as file:
       check_is_regular(path, os.fstat(descriptor))
-      content = file.read(max_bytes + 1)
+      content = read_stream(file, max_bytes + 1)
   if len(content) > max_bytes:
     raise ConfigError(
       f'{path}: is larger than {max_bytes:,} bytes, expected a smaller file'
     )
   return content
+
+
+def read_stream(file: IO[bytes], n_bytes: int) -> bytes:
+  """Reads at most `n_bytes` of an open file, and only needs memory for what it has read."""
+  pieces = []
+  while n_bytes > 0 and (piece := file.read(min(n_bytes, _PIECE_BYTES))):
+    pieces.append(piece)
+    n_bytes -= len(piece)
+  return b''.join(pieces)
+
+
+def decompress(content: bytes, suffix: str, max_bytes: int) -> bytes:
+  """Decompresses the content of a file.
+
+  Args:
+    content: Compressed content.
+    suffix: Suffix of the file, one of `COMPRESSED`.
+    max_bytes: Largest size of the result.
+
+  Raises:
+    ConfigError: If the result would be larger.
+    EOFError, OSError, zlib.error or lzma.LZMAError: If the content is damaged.
+  """
+  compressed = io.BytesIO(content)
+  file: Any = gzip.GzipFile(fileobj=compressed)
+  if suffix == '.bz2':
+    file = bz2.BZ2File(compressed)
+  elif suffix == '.xz':
+    file = lzma.LZMAFile(compressed)
+  with file:
+    result = read_stream(file, max_bytes + 1)
+  if len(result) > max_bytes:
+    raise ConfigError(f'it is larger than {max_bytes:,} bytes after decompression')
+  return result
 
 
 def check_is_regular(path: PathLike, status: os.stat_result) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 import dataclasses
 import hashlib
 import json
+import logging
+import os
 from typing import cast
 
 from etils import epath
@@ -17,12 +19,13 @@ from etils import epath
 from lmhp.data import corpus
 from lmhp.data.shards import INDEX
 from lmhp.errors import ConfigError, suggest
-from lmhp.files import as_path
+from lmhp.files import as_path, check_is_regular, is_remote
 
 CORPUS = 'docstrings'
 """Name of the built-in corpus in `data.path`."""
 HUGGING_FACE = 'hf:'
 """Beginning of the name of a Hugging Face dataset in `data.path`."""
+_log = logging.getLogger(__name__)
 _PIECE_BYTES = 1 << 24
 """Bytes of a file that are read at a time, to hash it."""
 
@@ -107,13 +110,32 @@ def open_text(name: str, text_field: str, cache: epath.Path) -> Text:
   return _text_of_files(name, files, text_field)
 
 
-def _files_below(directory: epath.Path) -> Iterator[epath.Path]:
-  """Yields all files below a directory in order of name, except hidden ones."""
+def _files_below(
+  directory: epath.Path, seen: set[str] | None = None
+) -> Iterator[epath.Path]:
+  """Yields all files below a directory in order of name, except hidden ones.
+
+  A file or a directory to which several links lead is read once, so that a link to a directory
+  above it ends.
+
+  Args:
+    directory: The directory.
+    seen: Real paths of the files and directories so far.
+  """
+  seen = set() if seen is None else seen
+  if not is_remote(directory):
+    seen.add(os.path.realpath(directory))
   for path in sorted(directory.iterdir()):
     if path.name.startswith('.'):
       continue
+    if not is_remote(path):
+      real_path = os.path.realpath(path)
+      if real_path in seen:
+        _log.warning('data.path: %s leads to data that is read already', path)
+        continue
+      seen.add(real_path)
     if path.is_dir():
-      yield from _files_below(path)
+      yield from _files_below(path, seen)
     else:
       yield path
 
@@ -135,6 +157,9 @@ def _text_of_files(name: str, files: list[epath.Path], text_field: str) -> Text:
 
   digest = hashlib.sha256()
   for file in files:
+    # A device or a pipe has no end.
+    if not is_remote(file):
+      check_is_regular(f'data.path: {file}', os.stat(file))
     suffix = file.suffix.lower()
     field = '' if suffix == '.txt' else text_field
     # Format, field and size of each file, and then its bytes in pieces.
@@ -175,6 +200,10 @@ def _text_of_line(line: bytes, text_field: str, place: str) -> str:
     raise _not_utf8(place, f'byte 0x{line[error.start]:02x}') from error
   except ValueError as error:
     raise ConfigError(f'data.path: {place}: not JSON: {error}') from error
+  except RecursionError:
+    raise ConfigError(
+      f'data.path: {place}: has too many lists or objects inside each other'
+    ) from None
   if not isinstance(row, dict):
     raise ConfigError(
       f'data.path: {place}: got a {type(row).__name__}, expected an object with the field '

@@ -94,7 +94,7 @@ def _read_object(path: epath.Path) -> Mapping[str, JSON]:
   """Returns the JSON object of a file. Empty if there is no such file."""
   if not path.exists():
     return {}
-  content = json.loads(path.read_text())
+  content = json.loads(read_bytes(path))
   if not isinstance(content, dict):
     raise ValueError(f'{path}: got a {type(content).__name__}, expected an object')
   return content

@@ -21,6 +21,7 @@ import tokenizers
 
 from lmhp.data.special_tokens import CONFIG_FILE, SpecialTokens, read_special_tokens
 from lmhp.errors import ConfigError
+from lmhp.files import read_bytes
 from lmhp.typing import JSON
 
 FILE = 'tokenizer.json'
@@ -207,6 +208,10 @@ class IdTokenizer(Tokenizer):
 # --- files: `tokenizer.json` of Hugging Face or of lmhp, and BPE training -----------
 
 
+MAX_VOCAB_SIZE = 1 << 24
+"""Largest vocabulary. The tables of a model have a row for each id, also for unused ones."""
+
+
 class JsonTokenizer(Tokenizer):
   """Tokenizer of a Hugging Face `tokenizer.json`.
 
@@ -233,6 +238,10 @@ class JsonTokenizer(Tokenizer):
 
     vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
     self.vocab_size = max(vocabulary.values()) + 1
+    if self.vocab_size > MAX_VOCAB_SIZE:
+      raise ValueError(
+        f'got the id {self.vocab_size - 1}, expected ids below {MAX_VOCAB_SIZE}'
+      )
     for name in (self._special.begin, self._special.end):
       if name is not None and name not in vocabulary:
         raise ValueError(
@@ -387,7 +396,7 @@ def load_tokenizer(path: epath.PathLike) -> Tokenizer:
 
 
 def _load(file: epath.Path) -> Tokenizer:
-  text = file.read_text()
+  text = read_bytes(file).decode()
   # A file without lmhp's key is a tokenizer of Hugging Face.
   content = json.loads(text)
   kind = content.get(FORMAT_KEY)

@@ -85,6 +85,7 @@ class SweepConfig(Section):
     'budget: number of points to try. Each point is trained seeds_per_point times, each time '
     'with another seed',
     low=1,
+    high=1_000_000,
     aliases=('n_trials', 'num_samples', 'run_cap', 'count'),
   )
   tokens: float | None = static(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 from collections.abc import Sequence
 import dataclasses
+import itertools
 import math
 import tempfile
 
@@ -19,7 +20,7 @@ from lmhp.sweeping.budget import SearchPlan, plan_search, preview_jobs
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.confirmation import max_seeds
 from lmhp.sweeping.execution.autotuning import Autotuner
-from lmhp.sweeping.execution.pack_widths import cut_into_packs
+from lmhp.sweeping.execution.pack_widths import WIDTHS, cut_into_packs
 from lmhp.sweeping.space import as_space
 from lmhp.sweeping.store.manifest import CalibrationCost
 from lmhp.sweeping.tasks.task import Job, Task
@@ -203,7 +204,8 @@ def _structure_cost(
   """
   # The method that the study would choose for this number of trials.
   steps = trained_fraction * n_trials * jobs[0].steps
-  repeated = (list(jobs) * n_trials)[:n_trials]
+  # Only the first ones are measured, so at most one pack of them is needed.
+  repeated = list(itertools.islice(itertools.cycle(jobs), min(n_trials, WIDTHS[-1])))
   method = autotuner.method_of(repeated, sweep.reseeds_data, steps)
   step_seconds = min(method.member_step_seconds.values(), default=math.nan)
 

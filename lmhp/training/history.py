@@ -233,7 +233,7 @@ def _parse_rows(path: epath.Path, text: bytes) -> list[dict[str, Any]]:
   for number, line in enumerate(text.split(b'\n')[:-1], start=1):
     try:
       row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
       row = None
     if not isinstance(row, dict) or not isinstance(row.get('step'), (int, float)):
       raise ConfigError(

@@ -60,7 +60,13 @@ def is_numeric(value: object) -> TypeGuard[float]:
 
 def to_float(value: object) -> float:
   """Returns a number as a float, and NaN for anything else."""
-  return float(value) if isinstance(value, (int, float)) else math.nan
+  if not isinstance(value, (int, float)):
+    return math.nan
+  try:
+    return float(value)
+  except OverflowError:
+    # A whole number of more than 308 digits.
+    return math.inf if value > 0 else -math.inf
 
 
 def number_column(values: Sequence[object]) -> np.ndarray:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import bz2
 from collections import Counter
 from collections.abc import Mapping, Sequence
 import csv
-import gzip
 import io
 import json
 import lzma
@@ -30,13 +28,17 @@ from lmhp.analysis.runs.columns import number_columns
 from lmhp.analysis.runs.names import OUTCOME, column_name
 from lmhp.analysis.runs.raw_table import Curve, RawTable, from_records
 from lmhp.errors import ConfigError
+from lmhp.files import COMPRESSED, decompress, read_bytes
 
 if TYPE_CHECKING:
   import pandas as pd
 
 DELIMITED = ('.csv', '.tsv', '.txt')
 JSON_SUFFIXES = ('.json', '.jsonl', '.ndjson')
-COMPRESSED = {'.gz': gzip.decompress, '.bz2': bz2.decompress, '.xz': lzma.decompress}
+MAX_BYTES = 1 << 31
+"""Size of the largest table that is read, 2 GiB, after its decompression."""
+MAX_COLUMNS = 5000
+"""Largest number of columns of a table."""
 MAX_CELL = 1 << 30
 """Number of characters of the largest cell that is read."""
 STEP_NAMES = ('step', 'steps', 'iter', 'iteration', '_step', 'global_step', 'epoch')
@@ -78,15 +80,33 @@ def read_file(path: epath.Path) -> RawTable:
     csv.Error,
     EOFError,
     OSError,
+    OverflowError,
+    RecursionError,
     zlib.error,
     lzma.LZMAError,
   ) as error:
     # A UnicodeDecodeError and the errors of pyarrow are ValueErrors.
     detail = (str(error).splitlines() or [type(error).__name__])[0]
     raise ConfigError(f'{path}: cannot be read as {suffix[1:]} ({detail})') from None
+  table = RawTable(
+    {name: list(map(_bounded, column)) for name, column in table.columns.items()},
+    curves=table.curves,
+    notes=table.notes,
+  )
+  if len(table.columns) > MAX_COLUMNS:
+    raise ConfigError(
+      f'{path}: got {len(table.columns):,} columns, expected at most {MAX_COLUMNS:,}'
+    )
   if not len(table):
     raise ConfigError(f'{path}: got no rows, expected one row per run')
   return table
+
+
+def _bounded(value: object) -> object:
+  """Returns a cell, with infinity for a whole number that is no float."""
+  if isinstance(value, int) and abs(value) >= 1 << 1023:
+    return math.inf if value > 0 else -math.inf
+  return value
 
 
 def from_frame(frame: pd.DataFrame) -> RawTable:
@@ -109,10 +129,11 @@ def _suffix(path: epath.Path) -> str:
 
 
 def _read_text(path: epath.Path) -> str:
-  data = path.read_bytes()
-  decompress = COMPRESSED.get(path.suffix.lower())
-  if decompress is not None:
-    data = decompress(data)
+  data = read_bytes(path, MAX_BYTES)
+  suffix = path.suffix.lower()
+  if suffix in COMPRESSED:
+    # A small file may decompress to a very large one.
+    data = decompress(data, suffix, MAX_BYTES)
   if data[:2] in (b'\xff\xfe', b'\xfe\xff'):
     return data.decode('utf-16')
   # A byte order mark is no part of the first column's name.

@@ -226,7 +226,11 @@ def _is_identity(words: ColumnName, values: ColumnValues) -> bool:
 def _is_metadata(words: ColumnName, values: ColumnValues) -> bool:
   if words.words[:1] in (('datetime',), ('timestamp',)):
     return True
-  if words.words[0] in ('log', 'logging', 'save', 'print') and EVERY & set(words.words):
+  if (
+    words.words[:1]
+    and words.words[0] in ('log', 'logging', 'save', 'print')
+    and EVERY & set(words.words)
+  ):
     return True
   if words.is_hyperparameter and len(words.words) > 1:
     return False

@@ -18,6 +18,7 @@ from lmhp.analysis.runs.columns import (
   point_numbers,
   read_curve,
   read_json_object,
+  to_float,
 )
 from lmhp.analysis.runs.table import Curve, Runs, StudyFacts
 from lmhp.errors import ConfigError
@@ -127,7 +128,7 @@ def _objective(result: Mapping[str, JSON], curve: Curve) -> float:
   """Returns the last evaluation of a run. A run that still trains has its newest."""
   final = result.get(f'final_{OBJECTIVE}')
   if isinstance(final, (int, float)):
-    return final
+    return to_float(final)
   _, scores = finite_rows(curve, OBJECTIVE)
   return float(scores[-1]) if len(scores) else math.nan
 

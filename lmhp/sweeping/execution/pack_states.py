@@ -13,6 +13,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import logging
 
 from etils import epath
 import jax
@@ -35,6 +36,8 @@ from lmhp.sweeping.store.json_records import read_record, to_json, write_record
 from lmhp.training.checkpoint import Checkpoints
 from lmhp.training.population import Population
 from lmhp.typing import PyTree
+
+_log = logging.getLogger(__name__)
 
 KEPT_BYTES = 2 << 30
 """States up to this size in total, 2 GiB, stay in memory."""
@@ -174,7 +177,11 @@ class PackStateStore:
     with Checkpoints(run.directory / 'checkpoints') as checkpoints:
       if checkpoints.latest() != last_step:
         return None
-      members, extra = run.restore(checkpoints, last_step)
+      try:
+        members, extra = run.restore(checkpoints, last_step)
+      except ConfigError as error:
+        _log.warning('%s; this pack is run again', error)
+        return None
     if extra['step'] != last_step:
       # The newest checkpoint is damaged, and the one before it was read.
       return None
