@@ -12,6 +12,7 @@ import json
 from etils import epath
 import tokenizers
 
+from lmhp.files import read_bytes
 from lmhp.typing import JSON
 
 CONFIG_FILE = 'tokenizer_config.json'
