@@ -6,17 +6,12 @@ from lmhp import config as config_lib, config_keys
 from lmhp.errors import ConfigError
 from lmhp.hypers import flatten
 from lmhp.sections import wrong
+from lmhp.sweeping.comparability import check_evaluations
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.key_effects import check_keys_have_effects
 from lmhp.sweeping.space import Space, as_space, check_space, paths_of, values_of
 from lmhp.sweeping.tasks.language_model import LanguageModel
 from lmhp.training.config import LENGTHS
-
-TOKENIZER_KEYS = ('data.path', 'data.tokenizer', 'data.tokenizer_vocab_size')
-"""Keys that change the tokens of a text."""
-
-SCORES_PER_TOKEN = ('eval_loss_nats', 'eval_perplexity', 'eval_accuracy')
-"""Metrics that cannot be compared between tokenizers."""
 
 STRUCTURE_SECTIONS = ('model.', 'train.', 'data.')
 """Path prefixes of the sections whose static keys can change the cost of a trial."""
@@ -38,7 +33,7 @@ def checked_language_model(
       - The tokens or FLOPs of trials differ, and `sweep.match_budget` is not set.
       - The space varies the length of training, and `sweep.match_budget` is not 'none'.
       - The space varies `train.seed`, and `sweep.seeds_per_point` is above 1.
-      - An objective per token is compared between tokenizers.
+      - Trials would be scored on different tokens or text.
   """
   space = as_space(sweep.space)
   # Cheap checks first. `LanguageModel` loads the data.
@@ -47,7 +42,6 @@ def checked_language_model(
   check_keys_have_effects(base, space)
   paths = paths_of(space)
   _check_seeds_and_length(sweep, paths)
-  _check_tokenizers(sweep, paths)
   task = LanguageModel(
     config,
     present=_present_keys(space),
@@ -57,6 +51,7 @@ def checked_language_model(
   if not any(path.startswith('model.') for path in paths):
     config_lib.check_multipliers_are_read(task.base, paths)
   _check_matched_budget(task, sweep, space)
+  check_evaluations(task, sweep, space)
   task.check(sweep)
   return task
 
@@ -86,17 +81,6 @@ def _check_seeds_and_length(sweep: SweepConfig, paths: set[str]) -> None:
     )
   if 'train.seed' in paths and sweep.seeds_per_point > 1:
     raise wrong(sweep, 'seeds_per_point', '1, since the space varies train.seed')
-
-
-def _check_tokenizers(sweep: SweepConfig, paths: set[str]) -> None:
-  """Checks that scores per token are not compared between tokenizers."""
-  varied = [path for path in TOKENIZER_KEYS if path in paths]
-  per_token = [name for name in sweep.objective if name in SCORES_PER_TOKEN]
-  if varied and per_token:
-    raise ConfigError(
-      f"sweep.objective: got {per_token[0]!r}, expected 'eval_bits_per_byte', since the space "
-      f'varies {varied[0]}, and different tokens make losses per token incomparable'
-    )
 
 
 def _check_matched_budget(
