@@ -10,15 +10,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from lmhp.analysis.phrases import listed
-from lmhp.analysis.runs.names import (
-  HYPERPARAMETER,
-  IDENTITY,
-  METADATA_ROLE,
-  OUTCOME,
-  SEED,
-  SIZE,
-  column_name,
-)
 from lmhp.analysis.runs.raw_table import (
   UNKNOWN,
   Column,
@@ -26,6 +17,15 @@ from lmhp.analysis.runs.raw_table import (
   RawTable,
   n_distinct,
   names_with,
+)
+from lmhp.statistics.column_names import (
+  HYPERPARAMETER,
+  IDENTITY,
+  METADATA_ROLE,
+  OUTCOME,
+  SEED,
+  SIZE,
+  column_name,
 )
 
 SHAPES = frozenset(
