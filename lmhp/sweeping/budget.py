@@ -135,12 +135,14 @@ def rungs_of(task: Task, sweep: SweepConfig, space: Space) -> RungSchedule:
   n_steps = task.job({}).steps
   if sweep.halving == 'none':
     return RungSchedule((n_steps,))
+  # Scores during a warmup could not be compared. By default, the first rung is at least at twice
+  # the longest warmup of any trial.
   first_fraction = sweep.first_rung_fraction
+  warmup = task.longest_warmup_fraction(space)
   if first_fraction is None:
-    # The first rung is at least at twice the longest warmup of any trial. Scores during a
-    # warmup could not be compared.
-    after_warmup = 2 * task.longest_warmup_fraction(space)
-    first_fraction = min(1.0, max(DEFAULT_FIRST_RUNG_FRACTION, after_warmup))
+    first_fraction = min(1.0, max(DEFAULT_FIRST_RUNG_FRACTION, 2 * warmup))
+  accepted = f'at least {warmup:.3g}, the longest warmup as a fraction of training'
+  require(sweep, first_fraction >= warmup, 'first_rung_fraction', accepted)
   return RungSchedule(
     steps=rungs(n_steps, sweep.eta, first_fraction),
     cooldown=_scores_forks(task, sweep, space),

@@ -31,6 +31,7 @@ from lmhp.sweeping.tasks.model_timing import (
   measure_step_seconds,
 )
 from lmhp.sweeping.tasks.task import Job, Overrides, SeededOverrides, Task
+from lmhp.sweeping.tasks.warmups import longest_warmup_fraction
 from lmhp.training.chunks import Hypers
 from lmhp.training.config import RunConfig
 from lmhp.training.evaluation import (
@@ -153,12 +154,7 @@ class LanguageModel(Task):
 
   def longest_warmup_fraction(self, space: Space) -> float:
     """Returns the longest warmup of all trials, as a fraction of training."""
-    path = 'schedule.warmup_fraction'
-    fractions = [self.base.schedule.warmup_fraction]
-    # `values_of` returns all values of the path, or the two ends of a range.
-    if path in spaces.paths_of(space):
-      fractions += filter(spaces.is_number, spaces.values_of(space, path))
-    return max(fractions)
+    return longest_warmup_fraction(self, space)
 
   def varies_data_per_trial(self, space: Space) -> bool:
     """Returns True if trials of one structure may read different batches.
