@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from etils import epath
 
 from lmhp import config as config_lib, experiment
+from lmhp.config_keys import check_set_keys_are_read
 from lmhp.counting.counted_model import CountedModel
 from lmhp.counting.description import describe
 from lmhp.data import dataset as datasets
@@ -34,7 +35,6 @@ from lmhp.hypers import differences
 from lmhp.model.config import ModelConfig
 from lmhp.model.presets import PRESETS, preset
 from lmhp.model.transformer import Model, build
-from lmhp.optim.config import check_keys_are_read
 from lmhp.training.checkpoint import Checkpoints
 from lmhp.training.compile_cache import use_compile_cache
 from lmhp.training.config import RunConfig
@@ -145,8 +145,7 @@ def train(
   # Read and check the config before anything slow.
   config = experiment.base_config(config)
   cfg = config_lib.resolve(config_lib.override(config, overrides or {}))
-  check_keys_are_read(cfg.optimizer)
-  check_keys_are_read(cfg.schedule)
+  check_set_keys_are_read(cfg)
 
   # The workdir has a run to continue, or it must be free for a new run.
   stored = None if workdir is None else _stored_run(workdir)
@@ -156,6 +155,7 @@ def train(
   # The data decide the vocabulary and the length of an epoch.
   dataset = datasets.load(cfg.data)
   cfg = _complete(cfg, dataset, stored)
+  config_lib.check_multipliers_are_read(cfg)
   if workdir is None:
     workdir = tempfile.mkdtemp(prefix='lmhp-')
   elif stored is not None:

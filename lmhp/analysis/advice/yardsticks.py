@@ -7,10 +7,10 @@ import numpy as np
 from lmhp.analysis.advice.setting_names import describe_point, describe_size
 from lmhp.analysis.phrases import listed, quantity
 from lmhp.analysis.runs.columns import point_numbers
-from lmhp.analysis.runs.names import YARDSTICK
 from lmhp.analysis.runs.table import Runs
 from lmhp.analysis.winner.main_group import in_main_group
 from lmhp.analysis.winner.winner import find_winner
+from lmhp.statistics.column_names import YARDSTICK
 
 MAX_GROUPS = 4
 

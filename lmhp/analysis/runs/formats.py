@@ -25,10 +25,10 @@ from lmhp.analysis.runs.cells import (
   without_comments,
 )
 from lmhp.analysis.runs.columns import number_columns
-from lmhp.analysis.runs.names import OUTCOME, column_name
 from lmhp.analysis.runs.raw_table import Curve, RawTable, from_records
 from lmhp.errors import ConfigError
 from lmhp.files import COMPRESSED, decompress, read_bytes
+from lmhp.statistics.column_names import OUTCOME, column_name
 
 if TYPE_CHECKING:
   import pandas as pd

@@ -46,7 +46,7 @@ def read_study(workdir: PathLike, storage: str | None = None) -> Runs:
     ConfigError: If there is no study, or it is damaged.
   """
   with Study.read(workdir, storage=storage) as study:
-    trials = study.trials
+    trials = _different(study.trials)
     manifest = study.manifest
     maximize = study.directions[0] == 'maximize'
     study_name = study.name
@@ -102,6 +102,21 @@ def read_study(workdir: PathLike, storage: str | None = None) -> Runs:
       git=manifest.origin.git,
     ),
   )
+
+
+def _different(trials: Sequence[Trial]) -> list[Trial]:
+  """Returns the trials without those that repeat an earlier trial to the last bit.
+
+  A repeated trial is no further evidence. Older studies have such trials.
+  """
+  kept = {}
+  for trial in trials:
+    is_confirmed = trial.cohort.startswith('confirm')
+    settings = repr(sorted(trial.overrides.items()))
+    # A trial without a result, or with an own course of values, repeats no other.
+    own = trial.number if trial.values is None or trial.lineage else None
+    kept.setdefault((is_confirmed, settings, trial.values, own), trial)
+  return list(kept.values())
 
 
 def _names(value: object) -> list[str]:

@@ -11,7 +11,15 @@ import numpy as np
 
 from lmhp.analysis.phrases import listed
 from lmhp.analysis.runs.columns import number_column
-from lmhp.analysis.runs.names import (
+from lmhp.analysis.runs.raw_table import (
+  UNKNOWN,
+  Column,
+  ColumnValues,
+  RawTable,
+  n_distinct,
+  names_with,
+)
+from lmhp.statistics.column_names import (
   HYPERPARAMETER,
   HYPERPARAMETERS,
   IDENTITY,
@@ -24,14 +32,6 @@ from lmhp.analysis.runs.names import (
   STATISTICS,
   YARDSTICK,
   column_name,
-)
-from lmhp.analysis.runs.raw_table import (
-  UNKNOWN,
-  Column,
-  ColumnValues,
-  RawTable,
-  n_distinct,
-  names_with,
 )
 
 SHAPES = frozenset(

@@ -11,7 +11,20 @@ import math
 
 import numpy as np
 
-from lmhp.analysis.runs.names import (
+from lmhp.analysis.runs.raw_table import UNKNOWN, Column, ColumnValues, RawTable
+from lmhp.analysis.runs.role_relations import (
+  demote_settings_of_log,
+  find_batches_of_targets,
+  find_derived,
+  find_measurements,
+  find_parts,
+  find_repeated,
+  find_replicates,
+  find_shapes,
+  promote_names,
+)
+from lmhp.errors import ConfigError, suggest
+from lmhp.statistics.column_names import (
   ALWAYS_IDENTITIES,
   HYPERPARAMETER,
   IDENTITIES,
@@ -32,19 +45,6 @@ from lmhp.analysis.runs.names import (
   ColumnName,
   column_name,
 )
-from lmhp.analysis.runs.raw_table import UNKNOWN, Column, ColumnValues, RawTable
-from lmhp.analysis.runs.role_relations import (
-  demote_settings_of_log,
-  find_batches_of_targets,
-  find_derived,
-  find_measurements,
-  find_parts,
-  find_repeated,
-  find_replicates,
-  find_shapes,
-  promote_names,
-)
-from lmhp.errors import ConfigError, suggest
 
 MIN_ROWS = 8
 """Fewer rows show nothing about the role of a column by its values."""

@@ -19,7 +19,8 @@ import numpy as np
 
 from lmhp.analysis.runs.cells import parse_number
 from lmhp.analysis.runs.columns import number_column, to_float
-from lmhp.analysis.runs.names import (
+from lmhp.analysis.runs.raw_table import Curve, RawTable, from_records, n_distinct
+from lmhp.statistics.column_names import (
   HYPERPARAMETER,
   IDENTITY,
   METADATA_ROLE,
@@ -29,7 +30,6 @@ from lmhp.analysis.runs.names import (
   STATISTICS,
   column_name,
 )
-from lmhp.analysis.runs.raw_table import Curve, RawTable, from_records, n_distinct
 
 SWEPT_NAMES = frozenset(
   """sweep swept param parameter hyperparameter hparam axis variable factor knob param_name

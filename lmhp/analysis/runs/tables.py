@@ -15,7 +15,12 @@ from lmhp.analysis.runs.columns import (
   object_column,
   point_numbers,
 )
-from lmhp.analysis.runs.names import (
+from lmhp.analysis.runs.raw_table import Column, ColumnValues, RawTable, names_with
+from lmhp.analysis.runs.roles import LARGE_SIZE, column_roles
+from lmhp.analysis.runs.shapes import expand_seeds, is_count, one_row_per_run
+from lmhp.analysis.runs.table import DISCARDED, KEPT, STATUSES, Runs, StudyFacts
+from lmhp.errors import ConfigError, suggest
+from lmhp.statistics.column_names import (
   HYPERPARAMETER,
   IDENTITY,
   METADATA_ROLE,
@@ -26,11 +31,6 @@ from lmhp.analysis.runs.names import (
   YARDSTICK,
   column_name,
 )
-from lmhp.analysis.runs.raw_table import Column, ColumnValues, RawTable, names_with
-from lmhp.analysis.runs.roles import LARGE_SIZE, column_roles
-from lmhp.analysis.runs.shapes import expand_seeds, is_count, one_row_per_run
-from lmhp.analysis.runs.table import DISCARDED, KEPT, STATUSES, Runs, StudyFacts
-from lmhp.errors import ConfigError, suggest
 
 OBJECTIVES = ('objective', 'value', 'values_0')
 """Columns that are the objective by their name. The first one in a file is taken."""
