@@ -354,30 +354,6 @@ def _n_bytes(token: str) -> int:
   return len(token.removeprefix('##').replace('▁', ' ').encode())
 
 
-def train_bpe(texts: Iterable[str], vocab_size: int) -> JsonTokenizer:
-  """Trains a byte-level BPE tokenizer with an end-of-text token.
-
-  Args:
-    texts: Training text, in pieces of any size.
-    vocab_size: Largest size of the vocabulary. A short text gives a smaller vocabulary.
-
-  Source: GPT-2 (Radford et al. 2019).
-  """
-  tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
-  byte_level = tokenizers.pre_tokenizers.ByteLevel
-  tokenizer.pre_tokenizer = byte_level(add_prefix_space=False)
-  tokenizer.decoder = tokenizers.decoders.ByteLevel()
-  trainer = tokenizers.trainers.BpeTrainer(
-    vocab_size=vocab_size,
-    special_tokens=[END_OF_TEXT],
-    show_progress=False,
-    # All 256 bytes, so that any text can be encoded.
-    initial_alphabet=sorted(byte_level.alphabet()),
-  )
-  tokenizer.train_from_iterator(texts, trainer)
-  return JsonTokenizer(tokenizer.to_str())
-
-
 def load_tokenizer(path: epath.PathLike) -> Tokenizer:
   """Returns the tokenizer of a `tokenizer.json`, or of a directory with such a file.
 

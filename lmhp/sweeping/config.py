@@ -20,7 +20,6 @@ from lmhp.sweeping.space import SpaceLike
 
 BUDGETS = ('trials', 'tokens', 'flops', 'seconds')
 """Keys that state the budget of a search. At most one of them is set."""
-
 MATCHED_BUDGETS = ('steps', 'tokens', 'flops', 'seconds', 'none')
 """Values of the key `match_budget`."""
 
@@ -353,10 +352,7 @@ def register_search(name: str, method: SearchMethod) -> SearchMethod:
 
   Args:
     name: Name of the method, a value of `sweep.search`.
-    method: The method.
-
-  Returns:
-    The method.
+    method: The method, which is returned.
 
   Raises:
     ConfigError: If another module has registered this name, or a key of the method exists with
