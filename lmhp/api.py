@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any
 from lmhp import config as config_lib, experiment
 from lmhp.config_keys import check_set_keys_are_read
 from lmhp.counting.description import describe
-from lmhp.counting.targets import model_of
 from lmhp.data import dataset as datasets
 from lmhp.data.dataset import Dataset
 from lmhp.data.stream import TrainStream
 from lmhp.data.tokenizer import Tokenizer
 from lmhp.errors import ConfigError
-from lmhp.experiment import BaseConfig
+from lmhp.experiment import BaseConfig, model_of
 from lmhp.files import as_path
 from lmhp.generation import sampling
 from lmhp.generation.sampling import TextModel

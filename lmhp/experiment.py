@@ -1,21 +1,31 @@
 """Experiment files: Python files whose `get_config()` returns the config of a run.
 
 An experiment file is executed as a Python module. It may also have a `get_sweep()`, which
-returns the sweep.
+returns the sweep. The targets of `lmhp count` are read here too: experiment files, presets and
+published configs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+import dataclasses
 import os
 import sys
 import traceback
 import types
 from typing import Any, TypeAlias
 
-from lmhp.config import ConfigDict, to_config_dict
+from etils import epath
+
+from lmhp.config import ConfigDict, resolve, to_config_dict
 from lmhp.config_keys import suggest_key
+from lmhp.counting.counted_model import CountedModel
+from lmhp.data import dataset as datasets
 from lmhp.errors import ConfigError, suggest
+from lmhp.hub.other_formats import other_format
+from lmhp.hub.published import read_published
+from lmhp.model.config import ModelConfig
+from lmhp.model.presets import PRESETS, preset
 from lmhp.registry import EXPERIMENT_MODULE
 from lmhp.training.config import RunConfig
 from lmhp.typing import PathLike
@@ -188,3 +198,38 @@ def _missing_key(error: BaseException) -> str | None:
   # The key is the first word in quotes.
   words = message.removeprefix('Key ').replace('"', "'").split("'")
   return next(filter(str.isidentifier, words), None)
+
+
+# --- targets of count -------------------------------------------------------------------
+
+
+def model_of(target: BaseConfig | ModelConfig) -> CountedModel:
+  """Returns the model of a target of `count`, with a name to print."""
+  if isinstance(target, ModelConfig):
+    return CountedModel('model', target)
+  if not isinstance(target, (str, os.PathLike)):
+    cfg = resolve(base_config(target))
+    return CountedModel('config', _with_vocab_size(cfg))
+
+  # A string is the name of a preset, or else the path of an experiment file, or else of a
+  # config.json, or else the Hugging Face id of a preset. FILE.py:TEXT passes TEXT to
+  # `get_config` of the experiment file.
+  name = os.fspath(target)
+  if name.lower() in PRESETS:
+    return CountedModel(name.lower(), preset(name))
+  if name.partition(':')[0].endswith('.py'):
+    cfg = resolve(base_config(name))
+    return CountedModel(name, _with_vocab_size(cfg))
+  path = epath.Path(name)
+  if name.endswith('.json') or path.is_dir() or other_format(path):
+    return read_published(name)
+  # `preset` raises the error for an unknown name.
+  return CountedModel(name, preset(name))
+
+
+def _with_vocab_size(cfg: RunConfig) -> ModelConfig:
+  """Returns the config of the model. A missing vocabulary size is taken from the data."""
+  if cfg.model.vocab_size is not None:
+    return cfg.model
+  vocab_size = datasets.load(cfg.data).vocab_size
+  return dataclasses.replace(cfg.model, vocab_size=vocab_size)

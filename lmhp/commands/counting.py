@@ -62,7 +62,7 @@ def count(arguments: list[str]) -> int:
   # The imports load JAX, which is slow, so they follow the checks of the flags.
   from lmhp.counting.console import print_table
   from lmhp.counting.description import ModelDescription, describe
-  from lmhp.counting.targets import model_of
+  from lmhp.experiment import model_of
 
   # A target that cannot be counted does not end the table of the others.
   descriptions: list[ModelDescription] = []

@@ -33,7 +33,7 @@ EXPECTED = {'lr': [0.1, 0.2], 'loss': [3.0, 2.5]}
     ('a.csv', '# a comment\n\nlr , loss\n0.1, 3.0\n0.2, 2.5\n\n'),
     ('a.tsv', 'lr\tloss\n0.1\t3.0\n0.2\t2.5\n'),
     ('a.txt', 'lr|loss\n0.1|3.0\n0.2|2.5\n'),
-    ('a.csv.gz', gzip.compress(b'lr,loss\n0.1,3.0\n0.2,2.5\n')),
+    ('a.csv.gz', gzip.compress(b'lr,loss\n0.1,3.0\n0.2,2.5\n', mtime=0)),
     ('a.csv.bz2', bz2.compress(b'lr,loss\n0.1,3.0\n0.2,2.5\n')),
     ('a.csv', 'lr,loss\n0.1,3.0\n0.2,2.5\n'.encode('utf-16')),
     ('a.jsonl', '{"lr": 0.1, "loss": 3.0}\n{"lr": 0.2, "loss": 2.5}\n'),
