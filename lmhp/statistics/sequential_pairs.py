@@ -30,7 +30,7 @@ import numpy.typing as npt
 from lmhp.statistics.intervals import MeanInterval, mean_interval, student_quantile
 
 ERROR = 0.05
-"""Probability of a claim at any look, if there is no difference."""
+"""Probability that any look finds a difference, if there is none."""
 MIN_PAIRS = 3
 """Smallest number of pairs at which a comparison may stop early."""
 FRACTIONS = (0.5, 0.75, 1.0)
@@ -38,7 +38,7 @@ FRACTIONS = (0.5, 0.75, 1.0)
 FUTILE = 0.1
 """A comparison stops if the last look excludes 0 with a smaller probability than this."""
 MAX_SIMULATED = 1_600_000
-"""Number of simulated pairs of runs."""
+"""Number of pairs that a simulation draws. It draws more if 10,000 comparisons need more."""
 
 
 def looks(max_pairs: int) -> tuple[int, ...]:
@@ -55,8 +55,9 @@ def repeated_interval(differences: npt.ArrayLike, max_pairs: int) -> MeanInterva
   """Returns the mean difference, and its interval that allows for all looks.
 
   Args:
-    differences: Difference of each pair. If their number is not that of a look, the interval is
-      that of the look before, which is the wider one, or of the first look.
+    differences: Difference of each pair. If their number is between two looks, the interval is
+      as wide as for the critical value of the earlier look, which is larger. Before the first
+      look, it is that of the first look.
     max_pairs: Largest number of pairs of the comparison.
 
   >>> interval = repeated_interval([1.0, 2.0, 3.0, 2.0], 8)
@@ -77,8 +78,8 @@ def repeated_interval(differences: npt.ArrayLike, max_pairs: int) -> MeanInterva
 def is_futile(differences: npt.ArrayLike, max_pairs: int) -> bool:
   """Returns True if the last look is unlikely to exclude 0.
 
-  The probability is that of future pairs, given the pairs so far, for normal differences with a
-  flat prior of their mean and of the logarithm of their standard deviation.
+  The probability is over the pairs to come, given the pairs so far. Differences are taken as
+  normal, with a flat prior on their mean and on the logarithm of their standard deviation.
 
   >>> is_futile([1.0, -1.0, 0.5, -0.4], 8), is_futile([1.0, 2.0, 0.5, 3.0], 8)
   (True, False)
@@ -105,13 +106,13 @@ def is_futile(differences: npt.ArrayLike, max_pairs: int) -> bool:
 
 @functools.lru_cache(maxsize=64)
 def power(max_pairs: int, difference: float) -> float:
-  """Returns the probability that a look excludes 0.
+  """Returns the probability that any look excludes 0.
 
   Args:
     max_pairs: Largest number of pairs.
     difference: True difference of two configs, in standard deviations between the seeds of one
-      config. The runs of a pair are taken as independent. Seeds that both feel alike give more
-      power.
+      config. The runs of a pair are taken as independent. If a seed affects both configs alike,
+      the power is larger.
 
   >>> round(power(8, 2.0), 2), round(power(4, 2.0), 2)
   (0.85, 0.37)
@@ -146,7 +147,7 @@ def _critical_value(n_pairs: int, max_pairs: int) -> float:
 
 
 def _normal_pairs(max_pairs: int, seed: int) -> np.ndarray:
-  """Returns (D, N) differences of comparisons without a difference, of unit variance."""
+  """Returns (D, N) simulated differences of pairs, with mean 0 and variance 1."""
   n_draws = max(10_000, MAX_SIMULATED // max_pairs)
   return np.random.default_rng(seed).standard_normal((n_draws, max_pairs))
 

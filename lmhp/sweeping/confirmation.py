@@ -34,7 +34,7 @@ MIN_SEEDS = 2
 MAX_SEEDS = 8
 """Bounds of the number of seeds, if `sweep.confirm_seeds` is not set."""
 SHOWN_DIFFERENCE = 2.0
-"""Difference whose probability to be shown is said, in standard deviations between seeds."""
+"""Difference, in standard deviations between seeds, whose probability to be found is printed."""
 
 BASE = -1
 """Point number that means the base config."""
@@ -81,8 +81,8 @@ def confirm(
     engine: Engine of the study.
     sweep: Config of the sweep.
     planned_steps: Number of updates that the search was planned for. If it is large, the engine
-      measures more of the methods (`vmap`, `map` and `loop`) of training a pack, a group of
-      trials that train together.
+      measures more of the methods (`vmap`, `map` and `loop`) to train a pack. A pack is a group
+      of trials that train together.
 
   Returns:
     The points, the best of the search first, then the base config. Empty if there are no
@@ -142,12 +142,12 @@ def _max_pairs(engine: Engine, sweep: SweepConfig, best: Sequence[int]) -> int:
   first_trials = [trials_by_point(searched)[point][0].number for point in best]
   jobs = [*(engine.jobs[number] for number in first_trials), engine.task.job({})]
   # The cost is in FLOPs, or in updates if the FLOPs are not known.
-  of_search = sum(trial.cost.flops for trial in searched)
-  of_pair = sum(job.steps * job.flops_per_step for job in jobs)
-  if not of_search or not of_pair:
-    of_search = sum(t.cost.steps + t.cost.cooldown_steps for t in searched)
-    of_pair = sum(job.steps for job in jobs)
-  max_pairs = max_seeds(sweep, of_search, of_pair)
+  search_cost = sum(trial.cost.flops for trial in searched)
+  pair_cost = sum(job.steps * job.flops_per_step for job in jobs)
+  if not search_cost or not pair_cost:
+    search_cost = sum(t.cost.steps + t.cost.cooldown_steps for t in searched)
+    pair_cost = sum(job.steps for job in jobs)
+  max_pairs = max_seeds(sweep, search_cost, pair_cost)
   if sweep.confirm_seeds is None:
     # A study that is extended keeps the seeds that it has.
     max_pairs = max(max_pairs, manifest.confirmation_pairs or 0)

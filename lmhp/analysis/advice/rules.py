@@ -139,7 +139,7 @@ register_finding(
 )
 register_finding(
   'unfair_early_stopping',
-  needs=('curve_runs', 'rung_agreement'),
+  needs=('runs', 'rung_agreement'),
   rule=study_design.unfair_early_stopping,
   for_single_run=True,
 )

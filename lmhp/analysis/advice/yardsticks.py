@@ -22,7 +22,7 @@ def describe_yardsticks(runs: Runs) -> list[str]:
   one group, and the best settings of the other groups are named.
   """
   names = [name for name, column in runs.columns.items() if column.role == YARDSTICK]
-  groups = point_numbers(runs.matched, len(runs))
+  groups = point_numbers(runs.compared_within, len(runs))
   if not names or len(np.unique(groups)) < 2:
     return []
   main = in_main_group(runs)

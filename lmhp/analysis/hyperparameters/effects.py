@@ -90,8 +90,8 @@ def effect(runs: Runs, axis: str, confidence: float = 0.9) -> Effect:
   """Estimates the effect of an axis on the loss.
 
   Args:
-    runs: Table of runs. `Runs.comparable_runs()` are used, with the seeds of each point
-      averaged.
+    runs: Table of runs. Those that can be compared at one step (`Runs.comparable_runs()`) are
+      used, with the seeds of each point averaged.
     axis: Name of the axis.
     confidence: Confidence of the interval of the gain.
 

@@ -45,7 +45,7 @@ STEP_NAMES = ('step', 'steps', 'iter', 'iteration', '_step', 'global_step', 'epo
 """Names of the column that orders the rows of a log."""
 
 PARTS = frozenset('per by class classes'.split())
-"""Words in the name of an object that holds the results of one run in parts."""
+"""Words in the name of an object with the parts of one run's results, such as `per_class`."""
 
 Record = dict[str, object]
 
@@ -121,7 +121,7 @@ def from_frame(frame: pd.DataFrame) -> RawTable:
 
 
 def _suffix(path: epath.Path) -> str:
-  """Returns the suffix of a file, without the one of a compression."""
+  """Returns the suffix of a file, such as '.csv' for `runs.csv.gz`."""
   suffixes = [suffix.lower() for suffix in path.suffixes]
   if suffixes and suffixes[-1] in COMPRESSED:
     suffixes.pop()
@@ -141,7 +141,7 @@ def _read_text(path: epath.Path) -> str:
 
 
 def _plain(value: object) -> object:
-  """Returns a cell of a data frame as a Python value. NaN in a column of words is missing."""
+  """Returns a cell of a data frame as a Python value. A missing value (or NaN) is None."""
   if value is None or type(value).__name__ in ('NAType', 'NaTType'):
     return None
   if isinstance(value, np.generic):
@@ -170,6 +170,7 @@ def _read_delimited(text: str, delimiter: str) -> RawTable:
   rows = [
     [cell.strip() for cell in row] for row in rows if any(cell.strip() for cell in row)
   ]
+  # Join rows that a line break has cut, and tables that were appended to each other.
   header, cells = one_header(joined_rows(rows))
   cells, notes = rows_that_fit(header, cells)
 
@@ -191,7 +192,7 @@ def _read_delimited(text: str, delimiter: str) -> RawTable:
     columns[name] = parse_column(spread[0], decimal_comma)
     name_of_spread = _unused(f'{name}_std', columns)
     columns[name_of_spread] = parse_column(spread[1], decimal_comma)
-    # What has a spread was measured.
+    # A column with a spread was measured.
     roles |= dict.fromkeys((name, name_of_spread), OUTCOME)
   table = RawTable(columns)
   if any(isinstance(cell, dict) for column in columns.values() for cell in column):
@@ -213,7 +214,7 @@ def _unused(name: str, columns: Mapping[str, object]) -> str:
 def _expand_objects(records: Sequence[Mapping[str, object]]) -> list[Record]:
   """Replaces cells that hold an object by a column for each of its keys.
 
-  The keys of W&B's column `config` and of MLflow's `params` are columns without this prefix.
+  The name of a new column has the old one as its prefix, such as `config.lr`.
   """
   expanded = []
   for record in records:
@@ -237,7 +238,7 @@ def _read_json(text: str) -> RawTable:
   except ValueError:
     value = [json.loads(line) for line in text.splitlines() if line.strip()]
   records = _records(value)
-  # A list of records with a step inside a record is the curve of the run.
+  # If a record holds a list of rows with a step, the list is the curve of the run.
   rows = []
   curves: dict[int, Curve] = {}
   for record in records:
@@ -289,7 +290,7 @@ def _records(value: object) -> list[Record]:
     if not _is_list_of_records(values[0]):
       return _from_columns(value)
 
-  # An envelope, such as {"date": ..., "results": [...]}: the longest list of runs in it.
+  # {"date": ..., "results": [...]}: take the longest list of runs.
   lists = [each for each in values if _is_list_of_records(each)]
   if lists and not _has_step(max(lists, key=len)):
     return [dict(record) for record in max(lists, key=len)]
@@ -303,9 +304,9 @@ def _records(value: object) -> list[Record]:
 
 
 def _named_runs(runs: Mapping[str, Mapping[str, object]]) -> list[Record]:
-  """Returns the runs of {name: run}, or of objects of runs inside each other.
+  """Returns the runs of {name: run}, or of nested groups such as {name: {name: run}}.
 
-  An entry that shares no key with another, such as a description of the study, is left out.
+  An entry that shares no key with any other is left out. It may be a description of the study.
   """
   n_with_key = Counter(key for run in runs.values() for key in run)
   records = []

@@ -38,7 +38,7 @@ STATUSES = {
 
 
 def read_optuna(source: str, study: str | None = None) -> Runs:
-  """Reads an Optuna study that any program has made.
+  """Reads an Optuna study. It need not be one of lmhp.
 
   Args:
     source: Journal file, SQLite file, or URL of a storage.

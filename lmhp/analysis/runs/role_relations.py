@@ -1,6 +1,12 @@
 """Roles that a column has by its relation to other columns.
 
-Each function changes the roles of the free columns, which neither a flag nor the format decided.
+Each function changes roles of free columns, whose role neither a flag nor the format gives. The
+arguments are:
+- table: The table.
+- facts: {column: facts about its values}.
+- roles: {column: its role}, which is changed.
+- objective: Name of the column of the objective.
+- free: Names of the free columns.
 """
 
 from __future__ import annotations
@@ -38,31 +44,32 @@ SHAPES = frozenset(
   """d_model width hidden hidden_size n_embd embd dim n_layers n_layer layers num_layers depth
   n_heads n_head heads num_heads d_ff n_hidden head_dim emb_dim model_dim""".split()
 )
-"""Names of the shape of a model. With a column of sizes, they are sizes too."""
+"""Names of the shape of a model. Beside a column of sizes, they may be sizes (`find_shapes`)."""
 BATCHES = frozenset(
   'batch_size bs batch global_batch_size train_batch_size gbs'.split()
 )
+"""Names of the batch size."""
 REPLICATES = frozenset('run trial index number id exp experiment iteration'.split())
 """Names of a column that may number the runs of each setting."""
 NAMES_OF_RUNS = frozenset(
   'name run_name run experiment exp label file filename file_name'.split()
 )
 """Names of a column that may be the only one that tells the runs apart."""
-SAME_MEASURE = 'its name is of the same measure or the same data as the objective'
-"""Reason of a column that measures the same of other data."""
+SAME_MEASURE = 'by its name, it has the measure or the data of the objective'
+"""Reason for the role of a column with the same measure on other data, or the reverse."""
 ONLY_NAME = 'nothing else tells the runs apart'
-"""Reason of a column of names that is read as the setting."""
+"""Reason why a column of names is the setting."""
 DERIVED_ERROR = 0.02
 """Largest relative error of a number that other columns determine."""
 MEASURED_DIGITS = 6
-"""Median number of characters from which a number looks measured."""
+"""Numbers look measured if they have at least this many characters (median of a column)."""
 
 
 def is_determined(table: RawTable, name: str, by: Sequence[str]) -> bool:
   """Returns True if equal values of other columns mean equal values of a column.
 
-  It is evidence only if values of the other columns repeat, so that at least a quarter of the
-  rows has a partner.
+  The result is False if fewer than a quarter of the rows repeat values of the other columns,
+  because they are too few to show it.
   """
   values: dict[str, str] = {}
   n_repeated = 0
@@ -82,10 +89,10 @@ def find_measurements(
   objective: str,
   free: set[str],
 ) -> None:
-  """Reads numbers of many digits behind the first metric as outcomes.
+  """Gives numbers of many digits after the first metric the role of outcomes.
 
-  People write settings first, and then what came out. A number that was set has few digits,
-  or a name that is known.
+  People write settings first, and results after them. A number that was set has few digits, or
+  a known name.
   """
   names = list(table.columns)
   first = min(
@@ -106,8 +113,8 @@ def find_measurements(
     values = facts[name]
     if not values.is_number:
       continue
-    is_behind = i > max(first, last_setting)
-    if (is_behind and not values.is_whole) or _varies_within_settings(
+    is_after = i > max(first, last_setting)
+    if (is_after and not values.is_whole) or _varies_within_settings(
       name, table, known
     ):
       roles[name] = Column(OUTCOME, 'its numbers look measured')
@@ -135,11 +142,12 @@ def find_parts(
   objective: str,
   free: set[str],
 ) -> None:
-  """Reads columns that measure what the objective measures as outcomes.
+  """Gives columns that measure what the objective measures the role of outcomes.
 
-  These are its parts, such as `task0` and `task1` of which it is the mean, the same measure of
-  other data, such as `cora_corr` beside `pubmed_corr`, and all unknown numbers of a table in
-  which each row has another data set.
+  These are:
+  - Parts of the objective, such as `task0` and `task1` if it is their mean.
+  - The same measure on other data, such as `cora_corr` beside `pubmed_corr`.
+  - All unknown numbers, if each row has another data set.
   """
   numbers = [
     name
@@ -180,9 +188,9 @@ def find_derived(
   roles: dict[str, Column],
   free: set[str],
 ) -> None:
-  """Reads a number that is a product of powers of other columns as determined by them.
+  """Gives a number the role of metadata if it is a product of powers of other columns.
 
-  An example is the number of steps beside tokens and batch size.
+  An example is the number of steps beside tokens and batch size, which determine it.
   """
   logs: dict[str, np.ndarray] = {}
   for name, column in roles.items():
@@ -204,11 +212,11 @@ def find_derived(
 
 
 def promote_names(table: RawTable, roles: dict[str, Column], free: set[str]) -> None:
-  """Reads the names of the runs as their setting if the table has no other setting."""
+  """Gives the names of the runs the role of a setting, if the table has no other setting."""
   settings = names_with(roles, HYPERPARAMETER)
   if any(n_distinct(table.columns[name]) > 1 for name in settings):
     return
-  # Most rows must share their sizes with another one.
+  # Runs are compared only if, on average, two or more rows have equal sizes.
   sizes = [*names_with(roles, SIZE), *names_with(roles, YARDSTICK)]
   if 2 * len(set(table.row_keys(sizes))) > len(table):
     return
@@ -231,7 +239,7 @@ def promote_names(table: RawTable, roles: dict[str, Column], free: set[str]) -> 
 def demote_settings_of_log(
   table: RawTable, roles: dict[str, Column], free: set[str]
 ) -> None:
-  """Reads `lr` as a log value if a column `learning_rate` has the setting."""
+  """Gives `lr` the role of an outcome if a column `learning_rate` has the setting."""
   names = {column_name(name).text: name for name in table.columns}
   setting = names.get('learning_rate')
   logged = names.get('lr')
@@ -251,9 +259,9 @@ def counts_steps_to_target(objective: str) -> bool:
 def find_batches_of_targets(
   roles: dict[str, Column], objective: str, free: set[str]
 ) -> None:
-  """Reads the batch size as a size if the objective counts the steps to a target.
+  """Gives the batch size the role of a size if the objective counts the steps to a target.
 
-  The largest batch needs the fewest steps, so it is no free choice.
+  The largest batch needs the fewest steps, so no batch size is simply the best one.
   """
   if not counts_steps_to_target(objective):
     return
@@ -268,7 +276,7 @@ def find_replicates(
   roles: dict[str, Column],
   free: set[str],
 ) -> None:
-  """Reads columns such as `run` and `trial` as replicates if they number equal settings."""
+  """Gives `run`, `trial` and the like the role of seeds if they number runs of one setting."""
   if names_with(roles, SEED):
     return
   for name in table.columns:
@@ -289,7 +297,7 @@ def find_replicates(
 
 
 def find_repeated(table: RawTable, roles: dict[str, Column], free: set[str]) -> None:
-  """Reads a setting that another column repeats as metadata.
+  """Gives a column the role of metadata if it repeats another setting.
 
   Tools write `param_lr`, and the same in an object `params` or as an attribute of the trial.
   """
@@ -307,7 +315,7 @@ def find_shapes(
   roles: dict[str, Column],
   free: set[str],
 ) -> None:
-  """Reads columns that the size of the model and of the data determines as sizes.
+  """Gives columns the role of sizes if the sizes of the model and of the data determine them.
 
   These are the shape of the model, its name, and the batch size if each size has one. A setting
   of the optimizer stays a hyperparameter: it was chosen for each size.

@@ -360,7 +360,7 @@ def expand_seeds(
   The values have exactly the given mean and standard deviation, so every test of means gives
   what it would give for the runs themselves.
   """
-  counts = [name for name in seeds if is_count(name)]
+  counts = [name for name in seeds if is_number_of_seeds(name)]
   spreads = [name for name in table.columns if _is_spread_of(name, objective)]
   if not counts or not spreads:
     return table, ()
@@ -395,6 +395,6 @@ def _is_spread_of(name: str, objective: str) -> bool:
   return set(words.words) - SPREADS - STATISTICS == other
 
 
-def is_count(name: str) -> bool:
+def is_number_of_seeds(name: str) -> bool:
   """Returns True for a number of seeds, such as `num_seeds` and `n_seeds`."""
   return column_name(name).words[0] in ('n', 'num', 'number') or name.lower() == 'seeds'
