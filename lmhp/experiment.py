@@ -1,14 +1,18 @@
 """Experiment files: Python files whose `get_config()` returns the config of a run.
 
 An experiment file is executed as a Python module. It may also have a `get_sweep()`, which
-returns the sweep. The targets of `lmhp count` are read here too: experiment files, presets and
-published configs.
+returns the sweep. It may import the files beside it, as a Python script does
+(`from common import base`), or relatively (`from .common import base`), and the modules of the
+current directory.
+
+The targets of `lmhp count` are read here too: experiment files, presets and published configs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 import dataclasses
+import importlib
 import os
 import sys
 import traceback
@@ -26,9 +30,12 @@ from lmhp.hub.other_formats import other_format
 from lmhp.hub.published import read_published
 from lmhp.model.config import ModelConfig
 from lmhp.model.presets import PRESETS, preset
-from lmhp.registry import EXPERIMENT_MODULE
+from lmhp.registry import EXPERIMENT_MODULE, LOCAL_MODULES
 from lmhp.training.config import RunConfig
 from lmhp.typing import PathLike
+
+_import_folders: list[str] = []
+"""Folders that the newest experiment file has added to `sys.path`."""
 
 BaseConfig: TypeAlias = 'PathLike | ConfigDict | RunConfig | Mapping[str, object]'
 """A config, or the path of an experiment file that returns one."""
@@ -81,7 +88,7 @@ def load(path: PathLike) -> tuple[ConfigDict, types.ModuleType]:
     raise
   except BaseException as error:
     # Any error of the user's file becomes one line with the line number in that file.
-    raise _file_error(file_path, file_path, error) from error
+    raise _file_error(file_path, os.path.abspath(file_path), error) from error
 
 
 def sweep_of(module: types.ModuleType) -> object:
@@ -115,14 +122,66 @@ def _execute(path: str) -> types.ModuleType:
   The import system is not used, because its .pyc cache does not distinguish two versions of a
   file that were written in the same second.
   """
+  path = os.path.abspath(path)
+  folder = os.path.dirname(path)
+  _allow_imports(folder)
   module = types.ModuleType(EXPERIMENT_MODULE)
-  module.__file__ = os.path.abspath(path)
+  module.__file__ = path
+  # As a package of its folder, the module may import relatively.
+  module.__package__ = EXPERIMENT_MODULE
+  module.__path__ = [folder]
   # A dataclass in the file needs its module in `sys.modules`.
   sys.modules[module.__name__] = module
   with open(path, 'rb') as file:
+    # Tracebacks list the file under its absolute path.
     code = compile(file.read(), path, 'exec', dont_inherit=True)
   exec(code, module.__dict__)
+  LOCAL_MODULES.update(_modules_in_folders())
   return module
+
+
+def _allow_imports(folder: str) -> None:
+  """Makes the files of a folder, and those of the current directory, importable.
+
+  The folder comes first, as that of a Python script does. What an earlier experiment file has
+  imported in this way is forgotten, so that its modules are not taken for those of this one,
+  and a file that was changed since is read again.
+  """
+  for name in _modules_in_folders():
+    del sys.modules[name]
+  for name in [
+    name for name in sys.modules if name.startswith(f'{EXPERIMENT_MODULE}.')
+  ]:
+    del sys.modules[name]
+  for earlier in _import_folders:
+    if earlier in sys.path:
+      sys.path.remove(earlier)
+  _import_folders.clear()
+
+  importlib.invalidate_caches()
+  for position, added in ((0, folder), (len(sys.path) + 1, os.getcwd())):
+    # The empty entry stands for the current directory.
+    is_there = added in sys.path or (added == os.getcwd() and '' in sys.path)
+    if not is_there:
+      sys.path.insert(position, added)
+      _import_folders.append(added)
+
+
+def _modules_in_folders() -> list[str]:
+  """Returns the names of the modules that lie in `_import_folders`, with their submodules."""
+  top_level = set()
+  for name, module in sys.modules.items():
+    file = getattr(module, '__file__', None)
+    if file is None or '.' in name or name == EXPERIMENT_MODULE:
+      continue
+    # FOLDER/NAME.py, or FOLDER/NAME/__init__.py
+    is_package = os.path.basename(file).startswith('__init__.')
+    location = os.path.dirname(file)
+    if is_package:
+      location = os.path.dirname(location)
+    if location in _import_folders:
+      top_level.add(name)
+  return [name for name in sys.modules if name.partition('.')[0] in top_level]
 
 
 # --- error messages -------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Functions of the API on small real runs: outputs, resuming, and accepted configs."""
 
+import dataclasses
 import json
 import math
 import pathlib
@@ -246,6 +247,17 @@ def test_finished_run_is_not_trained_again(small, tmp_path, capsys, monkeypatch)
   assert {
     p: p.read_bytes() for p in (tmp_path / 'run').rglob('*') if p.is_file()
   } == files
+
+
+def test_last_line_of_a_notebook_cell_prints_a_short_summary(small):
+  run = train(small())
+  assert len(repr(run)) < 1500
+  for name in ('final_eval_loss_nats', 'steps'):
+    value = run.result[name]
+    assert (f'{value:.4f}' if isinstance(value, float) else str(value)) in repr(run)
+  assert run.workdir in repr(run)
+  interrupted = dataclasses.replace(run, signal=15, result={})
+  assert 'interrupted' in repr(interrupted)
 
 
 def test_finished_run_without_checkpoints_can_be_read(small, tmp_path):

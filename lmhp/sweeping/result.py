@@ -108,6 +108,14 @@ class StudyResult:
     """The best points and the base config on new seeds. Empty without a confirmation."""
     return () if self.summary is None else self.summary.confirmed
 
+  def __repr__(self) -> str:
+    """Returns a short summary. The last cell of a notebook prints it."""
+    n_trials = f'{len(self.trials):,} trials'
+    if self.summary is None:
+      return f'study in {self.workdir}, interrupted after {n_trials}'
+    best = ', '.join(f'{path}={value!r}' for path, value in self.best.items())
+    return f'study of {n_trials} in {self.workdir}; best: {best or "the base config"}'
+
 
 def pareto_trials(trials: Sequence[Trial], signs: Sequence[float]) -> list[Trial]:
   """Returns the complete trials on the Pareto front, in order of the first objective.

@@ -30,6 +30,7 @@ from lmhp.training.history import (
 from lmhp.training.loop import RunRecord, RunSetup, TrainingLoop
 from lmhp.training.manifest import MANIFEST_FILE, RunManifest
 from lmhp.training.progress.display import training_progress
+from lmhp.training.progress.formats import format_summary
 from lmhp.training.signals import Stop, stop_on_signals
 from lmhp.training.step import TrainState
 from lmhp.training.writers import Writers
@@ -68,6 +69,13 @@ class RunResult:
   def complete(self) -> bool:
     """True if the run reached its end."""
     return self.signal is None
+
+  def __repr__(self) -> str:
+    """Returns a short summary. The last cell of a notebook prints it."""
+    if not self.complete:
+      return f'run in {self.workdir}, interrupted; the same call resumes it'
+    by_kind = self.result['parameters_by_kind']
+    return format_summary(self.result, by_kind, self.workdir)
 
 
 class Run:

@@ -145,6 +145,7 @@ def test_a_study_that_cannot_afford_its_calibration_stops_no_trial(run, tmp_path
   assert stored['unaffordable_calibration']['search_steps'] == 23 * 27
   assert read_manifest(tmp_path / 'study').rungs.unaffordable_calibration == cost
   text = summary.format_result(result)
+  assert len(repr(result)) < 500 and str(result.workdir) in repr(result)
   assert {'26%', '162', '621', '24'} <= set(text.replace(',', '').split())
   report = json.loads(lmhp.report(result).text('json'))
   (finding,) = [one for one in report['findings'] if one['kind'] == 'no_early_stopping']
