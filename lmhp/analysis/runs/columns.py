@@ -87,9 +87,13 @@ def typed_column(axis: Axis, values: Sequence[object]) -> np.ndarray:
   """Returns values of an axis, None if missing, as its column of a table."""
   if axis.is_choice:
     return object_column(values)
-  return np.array(
-    [math.nan if value is None else value for value in values], np.float64
-  )
+  numbers = [math.nan if value is None else value for value in values]
+  try:
+    return np.array(numbers, np.float64)
+  except (TypeError, ValueError, OverflowError):
+    raise ConfigError(
+      f'{axis.name}: got a value that is no number, expected only numbers'
+    ) from None
 
 
 def object_column(values: Sequence[object]) -> np.ndarray:

@@ -174,13 +174,16 @@ def _decode_scalar(hint: object, value: JSON, path: str) -> object:
   if hint is float:
     # JSON may hold a whole number, or a word for NaN or infinity.
     number = from_jsonable(value)
-    if isinstance(number, (int, float)) and not isinstance(number, bool):
+    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
+    # A whole number of more than 308 digits is no float.
+    if is_number and (isinstance(number, float) or abs(number) < 1 << 1023):
       return number
     raise _wrong_type(path, value, 'a number')
   # In Python, True is an int.
   expected = cast(type, hint)
   if isinstance(value, expected) and (expected is bool or not isinstance(value, bool)):
-    return value
+    if not isinstance(value, int) or abs(value) < 1 << 1023:
+      return value
   raise _wrong_type(path, value, f'a value of type {expected.__name__}')
 
 

@@ -137,7 +137,8 @@ class OptunaRecords:
     for frozen in self.storage.get_all_trials(self.study_id, deepcopy=False):
       for name, distribution in frozen.distributions.items():
         self._stored_distributions.setdefault(name, distribution)
-      if all(name in frozen.user_attrs for name in _REQUIRED):
+      has_all = all(name in frozen.user_attrs for name in _REQUIRED)
+      if has_all and isinstance(frozen.user_attrs[NUMBER], int):
         # Another program may have added a copy of a trial. The original comes first.
         frozen_by_number.setdefault(frozen.user_attrs[NUMBER], frozen)
 
@@ -304,6 +305,11 @@ def _record_of(trial: Trial) -> dict[str, JSON]:
 def _trial_of(frozen: FrozenTrial) -> Trial:
   """Returns the trial of lmhp that is stored in a trial of Optuna."""
   attributes = frozen.user_attrs
+  if not isinstance(attributes['record'], Mapping):
+    raise ConfigError(
+      f'trial {attributes[NUMBER]!r:.20}: record: got {attributes["record"]!r:.60}, expected '
+      'a JSON object'
+    )
   stored = {
     'number': attributes[NUMBER],
     'parameters': to_jsonable(frozen.params),

@@ -19,6 +19,7 @@ from lmhp.typing import PathLike
 HEADER = 'study.json'
 JOURNAL = 'study.journal'
 LOCK = 'study.lock'
+DIRECTIONS = {'minimize', 'maximize'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +54,11 @@ class StudyHeader:
     if not path.exists():
       return None
     header = read_record(cls, path)
+    if not header.directions or not set(header.directions) <= DIRECTIONS:
+      raise ConfigError(
+        f'{path}: directions: got {list(header.directions)!r:.60}, expected "minimize" or '
+        '"maximize" for each objective'
+      )
     if (storage is None) != (header.storage is None):
       shown = None if storage is None else redact_url(storage)
       accepted = f'no --storage, since the study in {workdir} is in the file {JOURNAL}'

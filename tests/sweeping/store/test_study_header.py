@@ -101,7 +101,7 @@ def test_a_damaged_header_is_one_line_and_is_left_alone(tmp_path, text):
 def test_the_header_holds_only_what_opens_the_storage(tmp_path):
   open_study(tmp_path / 'run').close()
   header = json.loads((tmp_path / 'run/study.json').read_text())
-  assert set(header) == {'name', 'directions', 'id'}
+  assert set(header) == {'name', 'directions', 'id', 'checksum'}
   read = StudyHeader.read(tmp_path / 'run', None)
   assert (read.name, read.directions, read.storage) == ('run', ('minimize',), None)
 
