@@ -121,7 +121,8 @@ def test_the_file_has_the_provenance_at_its_top_level():
   assert keys == {'config', 'overrides', 'data_sha256'} | provenance_keys
 
 
-@pytest.mark.parametrize('name', sorted(MANIFEST.to_json()))
+# A run of an older version did not store the options of jax.
+@pytest.mark.parametrize('name', sorted(set(MANIFEST.to_json()) - {'jax_options'}))
 def test_a_manifest_without_one_of_its_keys_is_damaged(tmp_path, name):
   values = MANIFEST.to_json()
   del values[name]
