@@ -7,12 +7,16 @@ packages such as jax only when it needs them, so that help and Ctrl-C are immedi
 from __future__ import annotations
 
 from collections.abc import Sequence
+import contextlib
 import io
 import logging
 import os
 import signal
 import sys
+import threading
+import time
 from typing import NoReturn
+import warnings
 
 from lmhp.commands import COMMANDS
 from lmhp.commands.flags import HelpPrinted
@@ -33,6 +37,9 @@ USAGE = """lmhp: choose language-model hyperparameters, in JAX
 `lmhp COMMAND --help` describes a command. `lmhp train --help_config` lists every key of a
 config, `lmhp sweep --help_config` every key of a sweep. `lmhp --version` prints the version."""
 
+THREADS_SECONDS = 5.0
+"""Time that a failed command gives its threads to end."""
+
 EXIT_MISTAKE = 2
 """Exit status after a mistake of the user."""
 
@@ -52,6 +59,8 @@ def run() -> NoReturn:
   if isinstance(sys.stdout, io.TextIOWrapper):
     # A terminal that cannot print ± prints ? instead.
     sys.stdout.reconfigure(errors='replace')
+  # A save of Orbax that fails, or an asynchronous function in an experiment file, leaves one.
+  warnings.filterwarnings('ignore', 'coroutine .* was never awaited', RuntimeWarning)
   logging.basicConfig()
   logging.root.handlers[0].setFormatter(_LogFormatter('lmhp: %(message)s'))
   # Hide the log lines of Orbax, which uses absl and asyncio. lmhp prints the important ones
@@ -69,7 +78,27 @@ def run() -> NoReturn:
     # would print an error at exit, when it flushes stdout.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     status = 128 + signal.SIGPIPE
+  if status:
+    _exit_despite_threads(status)
   sys.exit(status)
+
+
+def _exit_despite_threads(status: int) -> None:
+  """Ends the process if threads that a failed command has left would keep it alive.
+
+  For instance, a save that could not start a thread leaves threads of Orbax that wait for five
+  minutes. Files are written atomically or on the disk already, so nothing is lost.
+  """
+  deadline = time.monotonic() + THREADS_SECONDS
+  for thread in threading.enumerate():
+    if thread is not threading.main_thread() and not thread.daemon:
+      thread.join(max(0.0, deadline - time.monotonic()))
+      if thread.is_alive():
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+          with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+        os._exit(status)
 
 
 def _open_closed_streams() -> None:

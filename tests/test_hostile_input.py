@@ -251,3 +251,27 @@ def test_closed_streams_do_not_matter(closed):
   process = subprocess.run(['sh', '-c', command], capture_output=True, text=True)
   assert process.returncode == 0
   assert 'Traceback' not in process.stderr
+
+
+LEFT_THREAD = """
+import threading
+from lmhp import cli
+from lmhp.errors import ConfigError
+
+def fail(words):
+  threading.Thread(target=threading.Event().wait).start()
+  raise ConfigError('step 5 could not be saved')
+
+cli.THREADS_SECONDS = 0.1
+cli.COMMANDS['train'] = fail
+cli.sys.argv = ['lmhp', 'train']
+cli.run()
+"""
+
+
+def test_a_thread_that_a_failed_command_left_does_not_keep_the_process():
+  process = subprocess.run(
+    [sys.executable, '-c', LEFT_THREAD], capture_output=True, text=True, timeout=60
+  )
+  assert process.returncode == 2
+  assert process.stderr == 'lmhp: step 5 could not be saved\n'

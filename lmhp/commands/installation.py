@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping
 import dataclasses
 import json
@@ -83,7 +84,7 @@ def doctor(arguments: list[str]) -> int:
     'Show devices, versions and caches, and train a small model for a few seconds. '
     'The exit status is 1 if the self-test fails.',
   )
-  parser.add_argument('words', nargs='*', help='none are accepted')
+  parser.add_argument('words', nargs='*', help=argparse.SUPPRESS)
   parser.add_switch('json', False, 'print a JSON object')
   values = parser.parse(arguments)
   if values.words:

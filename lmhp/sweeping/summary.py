@@ -14,7 +14,7 @@ import math
 from lmhp.files import as_path
 from lmhp.statistics.number_format import format_long_duration
 from lmhp.sweeping.confirmation import ConfirmedPoint
-from lmhp.sweeping.dry_run import Cost, SweepEstimate
+from lmhp.sweeping.dry_run import Cost, StructureCost, SweepEstimate
 from lmhp.sweeping.result import StudyResult, StudySummary
 
 
@@ -40,7 +40,7 @@ def format_result(result: StudyResult) -> str:
     )
   if summary.rank_correlations:
     rungs = [
-      f'step {step}: {_short(correlation)}'
+      f'step {step}: {_correlation(correlation)}'
       for step, correlation in summary.rank_correlations.items()
     ]
     lines.append(
@@ -124,8 +124,7 @@ def format_estimate(estimate: SweepEstimate) -> str:
     lines.append(
       f'  {structure.cost.trials:,} trials of {structure.parameters:,} parameters: '
       f'{structure.method} ({structure.reason}), packs of {widths} {trials}, '
-      f'{structure.bytes / 2**20:,.0f} MiB for the widest pack, '
-      f'{1e3 * structure.member_step_seconds:.2f} ms for a step of one trial'
+      f'{structure.bytes / 2**20:,.0f} MiB for the widest pack, {_step_time(structure)}'
     )
   search = _format_cost('search', estimate.search)
   if estimate.stopped_early:
@@ -143,6 +142,19 @@ def _format_cost(name: str, cost: Cost) -> str:
   if not math.isnan(cost.hours):
     time = f'about {format_long_duration(3600 * cost.hours)}'
   return f'{name}: {cost.tokens:,.0f} tokens, {cost.flops:.3g} FLOPs, {time}'
+
+
+def _correlation(value: float) -> str:
+  """Returns a rank correlation. It is NaN if all points had equal scores."""
+  return 'not measured' if math.isnan(value) else _short(value)
+
+
+def _step_time(structure: StructureCost) -> str:
+  """Returns the measured time of a step, which is NaN if nothing was measured."""
+  milliseconds = 1e3 * structure.member_step_seconds
+  if math.isnan(milliseconds):
+    return 'the time of a step is not known'
+  return f'{milliseconds:.2f} ms for a step of one trial'
 
 
 def _short(value: object) -> str:

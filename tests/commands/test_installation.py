@@ -6,6 +6,7 @@ import jax
 import pytest
 
 from lmhp.commands import installation
+from lmhp.commands.flags import HelpPrinted
 from lmhp.errors import ConfigError
 
 
@@ -47,3 +48,9 @@ def test_a_failed_self_test_is_the_exit_status(monkeypatch, capsys):
 def test_an_argument_is_refused():
   with pytest.raises(ConfigError, match='doctor:'):
     installation.doctor(['now'])
+
+
+def test_the_help_lists_nothing_that_is_refused(capsys):
+  with pytest.raises(HelpPrinted):
+    installation.doctor(['--help'])
+  assert 'words' not in capsys.readouterr().out

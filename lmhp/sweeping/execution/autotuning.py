@@ -5,8 +5,8 @@ members. They have one structure, the part of a config that is compiled into the
 pack runs its members by one of the methods `vmap`, `map` and `loop` (see
 `lmhp.training.population`). All packs of a structure use the same method. The methods are
 measured once, and the choice is stored in the storage of the study. A study that is run again
-uses the stored choice. `autotune.json` is a copy for people. It is read only by a study that has
-no measurements yet, so that it can take over those of another study.
+uses the stored choice. `autotune.json` is a copy for people. It is read only for choices that the
+storage lacks, so that a new study can take over those of another study.
 """
 
 from __future__ import annotations
@@ -189,13 +189,13 @@ class Autotuner:
     self._measure = measure
     self._store = store
     # Measurements of an earlier process are used again.
+    is_stored = store is not None and store.stored is not None
+    copied = _read_measurements(self.path, is_needed=not is_stored)
     stored = Measurements()
     if store is not None and store.stored is not None:
       stored = from_json(Measurements, store.stored, 'measurements')
-    elif self.path.exists():
-      stored = _read_measurements(self.path)
-    self._methods = dict(stored.methods)
-    self._metrics = dict(stored.metrics)
+    self._methods = {**copied.methods, **stored.methods}
+    self._metrics = {**copied.metrics, **stored.metrics}
     if self._methods or self._metrics:
       self._write()
 
@@ -253,10 +253,15 @@ class Autotuner:
     write_record(self.path, measurements)
 
 
-def _read_measurements(path: epath.Path) -> Measurements:
+def _read_measurements(path: epath.Path, is_needed: bool) -> Measurements:
+  """Returns the measurements of a file. A damaged file that is not needed is empty."""
+  if not path.exists():
+    return Measurements()
   try:
     return read_record(Measurements, path)
   except ConfigError as error:
+    if not is_needed:
+      return Measurements()
     raise ConfigError(
       f'{error}; delete this file, and the methods are measured again'
     ) from None

@@ -70,10 +70,13 @@ class TrialScores:
     values = self.objectives(metrics, job)
     diverged = divergence_step is not None or not all(map(math.isfinite, values))
     if diverged:
-      # The samplers of a search need finite values.
+      # The samplers of a search need finite values. A measured metric does not depend on the
+      # training, so it keeps its value.
       values = tuple(
-        self._task.penalty_value(name, job, self._sweep.maximizes(name))
-        for name in self._sweep.objective
+        value
+        if name in MEASURED_METRICS
+        else self._task.penalty_value(name, job, self._sweep.maximizes(name))
+        for name, value in zip(self._sweep.objective, values)
       )
 
     # Steps after a divergence are not counted.

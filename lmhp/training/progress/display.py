@@ -73,6 +73,7 @@ class _RunState:
     self.total_steps = total_steps
     self.title = title
     self.step = first_step
+    self._first_step = first_step
     self.metrics: dict[str, float] = {}
     self._timed_step: int | None = None
     self._timed_at = 0.0
@@ -80,8 +81,9 @@ class _RunState:
   def update(self, step: int, metrics: Mapping[str, float]) -> None:
     self.step = step
     self.metrics |= {name: float(value) for name, value in metrics.items()}
-    # The speed is measured from the first call on, so that compilation before it does not count.
-    if self._timed_step is None:
+    # The speed is measured from the first trained step on, so that the compilation before it does
+    # not count. An evaluation of the first state comes before the compilation.
+    if self._timed_step is None and step > self._first_step:
       self._timed_step = step
       self._timed_at = time.monotonic()
 

@@ -62,3 +62,22 @@ def test_optuna_waits_for_our_lock(path):
     assert pathlib.Path(f'{path}.lock').exists()
     with pytest.raises(FileExistsError):
       os.symlink('x', JournalFileSymlinkLock(str(path))._lock_file)
+
+
+def test_each_program_that_holds_the_lock_gets_the_full_time(path, monkeypatch):
+  """A second program takes the lock at the moment at which the first one loses it."""
+  monkeypatch.setattr(journal, 'FOREIGN_LOCK_SECONDS', 0.3)
+  os.symlink('first', f'{path}.lock')
+  removed_at = []
+
+  def remove(self):
+    os.unlink(f'{path}.lock')
+    removed_at.append(time.monotonic())
+    if len(removed_at) == 1:
+      os.symlink('second', f'{path}.lock')
+
+  monkeypatch.setattr(JournalLock, '_remove_link', remove)
+  with lock_of(path):
+    pass
+  first, second, _ = removed_at
+  assert second - first >= 0.3

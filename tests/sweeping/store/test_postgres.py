@@ -1,5 +1,7 @@
 """PostgreSQL: two drivers with a study each on one server, one of them killed."""
 
+from collections.abc import Callable
+import dataclasses
 import glob
 import os
 import pwd
@@ -57,9 +59,23 @@ def free_port():
     return free.getsockname()[1]
 
 
+@dataclasses.dataclass(frozen=True)
+class Server:
+  """A server with an empty database."""
+
+  url: str
+  restart: Callable[[], None]
+
+
+@pytest.fixture
+def url(server):
+  """The URL of a database on a server of its own."""
+  return server.url
+
+
 @pytest.fixture(scope='module')
-def url():
-  """The URL of an empty database on a server of its own."""
+def server():
+  """A server of its own."""
   pytest.importorskip('psycopg')
   initdb = find_program('initdb')
   pg_ctl = find_program('pg_ctl')
@@ -84,7 +100,13 @@ def url():
     run(initdb, '-D', data, '-A', 'trust', '-U', 'postgres', '--no-sync')
     run(pg_ctl, '-D', data, '-o', options, '-l', log, '-w', 'start')
     try:
-      yield f'postgresql://postgres:secret@127.0.0.1:{port}/postgres'
+      yield Server(
+        f'postgresql://postgres:secret@127.0.0.1:{port}/postgres',
+        lambda: run(
+          *(pg_ctl, '-D', data, '-o', options, '-l', log),
+          *('-w', '-m', 'immediate', 'restart'),
+        ),
+      )
     finally:
       run(pg_ctl, '-D', data, '-m', 'immediate', '-w', 'stop')
   finally:
@@ -154,3 +176,19 @@ def test_a_server_that_does_not_answer_is_one_line_without_the_password(url, tmp
   assert message.startswith('--storage: got postgresql://postgres:***@127.0.0.1:1/x,')
   assert '\n' not in message
   assert 'secret' not in message
+
+
+def test_a_server_that_restarts_under_a_sweep_loses_nothing(server, tmp_path):
+  with open_study(tmp_path / 'reference') as study:
+    finish_study(study, N_TRIALS)
+    reference = lines_of(study.trials)
+  driver = start_driver(tmp_path / 'restarted', server.url)
+  for first_number in (6, 30):
+    for line in driver.stdout:
+      if int(line) >= first_number:
+        break
+    server.restart()
+  driver.communicate()
+  assert driver.returncode == 0
+  with Study.read(tmp_path / 'restarted', storage=server.url) as study:
+    assert lines_of(study.trials) == reference

@@ -111,6 +111,8 @@ def test_a_notebook_has_the_same_bar_in_one_place(monkeypatch, capsys):
 
 def test_the_time_left_does_not_count_the_compilation(clock):
   state = display._RunState(100, 'train', first_step=0)
+  # The first state is evaluated before the program of the training is compiled.
+  state.update(0, {'eval_loss_nats': 5.0})
   clock.seconds += 50.0
   state.update(10, {})
   assert state.seconds_left() is None
