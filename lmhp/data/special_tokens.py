@@ -1,6 +1,6 @@
-"""Special tokens that the owner of a tokenizer declares: beginning and end of a text.
+"""Special tokens: their usual names, and those that the owner of a tokenizer declares.
 
-They stand in files beside `tokenizer.json`, in the format of Hugging Face transformers.
+Declarations stand in files beside `tokenizer.json`, in the format of Hugging Face transformers.
 """
 
 from __future__ import annotations
@@ -10,13 +10,29 @@ import dataclasses
 import json
 
 from etils import epath
-import tokenizers
 
 from lmhp.files import read_bytes
 from lmhp.typing import JSON
 
 CONFIG_FILE = 'tokenizer_config.json'
 _OTHER_FILES = ('special_tokens_map.json',)
+
+END_OF_TEXT = '<|endoftext|>'
+# Names of special tokens in the vocabularies of Hugging Face. The first that exists is used.
+END_OF_TEXT_NAMES = (
+  END_OF_TEXT,
+  '<|end_of_text|>',
+  '</s>',
+  '<eos>',
+  '<|eos|>',
+  '<end_of_text>',
+  '[EOS]',
+  '<｜end▁of▁sentence｜>',  # DeepSeek
+  '<|END_OF_TURN_TOKEN|>',  # Cohere
+  '[SEP]',
+)
+MASK_NAMES = ('[MASK]', '<mask>')
+PAD_NAMES = ('<pad>', '[PAD]')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,17 +63,15 @@ class SpecialTokens:
     }
     return {key: value for key, value in fields.items() if value is not None}
 
-  def set_post_processor(self, tokenizer: tokenizers.Tokenizer) -> None:
-    """Makes a tokenizer add the declared special tokens to a text, if there are any."""
-    before = [self.begin] if self.adds_begin and self.begin else []
-    after = [self.end] if self.adds_end and self.end else []
-    if not before and not after:
-      return
-    template = [*before, '$A', *after]
-    special = [(name, tokenizer.token_to_id(name)) for name in (*before, *after)]
-    tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
-      single=template, special_tokens=special
-    )
+  @property
+  def before(self) -> list[str]:
+    """Names of the declared tokens that are added before a prompt, at most one."""
+    return [self.begin] if self.adds_begin and self.begin else []
+
+  @property
+  def after(self) -> list[str]:
+    """Names of the declared tokens that are added after a prompt, at most one."""
+    return [self.end] if self.adds_end and self.end else []
 
 
 def read_special_tokens(directory: epath.Path) -> SpecialTokens:

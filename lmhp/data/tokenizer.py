@@ -19,7 +19,15 @@ from etils import epath
 import numpy as np
 import tokenizers
 
-from lmhp.data.special_tokens import CONFIG_FILE, SpecialTokens, read_special_tokens
+from lmhp.data.special_tokens import (
+  CONFIG_FILE,
+  END_OF_TEXT,
+  END_OF_TEXT_NAMES,
+  MASK_NAMES,
+  PAD_NAMES,
+  SpecialTokens,
+  read_special_tokens,
+)
 from lmhp.errors import ConfigError
 from lmhp.files import read_bytes
 from lmhp.typing import JSON
@@ -31,24 +39,8 @@ FORMAT_KEY = 'lmhp_tokenizer'
 Its value is the kind of the tokenizer: 'byte', 'char' or 'ids'.
 """
 
-END_OF_TEXT = '<|endoftext|>'
-# Names of special tokens in the vocabularies of Hugging Face. The first that exists is used.
-_END_OF_TEXT_NAMES = (
-  END_OF_TEXT,
-  '<|end_of_text|>',
-  '</s>',
-  '<eos>',
-  '<|eos|>',
-  '<end_of_text>',
-  '[EOS]',
-  '<｜end▁of▁sentence｜>',  # DeepSeek
-  '<|END_OF_TURN_TOKEN|>',  # Cohere
-  '[SEP]',
-)
 # Types of post-processors that decide which special tokens are added to a text.
 _TEMPLATES = frozenset({'TemplateProcessing', 'RobertaProcessing', 'BertProcessing'})
-_MASK_NAMES = ('[MASK]', '<mask>')
-_PAD_NAMES = ('<pad>', '[PAD]')
 
 
 class Tokenizer(abc.ABC):
@@ -248,8 +240,8 @@ class JsonTokenizer(Tokenizer):
           f'got the special token {name!r}, expected one in the vocabulary'
         )
     self.end_of_text = self._end_of_text(vocabulary)
-    self.mask_token = _first_id(vocabulary, _MASK_NAMES)
-    self.pad_token = _first_id(vocabulary, _PAD_NAMES)
+    self.mask_token = _first_id(vocabulary, MASK_NAMES)
+    self.pad_token = _first_id(vocabulary, PAD_NAMES)
     # Sentinels of T5: <extra_id_0>, <extra_id_1>, ... up to the first that is missing.
     sentinel_names = (f'<extra_id_{i}>' for i in range(len(vocabulary)))
     self.sentinels = tuple(
@@ -270,15 +262,21 @@ class JsonTokenizer(Tokenizer):
     end_id = self._special.end_id
     if end_id is not None and 0 <= end_id < self.vocab_size:
       return end_id
-    return _first_id(vocabulary, _END_OF_TEXT_NAMES)
+    return _first_id(vocabulary, END_OF_TEXT_NAMES)
 
   @functools.cached_property
   def _prompt_tokenizer(self) -> tokenizers.Tokenizer:
     """Tokenizer of prompts, which recognizes special tokens and adds its own."""
     tokenizer = _plain_tokenizer(json.dumps(self._json))
     # transformers 5 reads add_bos_token and add_eos_token only if tokenizer.json does not decide.
-    if not _TEMPLATES.intersection(_types(self._json.get('post_processor'))):
-      self._special.set_post_processor(tokenizer)
+    is_decided = _TEMPLATES.intersection(_types(self._json.get('post_processor')))
+    special = self._special
+    names = [*special.before, *special.after]
+    if names and not is_decided:
+      tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+        single=[*special.before, '$A', *special.after],
+        special_tokens=[(name, tokenizer.token_to_id(name)) for name in names],
+      )
     return tokenizer
 
   def encode(self, text: str) -> np.ndarray:
