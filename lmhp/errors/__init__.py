@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 import difflib
+import errno
+import re
 
 from lmhp.errors.redaction import redact
 
@@ -53,3 +55,45 @@ def wrong_value(
     shown = 'a number too long to print'
     near = ''
   return ConfigError(f'{path}: got {shown}, expected {accepted}{near}')
+
+
+_OUT_OF_MEMORY = re.compile(
+  r'resource_?\s?exhausted|out of memory|out_of_memory|\boom\b|bad_alloc|ran out of .*memory|'
+  r'(failed|unable|cannot|could not|not able) to (allocate|reserve)|'
+  r'(cannot|failed to|could not) (allocate|reserve) memory|not enough .*memory|'
+  r'insufficient .*memory|memory (is )?exhausted|exceeds? .*(memory|hbm)|'
+  r'running low on memory',
+  re.IGNORECASE,
+)
+"""Words of XLA, CUDA, ROCm, libtpu, NumPy, Ray and the C library for a lack of memory."""
+
+_OUT_OF_DISK = re.compile(r'no space left|disk quota|file ?system', re.IGNORECASE)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+  """Returns True if the reason for an error, or for one behind it, is a lack of memory.
+
+  XLA raises one class of errors for everything, and its backends describe a lack of memory in
+  different words. So the text decides.
+
+  >>> is_out_of_memory(RuntimeError('INTERNAL: Failed to allocate 34359738368 bytes'))
+  True
+  >>> is_out_of_memory(RuntimeError('RESOURCE_EXHAUSTED: No space left on device'))
+  False
+  """
+  seen: set[int] = set()
+  current: BaseException | None = error
+  while current is not None and id(current) not in seen:
+    seen.add(id(current))
+    text = str(current)
+    is_memory = isinstance(current, MemoryError) or (
+      isinstance(current, OSError) and current.errno == errno.ENOMEM
+    )
+    # A ConfigError describes a mistake, whatever words it has.
+    is_described = isinstance(current, (RuntimeError, OSError)) and (
+      _OUT_OF_MEMORY.search(text) and not _OUT_OF_DISK.search(text)
+    )
+    if is_memory or is_described:
+      return True
+    current = current.__cause__ or current.__context__
+  return False

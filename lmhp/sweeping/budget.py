@@ -210,6 +210,12 @@ def _budget_in_steps(
     # With infinite steps, no method (vmap, map or loop) is left out to save time.
     measured = autotuner.method_of(jobs, sweep.reseeds_data, math.inf)
     # {method: seconds of one update of one member of the pack}
+    require(
+      sweep,
+      bool(measured.member_step_seconds),
+      'seconds',
+      f'a budget in trials, since the base config cannot be measured ({measured.reason})',
+    )
     return sweep.seconds / min(measured.member_step_seconds.values())
   # (steps of a trial) * budget / (mean cost of a trial)
   if sweep.tokens is not None:

@@ -15,7 +15,6 @@ import numpy as np
 
 from lmhp.data.dataset import Dataset
 from lmhp.errors import ConfigError
-from lmhp.sections import wrong
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.space import CompiledSpace, Space
 from lmhp.sweeping.tasks.language_model import LanguageModel
@@ -152,11 +151,9 @@ def check_evaluations(task: LanguageModel, sweep: SweepConfig, space: Space) -> 
       'evaluate.sequences=None with sweep.halving)'
     )
   if per_token:
-    raise wrong(
-      sweep,
-      'objective',
-      f"'eval_bits_per_byte', since the space varies {path}, and different tokens make "
-      f'{per_token[0]} incomparable',
+    raise ConfigError(
+      f"sweep.objective: got {per_token[0]!r}, expected 'eval_bits_per_byte', since the space "
+      f'varies {path}, and different tokens make losses per token incomparable'
     )
   if any(case.tokens.windows for case in cases):
     raise ConfigError(

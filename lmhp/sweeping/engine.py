@@ -23,11 +23,16 @@ import math
 
 from etils import epath
 
+from lmhp.errors import ConfigError
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.execution.autotuning import Autotuner
 from lmhp.sweeping.execution.pack_states import PackStateStore
-from lmhp.sweeping.execution.pack_widths import cut_into_packs, devices_for
-from lmhp.sweeping.execution.packs import JobTable, Pack, PackResult
+from lmhp.sweeping.execution.pack_widths import (
+  cut_into_packs,
+  devices_for,
+  smallest_width,
+)
+from lmhp.sweeping.execution.packs import JobTable, Pack, PackFailure, PackResult
 from lmhp.sweeping.execution.runner import Runner, RunnerContext
 from lmhp.sweeping.execution.stages import Stage, StateRef, TrialProgress
 from lmhp.sweeping.execution.trial_scores import TrialScores
@@ -37,6 +42,18 @@ from lmhp.sweeping.store.curves import LossCurves
 from lmhp.sweeping.store.study import Study
 from lmhp.sweeping.store.trial import Trial
 from lmhp.sweeping.tasks.task import Task
+
+INFEASIBLE = 'infeasible'
+"""First word of the error of a trial that does not fit in memory."""
+
+
+def is_invalid(trial: Trial) -> bool:
+  """Returns True if a trial has no valid config. An infeasible trial has one.
+
+  An infeasible trial stays in its stage, so that a study that is run again makes the same packs.
+  """
+  is_infeasible = (trial.error or '').startswith(INFEASIBLE)
+  return trial.status == 'failed' and not is_infeasible
 
 
 @dataclasses.dataclass
@@ -117,15 +134,23 @@ class Engine:
 
   def train_to(self, stage: Stage) -> None:
     """Trains trials to the end of a stage, scores them and stores the results."""
-    packs = self._packs_of_stage(stage)
+    waiting = self._packs_of_stage(stage)
     context = RunnerContext(self.states, self.progress, self.should_stop)
     # A pack that an earlier process has run returns its stored result.
     is_new = False
-    for pack, result in self.runner.run(context, packs):
-      is_new |= self._store(stage, pack, result)
+    done: list[Pack] = []
+    while waiting:
+      narrower: list[Pack] = []
+      for pack, result in self.runner.run(context, waiting):
+        if isinstance(result, PackFailure):
+          narrower += self._narrower(stage, pack, result)
+        else:
+          is_new |= self._store(stage, pack, result)
+          done.append(pack)
+      waiting = narrower
 
     # The next stage continues from these states.
-    for pack in packs:
+    for pack in done:
       for index, number in enumerate(pack.trials):
         progress = self.progress_of[number]
         progress.state = StateRef(pack.name, index)
@@ -211,6 +236,72 @@ class Engine:
       )
       packs.append(self.states.write_spec(pack))
     return packs
+
+  def _narrower(self, stage: Stage, pack: Pack, failure: PackFailure) -> list[Pack]:
+    """Returns packs with fewer members, in place of a pack that does not fit in memory.
+
+    The trial of a pack of one trial is stored as infeasible instead. The model and the batch of a
+    trial never change.
+    """
+    n_trials = len(pack.trials)
+    if n_trials == 1:
+      self._store_infeasible(stage, pack, failure.reason)
+      return []
+    self.progress.message(
+      f'{pack.name}: {failure.reason}; its {n_trials} trials run in narrower packs'
+    )
+    # The packs have half of the trials. Programs exist for a few widths only.
+    n_devices = len(devices_for(pack.method)) or 1
+    packs = []
+    start = 0
+    cuts = cut_into_packs(n_trials, pack.method, math.ceil(n_trials / 2), n_devices)
+    for index, (n_members, width) in enumerate(cuts):
+      members = slice(start, start + n_members)
+      start += n_members
+      trials = pack.trials[members]
+      part = dataclasses.replace(
+        pack,
+        name=f'{pack.name}-{index}',
+        trials=trials,
+        sources=pack.sources[members],
+        width=smallest_width(width, pack.method, n_devices),
+        changes={n: values for n, values in pack.changes.items() if n in trials},
+      )
+      packs.append(self.states.write_spec(part))
+    return packs
+
+  def _store_infeasible(self, stage: Stage, pack: Pack, reason: str) -> None:
+    """Stores that the trial of a pack does not fit in memory."""
+    (number,) = pack.trials
+    trial = self.trials[number]
+    job = self.jobs[number]
+    if not stage.divergence_ends:
+      raise ConfigError(
+        f'sweep.search: a member of the population does not fit in memory ({reason}), '
+        'expected a smaller model or batch, or another search'
+      )
+    n_parameters = job.model.n_parameters
+    size = '' if n_parameters is None else f' with {n_parameters:,} parameters'
+    error = f'{INFEASIBLE}: {reason}, alone{size}'
+    self.progress.message(f'trial {number} is {error}')
+    progress = self.progress_of[number]
+    progress.diverged = True
+    progress.values[pack.last_step] = (math.inf,) * len(self.sweep.objective)
+    if trial.ended:
+      return
+    if trial.cohort.startswith('confirm-'):
+      # A comparison on seeds counts the trial as one that diverged.
+      penalties = tuple(
+        self.task.penalty_value(name, job, self.sweep.maximizes(name))
+        for name in self.sweep.objective
+      )
+      trial = dataclasses.replace(
+        trial, status='diverged', values=penalties, diverged_at=0, error=error
+      )
+    else:
+      trial = dataclasses.replace(trial, status='failed', error=error)
+    self.update([trial])
+    self.progress.update_trials(self.trials.values())
 
   def _changes(
     self, stage: Stage, trials: Sequence[int]

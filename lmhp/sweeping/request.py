@@ -19,7 +19,8 @@ from lmhp.sweeping import space as spaces
 from lmhp.sweeping.config import BUDGETS, SweepConfig, sweep_keys, unknown_key
 from lmhp.sweeping.key_effects import set_keys_of_train
 from lmhp.sweeping.language_model_checks import checked_language_model
-from lmhp.sweeping.store.manifest import Origin, StudyManifest
+from lmhp.sweeping.search.method import changeable_keys
+from lmhp.sweeping.store.manifest import Origin, StudyManifest, extended_manifest
 from lmhp.sweeping.store.study import read_manifest
 from lmhp.sweeping.tasks.task import Task
 from lmhp.training.config import RunConfig
@@ -114,9 +115,11 @@ def build_request(
         'its own base values'
       )
     task.check(checked_sweep)
-  return SweepRequest(
-    task, checked_sweep, _manifest(task, checked_sweep), experiment_file
-  )
+  manifest = _manifest(task, checked_sweep)
+  if stored is not None:
+    # Raises an error if the new trials would not be comparable with those of the study.
+    extended_manifest(stored, manifest, workdir, changeable_keys())
+  return SweepRequest(task, checked_sweep, manifest, experiment_file)
 
 
 def _manifest(task: Task, sweep: SweepConfig) -> StudyManifest:

@@ -15,7 +15,7 @@ import numpy as np
 
 from lmhp.counting.parameters import count
 from lmhp.data.dataset import Dataset
-from lmhp.errors import ConfigError
+from lmhp.errors import ConfigError, is_out_of_memory
 from lmhp.files import as_path, from_jsonable, read_json, write_json
 from lmhp.hypers import flatten
 from lmhp.model.transformer import Model
@@ -24,6 +24,7 @@ from lmhp.statistics.untrained import untrained_reason
 from lmhp.training.checkpoint import Checkpoints
 from lmhp.training.config import RunConfig
 from lmhp.training.history import (
+  METRICS_FILE,
   HistoryMark,
   check_rows,
   read_history,
@@ -117,7 +118,31 @@ class Run:
     """Trains to the end of the run, or until a signal.
 
     If the run was complete before, its files are read and nothing is trained.
+
+    Raises:
+      ConfigError: If the run does not fit in memory. If nothing is saved yet, the directory is
+        free for another config.
     """
+    is_new = not (self.workdir / MANIFEST_FILE).exists()
+    try:
+      return self._run()
+    except Exception as error:
+      if not is_out_of_memory(error):
+        raise
+    cfg = self.setup.cfg
+    if is_new and not Checkpoints(self.workdir / 'checkpoints').steps():
+      (self.workdir / MANIFEST_FILE).unlink(missing_ok=True)
+      (self.workdir / METRICS_FILE).unlink(missing_ok=True)
+      (self.workdir / 'checkpoints').rmtree(missing_ok=True)
+    raise ConfigError(
+      f'train.batch_size: got {cfg.train.batch_size}, with which the run of '
+      f'{count(cfg.model).total:,} parameters does not fit in memory, expected a larger '
+      "train.grad_accumulation_steps or train.loss_chunks, model.remat='full', or a smaller "
+      'batch or model'
+    )
+
+  def _run(self) -> RunResult:
+    """Trains to the end of the run, or until a signal."""
     checkpoint_config = self.setup.cfg.checkpoint
     with (
       Checkpoints(self.workdir / 'checkpoints', checkpoint_config) as checkpoints,

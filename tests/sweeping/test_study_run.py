@@ -481,18 +481,6 @@ def test_a_wrong_sweep_is_refused_before_anything_is_trained(
     run(**fields)
 
 
-def test_a_pack_that_does_not_fit_the_memory_can_be_made_narrower(run, monkeypatch):
-  def raise_out_of_memory(self, again=False):
-    raise jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: allocating 7 bytes')
-
-  message = '^sweep.max_pack_width: a pack of 4 .*--sweep.max_pack_width=2'
-  with monkeypatch.context() as patch:
-    patch.setattr(pack_run.PackRun, 'run', raise_out_of_memory)
-    with pytest.raises(ConfigError, match=message):
-      run(execution='vmap')
-  assert len(run(execution='vmap', max_pack_width=4).trials) == 4
-
-
 def test_a_task_without_a_seed_is_not_confirmed(run):
   task = lmhp.FunctionTask(
     lambda h: jnp.ones(2),

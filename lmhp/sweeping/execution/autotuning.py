@@ -13,12 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
+import gc
+import logging
+import math
 
 from etils import epath
 import jax
 
-from lmhp.errors import ConfigError
+from lmhp.errors import ConfigError, is_out_of_memory
 from lmhp.sweeping.execution.method_measurement import MethodMeasurement
+from lmhp.sweeping.execution.pack_starts import OutOfMemory, PackStarts
 from lmhp.sweeping.execution.pack_widths import WIDTHS, allowed_widths, devices_for
 from lmhp.sweeping.store.json_records import (
   from_json,
@@ -29,7 +33,13 @@ from lmhp.sweeping.store.json_records import (
 from lmhp.sweeping.tasks.task import Job, Task
 from lmhp.typing import JSON
 
+_log = logging.getLogger(__name__)
+
 FILE = 'autotune.json'
+
+MEASUREMENTS = 'measurements'
+"""Directory with the journals of the measurements."""
+
 WORTH_MEASURING = 60
 """Another method is measured only if the study will last at least this many times as long as
 the compilation of the first method."""
@@ -100,13 +110,11 @@ def choose_method(
     if measured and not _is_worth_measuring(n_steps, list(measured.values())):
       reason = 'the study is too short to measure another method'
       break
-    measured[method] = MethodMeasurement(
-      task,
-      jobs,
-      data_per_trial=data_per_trial,
-      method=method,
-      max_width=min(requested_width or WIDTHS[-1], WIDTHS[-1]),
-    )
+    measurement = _measurement(task, jobs, data_per_trial, method, requested_width)
+    if measurement is not None:
+      measured[method] = measurement
+  if not measured:
+    return unmeasured_method(requested_method, 'out of memory')
 
   # Compare the methods by the time that one update of one member takes.
   seconds = {
@@ -120,6 +128,50 @@ def choose_method(
     bytes_per_member=measured[fastest].bytes_per_member,
     reason=reason,
   )
+
+
+def _measurement(
+  task: Task,
+  jobs: Sequence[Job],
+  data_per_trial: bool,
+  method: str,
+  requested_width: int | None,
+) -> MethodMeasurement | None:
+  """Measures a method. If memory is short, it is measured with fewer members.
+
+  The arguments are those of `choose_method`.
+
+  Returns:
+    The measurement, or None if not even one member fits in memory.
+  """
+  width = min(requested_width or WIDTHS[-1], WIDTHS[-1])
+  while width:
+    try:
+      return MethodMeasurement(
+        task,
+        jobs[:width],
+        data_per_trial=data_per_trial,
+        method=method,
+        max_width=width,
+      )
+    except Exception as error:
+      if not is_out_of_memory(error):
+        raise
+    # The arrays of the failed measurement are freed before the next one.
+    gc.collect()
+    width = min(width, len(jobs)) // 2
+  return None
+
+
+def unmeasured_method(requested_method: str, reason: str) -> PackMethod:
+  """Returns the method of a structure that cannot be measured: one member at a time.
+
+  Args:
+    requested_method: As in `choose_method`.
+    reason: Reason for which it cannot be measured.
+  """
+  method = 'loop' if requested_method == 'auto' else requested_method
+  return PackMethod(method, 1, {}, 0.0, reason)
 
 
 def _candidate_methods() -> tuple[str, ...]:
@@ -196,6 +248,7 @@ class Autotuner:
       stored = from_json(Measurements, store.stored, 'measurements')
     self._methods = {**copied.methods, **stored.methods}
     self._metrics = {**copied.metrics, **stored.metrics}
+    self._unmeasurable: set[str] = set()
     if self._methods or self._metrics:
       self._write()
 
@@ -214,17 +267,38 @@ class Autotuner:
     if data_per_trial:
       key = f'{key}-data_per_trial'
     if key not in self._methods:
-      self._methods[key] = self._choose(
-        self.task,
-        jobs,
-        data_per_trial,
-        n_steps,
-        self.requested_method,
-        self.requested_width,
-      )
+      self._methods[key] = self._chosen(key, jobs, data_per_trial, n_steps)
       self._write()
     stored = self._methods[key]
     return dataclasses.replace(stored, max_pack_width=self._allowed_width(stored))
+
+  def _chosen(
+    self, key: str, jobs: Sequence[Job], data_per_trial: bool, n_steps: float
+  ) -> PackMethod:
+    """Measures a structure, unless the measurement does not fit in memory."""
+    # A process that is killed for lack of memory raises nothing, so the start is noted.
+    starts = PackStarts(self.path.parent / MEASUREMENTS / key, f'measurement of {key}')
+    reason = starts.failure()
+    if reason is None:
+      try:
+        with starts.running():
+          chosen = self._choose(
+            self.task,
+            jobs,
+            data_per_trial,
+            n_steps,
+            self.requested_method,
+            self.requested_width,
+          )
+        if chosen.member_step_seconds:
+          return chosen
+        reason = chosen.reason
+      except OutOfMemory:
+        reason = 'out of memory'
+    n_parameters = jobs[0].model.n_parameters
+    size = '' if n_parameters is None else f' with {n_parameters:,} parameters'
+    _log.warning('a trial%s does not fit in memory (%s)', size, reason)
+    return unmeasured_method(self.requested_method, reason)
 
   def _allowed_width(self, stored: PackMethod) -> int:
     """Returns the largest number of members that a pack may have with a method."""
@@ -238,10 +312,18 @@ class Autotuner:
     return max((w for w in allowed if w <= largest), default=allowed[0])
 
   def measured(self, metric: str, job: Job) -> float:
-    """Returns a metric that is measured once for each structure."""
+    """Returns a metric that is measured once for each structure. NaN without the memory."""
     key = f'{metric} {job.structure}'
+    if key in self._unmeasurable:
+      return math.nan
     if key not in self._metrics:
-      self._metrics[key] = self._measure(self.task, metric, job)
+      try:
+        self._metrics[key] = self._measure(self.task, metric, job)
+      except Exception as error:
+        if not is_out_of_memory(error):
+          raise
+        self._unmeasurable.add(key)
+        return math.nan
       self._write()
     return self._metrics[key]
 

@@ -87,3 +87,14 @@ def cut_into_packs(
     width = min([*fitting, max_pack_width])
   packs.append((n_left, width))
   return packs
+
+
+def smallest_width(n_trials: int, method: str, n_devices: int = 1) -> int:
+  """Returns the smallest width of a pack of some trials. The method `loop` allows every width.
+
+  >>> smallest_width(3, 'vmap'), smallest_width(3, 'loop')
+  (4, 3)
+  """
+  if method == 'loop':
+    return n_trials
+  return min(w for w in allowed_widths(n_devices) if w >= n_trials)

@@ -93,6 +93,17 @@ class PackResult:
   states: tuple[PyTree, ...] | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class PackFailure:
+  """A pack that cannot be run with its number of members.
+
+  Attributes:
+    reason: Reason in words.
+  """
+
+  reason: str
+
+
 class Stopped(Exception):
   """A signal stopped the sweep. The states of the running packs are saved."""
 

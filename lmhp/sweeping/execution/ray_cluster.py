@@ -46,6 +46,10 @@ class Resources(TypedDict, total=False):
   resources: dict[str, float]
 
 
+class WorkersDied(RuntimeError):
+  """The worker of a function died in each attempt."""
+
+
 class RayCluster:
   """Runs functions on a Ray cluster.
 
@@ -149,7 +153,7 @@ class RayCluster:
       name: Name of the work, for messages.
 
     Raises:
-      RuntimeError: If the worker of the function died in all of the `RETRIES` + 1 attempts.
+      WorkersDied: If the worker of the function died in all of the `RETRIES` + 1 attempts.
     """
     exceptions = self._ray.exceptions
     try:
@@ -160,7 +164,7 @@ class RayCluster:
       cause = error.cause
       raise cause from (None if isinstance(cause, ConfigError) else error)
     except exceptions.RayError as error:
-      raise RuntimeError(f'{name}: its workers died {RETRIES + 1} times') from error
+      raise WorkersDied(f'{name}: its workers died {RETRIES + 1} times') from error
 
   def interrupt(self, references: Sequence[Reference]) -> None:
     """Interrupts functions, and waits while they save their states."""

@@ -23,21 +23,29 @@ import math
 
 from etils import epath
 
+from lmhp.errors import is_out_of_memory
 from lmhp.files import is_remote
 from lmhp.sweeping.execution.autotuning import (
   Autotuner,
   MeasurementStore,
   PackMethod,
 )
+from lmhp.sweeping.execution.pack_starts import PackStarts
 from lmhp.sweeping.execution.pack_widths import WIDTHS
 from lmhp.sweeping.execution.packs import (
   Pack,
+  PackFailure,
   PackResult,
   Stopped,
   finished_result,
 )
 from lmhp.sweeping.execution.ray_attempts import ATTEMPTS, publish
-from lmhp.sweeping.execution.ray_cluster import RayCluster, Reference, Resources
+from lmhp.sweeping.execution.ray_cluster import (
+  RayCluster,
+  Reference,
+  Resources,
+  WorkersDied,
+)
 from lmhp.sweeping.execution.ray_worker import (
   choose_method,
   measure,
@@ -136,7 +144,7 @@ class RayRunner(Runner):
 
   def run(
     self, context: RunnerContext, packs: Sequence[Pack]
-  ) -> Iterator[tuple[Pack, PackResult]]:
+  ) -> Iterator[tuple[Pack, PackResult | PackFailure]]:
     """Runs packs. Yields each pack with its result when it is done, in any order.
 
     Raises:
@@ -148,10 +156,13 @@ class RayRunner(Runner):
     unfinished = []
     for pack in packs:
       result = finished_result(workdir, pack.name)
-      if result is None:
-        unfinished.append(pack)
-      else:
+      reason = _starts(context, pack).failure()
+      if result is not None:
         yield pack, result
+      elif reason is not None:
+        yield pack, PackFailure(reason)
+      else:
+        unfinished.append(pack)
     self._remake_states(context, unfinished)
     yield from self._run(context, unfinished)
     (workdir / ATTEMPTS).rmtree(missing_ok=True)
@@ -174,7 +185,7 @@ class RayRunner(Runner):
 
   def _run(
     self, context: RunnerContext, packs: Sequence[Pack]
-  ) -> Iterator[tuple[Pack, PackResult]]:
+  ) -> Iterator[tuple[Pack, PackResult | PackFailure]]:
     # All packs are submitted at once. Ray starts them as nodes become free.
     running: dict[Reference, Pack] = {}
     for pack in packs:
@@ -185,7 +196,15 @@ class RayRunner(Runner):
       while running:
         for reference in self.cluster.finished(list(running), POLL_SECONDS):
           pack = running.pop(reference)
-          result, attempt = self.cluster.result(reference, pack.name)
+          try:
+            result, attempt = self.cluster.result(reference, pack.name)
+          except Exception as error:
+            # A node without memory kills a worker, which then dies in each attempt.
+            if not is_out_of_memory(error) and not isinstance(error, WorkersDied):
+              raise
+            _starts(context, pack).note('out of memory')
+            yield pack, PackFailure('out of memory, or its workers died')
+            continue
           publish(context.states.workdir, pack, attempt)
           yield pack, result
         self._show_reports(context, packs_by_name)
@@ -235,6 +254,11 @@ class RayRunner(Runner):
       for name, (step, metrics) in self.cluster.result(answered, 'progress').items():
         if name in packs_by_name:
           context.progress.update_pack(packs_by_name[name], step, metrics)
+
+
+def _starts(context: RunnerContext, pack: Pack) -> PackStarts:
+  """Returns the journal of the starts of a pack."""
+  return PackStarts(directory_of(context.states.workdir, pack.name), pack.name)
 
 
 class _ProgressReports:

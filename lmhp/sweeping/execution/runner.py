@@ -6,21 +6,27 @@ The members of a pack are trials that one compiled program trains together.
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
 import dataclasses
 import functools
+import gc
 from typing import Self
 
 from etils import epath
-import jax
 
-from lmhp.errors import ConfigError
 from lmhp.sweeping.execution.autotuning import Autotuner, MeasurementStore
 from lmhp.sweeping.execution.pack_run import PackRun
+from lmhp.sweeping.execution.pack_starts import OutOfMemory, PackStarts
 from lmhp.sweeping.execution.pack_states import PackStateStore
 from lmhp.sweeping.execution.pack_widths import devices_for
-from lmhp.sweeping.execution.packs import Pack, PackResult, PackRunOptions, Stopped
+from lmhp.sweeping.execution.packs import (
+  Pack,
+  PackFailure,
+  PackResult,
+  PackRunOptions,
+  Stopped,
+)
 from lmhp.sweeping.progress.study_progress import StudyProgress
 from lmhp.sweeping.tasks.task import Task
 
@@ -75,8 +81,10 @@ class Runner(abc.ABC):
   @abc.abstractmethod
   def run(
     self, context: RunnerContext, packs: Sequence[Pack]
-  ) -> Iterator[tuple[Pack, PackResult]]:
+  ) -> Iterator[tuple[Pack, PackResult | PackFailure]]:
     """Runs packs. Yields each pack with its result when it is done, in any order.
+
+    A pack that does not fit in memory is yielded with a `PackFailure`.
 
     Raises:
       Stopped: If `context.should_stop` returns True. All states are saved then.
@@ -97,12 +105,11 @@ class LocalRunner(Runner):
 
   def run(
     self, context: RunnerContext, packs: Sequence[Pack]
-  ) -> Iterator[tuple[Pack, PackResult]]:
-    """Runs packs in their order. Yields each pack with its result.
+  ) -> Iterator[tuple[Pack, PackResult | PackFailure]]:
+    """Runs packs in their order. Yields each pack with its result, or with its failure.
 
     Raises:
       Stopped: If `context.should_stop` returns True. All states are saved then.
-      ConfigError: If a pack does not fit the memory.
     """
     following = None
     for index, pack in enumerate(packs):
@@ -112,10 +119,11 @@ class LocalRunner(Runner):
       # The next pack compiles while this one trains.
       if index + 1 < len(packs):
         following = _prepare(context, packs[index + 1])
-        if following.read() is None:
+        starts = PackStarts(following.directory, following.pack.name)
+        if following.read() is None and starts.failure() is None:
           self._thread.submit(following.compile_ahead)
       context.progress.start_pack(pack)
-      yield pack, _run(current)
+      yield pack, run_or_failure(current)
 
 
 def _prepare(context: RunnerContext, pack: Pack) -> PackRun:
@@ -127,27 +135,31 @@ def _prepare(context: RunnerContext, pack: Pack) -> PackRun:
   return context.states.run(pack.name, options)
 
 
-def _run(run: PackRun) -> PackResult:
-  """Runs a pack.
+def run_or_failure(run: PackRun) -> PackResult | PackFailure:
+  """Runs a pack, or returns its result if an earlier process has run it.
 
-  Raises:
-    ConfigError: If the device runs out of memory. The program then needs more memory than the
-      compiler predicted.
+  Returns:
+    The result, or a failure if the pack does not fit in memory, now or in earlier processes.
   """
+  result = run.read()
+  if result is not None:
+    return result
+  starts = PackStarts(run.directory, run.pack.name)
+  reason = starts.failure()
+  if reason is not None:
+    return PackFailure(reason)
+
+  def show(step: int, metrics: Mapping[str, object]) -> None:
+    starts.note_step()
+    shown(step, metrics)
+
+  shown = run.options.show
+  run.options = dataclasses.replace(run.options, show=show)
   try:
-    return run.run()
-  except jax.errors.JaxRuntimeError as error:
-    if 'RESOURCE_EXHAUSTED' not in str(error):
-      raise
-    width = run.pack.width
-    if width == 1:
-      raise ConfigError(
-        'train.batch_size: a trial alone does not fit in memory, expected a smaller batch, a '
-        'smaller model or train.seq_len, or a device with more memory'
-      ) from error
-    # Propose half the width.
-    raise ConfigError(
-      f'sweep.max_pack_width: a pack of {width} trials does not fit in memory, '
-      'expected fewer trials; finished packs are kept, so continue with '
-      f'--sweep.max_pack_width={width // 2}'
-    ) from error
+    with starts.running():
+      return run.run()
+  except OutOfMemory:
+    failure = PackFailure('out of memory')
+  # The arrays of the failed run are freed before another pack begins.
+  gc.collect()
+  return failure

@@ -18,7 +18,7 @@ import itertools
 from lmhp.errors import ConfigError
 from lmhp.sweeping.budget import SearchPlan
 from lmhp.sweeping.config import SweepConfig
-from lmhp.sweeping.engine import Engine
+from lmhp.sweeping.engine import Engine, is_invalid
 from lmhp.sweeping.execution.stages import Stage
 from lmhp.sweeping.search.halving import (
   HalvingPlan,
@@ -279,7 +279,7 @@ class CohortSearch:
 
   def _train(self, cohort: Cohort) -> None:
     """Trains the trials of a cohort to their ends, or to the rungs that halving selects."""
-    trials = [t for t in self._trials_of(cohort) if t.status != 'failed']
+    trials = [t for t in self._trials_of(cohort) if not is_invalid(t)]
     # A study that cannot afford its calibration stops no trial either.
     is_unaffordable = self._plan.schedule.unaffordable_calibration is not None
     if self._sweep.halving == 'none' or is_unaffordable:
@@ -315,7 +315,7 @@ class CohortSearch:
     numbers = [
       trial.number
       for trial in self._trials_of(cohort)
-      if trial.point in stage.points and trial.status != 'failed'
+      if trial.point in stage.points and not is_invalid(trial)
     ]
     self._engine.train_to(
       Stage(
@@ -368,12 +368,12 @@ class CohortSearch:
       if trial.cohort.startswith('search-') and trial.point < end
     ]
 
-    # A failed trial counts as a diverged trial.
+    # An invalid or infeasible trial counts as a diverged trial.
     states = {}
     for point, trials in trials_by_point(searched).items():
       scores = [self._scores(trial) for trial in trials]
       diverged = [
-        self._engine.progress_of[trial.number].diverged or trial.status == 'failed'
+        self._engine.progress_of[trial.number].diverged or is_invalid(trial)
         for trial in trials
       ]
       states[point] = PointState.of_seeds(scores, diverged)

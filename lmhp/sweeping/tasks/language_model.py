@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 from lmhp.data.stream import TrainStream
-from lmhp.errors import ConfigError
+from lmhp.errors import ConfigError, is_out_of_memory
 from lmhp.hypers import flatten, split
 from lmhp.sweeping import space as spaces
 from lmhp.sweeping.config import SweepConfig
@@ -203,9 +203,16 @@ class LanguageModel(Task):
     structure, _ = split(cfg, self.present)
     key = repr(structure)
     if key not in self._seconds:
-      self._seconds[key] = measure_step_seconds(
-        self._new_programs(cfg), cfg.train.steps
-      )
+      try:
+        self._seconds[key] = measure_step_seconds(
+          self._new_programs(cfg), cfg.train.steps
+        )
+      except Exception as error:
+        if not is_out_of_memory(error):
+          raise
+        raise ConfigError(
+          'sweep.match_budget: a step cannot be measured, since it does not fit in memory'
+        ) from None
     return self._seconds[key]
 
   def job(self, overrides: Overrides) -> Job:
