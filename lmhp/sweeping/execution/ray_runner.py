@@ -37,6 +37,7 @@ from lmhp.sweeping.execution.packs import (
   PackFailure,
   PackResult,
   Stopped,
+  directory_of,
   finished_result,
 )
 from lmhp.sweeping.execution.ray_attempts import ATTEMPTS, publish
