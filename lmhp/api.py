@@ -25,7 +25,6 @@ from lmhp.generation.sampling import TextModel
 from lmhp.hub.config_export import export_config
 from lmhp.hub.config_json import read_config
 from lmhp.hub.pretrained import is_pretrained, load_pretrained, save_pretrained
-from lmhp.hypers import differences
 from lmhp.model.config import ModelConfig
 from lmhp.model.presets import PRESETS, preset
 from lmhp.model.transformer import Model
@@ -38,10 +37,12 @@ from lmhp.training.manifest import (
   check_is_free,
   collect_provenance,
   not_a_manifest,
+  numeric_jax_options,
   read_manifest,
 )
 from lmhp.training.precision import fastest_dtype
 from lmhp.training.programs import Programs, pretrained_config
+from lmhp.training.resumption.comparison import StoredRun, check_same
 from lmhp.training.run import Run, RunResult
 from lmhp.typing import PathLike, PyTree
 
@@ -103,14 +104,6 @@ def _with_vocab_size(cfg: RunConfig) -> ModelConfig:
   return dataclasses.replace(cfg.model, vocab_size=vocab_size)
 
 
-@dataclasses.dataclass(frozen=True)
-class _StoredRun:
-  """An earlier run in a directory: its manifest, and the config that the manifest holds."""
-
-  manifest: RunManifest
-  cfg: RunConfig
-
-
 def train(
   config: BaseConfig,
   *,
@@ -153,20 +146,21 @@ def train(
   if workdir is None:
     workdir = tempfile.mkdtemp(prefix='lmhp-')
   elif stored is not None:
-    _check_same(workdir, stored, cfg, dataset)
+    check_same(workdir, stored, cfg, dataset, numeric_jax_options())
 
   init_from = cfg.train.init_from
   manifest = RunManifest(
     config=config_lib.to_json(cfg),
     overrides=dict(overrides or {}),
     data_sha256=dataset.sha256,
+    jax_options=numeric_jax_options(),
     provenance=collect_provenance(os.curdir),
     pretrained_config=None if init_from is None else pretrained_config(init_from),
   )
   return Run(cfg, dataset, workdir, display, manifest).run()
 
 
-def _stored_run(workdir: PathLike) -> _StoredRun | None:
+def _stored_run(workdir: PathLike) -> StoredRun | None:
   """Returns the run in a directory, or None if there is none.
 
   Raises:
@@ -176,12 +170,12 @@ def _stored_run(workdir: PathLike) -> _StoredRun | None:
   if manifest is None:
     return None
   try:
-    return _StoredRun(manifest, config_lib.from_json(manifest.config))
+    return StoredRun(manifest, config_lib.from_json(manifest.config))
   except ConfigError as error:
     raise not_a_manifest(workdir, str(error)) from None
 
 
-def _complete(cfg: RunConfig, dataset: Dataset, stored: _StoredRun | None) -> RunConfig:
+def _complete(cfg: RunConfig, dataset: Dataset, stored: StoredRun | None) -> RunConfig:
   """Returns the config with the values that depend on the data and on the machine.
 
   These are the vocabulary size, the number of steps and the precision. A stored run keeps
@@ -192,23 +186,6 @@ def _complete(cfg: RunConfig, dataset: Dataset, stored: _StoredRun | None) -> Ru
   return config_lib.complete(
     cfg, vocab_size=dataset.vocab_size, tokens_per_epoch=n_tokens, dtype=dtype
   )
-
-
-def _check_same(
-  workdir: PathLike, stored: _StoredRun, cfg: RunConfig, dataset: Dataset
-) -> None:
-  """Checks that a run continues with the config and the text that it began with."""
-  # Only the first difference is reported.
-  for path, (before, now) in differences(stored.cfg, cfg).items():
-    raise ConfigError(
-      f'{path}: got {now!r}, but the run in {workdir} has {before!r}; use this value, or '
-      'another workdir'
-    )
-  if stored.manifest.data_sha256 != dataset.sha256:
-    raise ConfigError(
-      f'data.path: {", ".join(cfg.data.path)} changed since the run in {workdir} began; use '
-      'another workdir'
-    )
 
 
 def sweep(

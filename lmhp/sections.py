@@ -17,6 +17,9 @@ from typing import ClassVar, TypeVar
 from lmhp.declarations import check_value, declared
 from lmhp.errors import ConfigError, wrong_value
 
+FREE_SECTIONS = ('log', 'checkpoint')
+"""Sections whose keys change no number, so a run that continues may change them."""
+
 T = TypeVar('T')
 S = TypeVar('S', bound='Section')
 

@@ -12,6 +12,26 @@ MIXTURE_BLOCK = 1024
 A source therefore needs a share of 0, or of at least 1 / MIXTURE_BLOCK.
 """
 
+SOURCE_KEYS = tuple(
+  f'data.{key}'
+  for key in (
+    'path',
+    'validation_path',
+    'text_field',
+    'token_dtype',
+    'tokenizer',
+    'tokenizer_vocab_size',
+    'split',
+    'validation_fraction',
+    'fraction',
+    'cache_dir',
+  )
+)
+"""Keys that determine the tokens, or where they lie. The sha256 of the data stands for them.
+
+So a run or a study continues if the same text lies at another path.
+"""
+
 
 @section('data')
 class DataConfig(Section):

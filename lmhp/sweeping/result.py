@@ -5,18 +5,29 @@ from __future__ import annotations
 import collections
 from collections.abc import Mapping, Sequence
 import dataclasses
+import glob
 import math
+import os
 
 import numpy as np
 
 from lmhp.config_keys import SECTIONS, keys
-from lmhp.files import as_path, to_jsonable, write_atomic
+from lmhp.files import as_path, is_remote, to_jsonable, write_atomic
 from lmhp.statistics.pareto import pareto_front
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.confirmation import ConfirmedPoint, ranked_points, seed_noise
 from lmhp.sweeping.store.manifest import CalibrationCost
 from lmhp.sweeping.store.trial import ENDED, Trial
 from lmhp.typing import PathLike
+
+PATH_KEYS = (
+  'data.path',
+  'data.validation_path',
+  'data.tokenizer',
+  'data.cache_dir',
+  'train.init_from',
+)
+"""Keys whose values may be paths."""
 
 _BEST_FILE = '''"""{docstring}
 
@@ -213,10 +224,27 @@ def write_best_file(
     fields = {field.name: field for field in dataclasses.fields(SECTIONS[name])}
     for key, value in values.items():
       if f'{name}.{key}' in keys() and value != fields[key].default:
+        if f'{name}.{key}' in PATH_KEYS:
+          value = _absolute(value)
         lines.append(f'  config.{name}.{key} = {_literal(value)}')
   path = as_path(workdir) / 'best.py'
   text = _BEST_FILE.format(docstring=docstring, path=path, lines='\n'.join(lines))
   write_atomic(path, text.encode())
+
+
+def _absolute(value: object) -> object:
+  """Returns a path, or each one of a tuple, as an absolute path if it exists.
+
+  The file is then valid in another current directory. Names that are no paths, such as `byte`,
+  stay as they are.
+  """
+  if isinstance(value, (list, tuple)):
+    return tuple(_absolute(item) for item in value)
+  if not isinstance(value, str) or is_remote(value):
+    return value
+  path = os.path.expanduser(value)
+  is_path = os.path.exists(path) or glob.has_magic(path)
+  return os.path.abspath(path) if is_path else value
 
 
 def _literal(value: object) -> str:

@@ -23,6 +23,16 @@ from lmhp.typing import JSON, PathLike
 
 MANIFEST_FILE = 'config.json'
 
+NUMERIC_JAX_OPTIONS = (
+  'jax_enable_x64',
+  'jax_default_matmul_precision',
+  'jax_default_prng_impl',
+  'jax_threefry_partitionable',
+  'jax_random_seed_offset',
+  'jax_numpy_dtype_promotion',
+)
+"""Options of jax that change the numbers of a run. They may be set in the environment."""
+
 PACKAGES = ('lmhp', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 """Packages whose versions a manifest contains."""
 
@@ -164,6 +174,13 @@ def describe_device() -> DeviceDescription:
   )
 
 
+def numeric_jax_options() -> dict[str, JSON]:
+  """Returns the values of `NUMERIC_JAX_OPTIONS` in this process."""
+  import jax
+
+  return {name: jax.config.values[name] for name in NUMERIC_JAX_OPTIONS}
+
+
 # --- the manifest -------------------------------------------------------------------
 
 
@@ -176,6 +193,8 @@ class RunManifest:
     overrides: Values that the command set, {dotted path: value}.
     data_sha256: Digest of the tokens of the dataset.
     provenance: Code, machine and command of the run.
+    jax_options: Options of jax that change numbers, by name. Empty for a run of a version that
+      did not store them.
     pretrained_config: The `config.json` of the pretrained model that the run starts from.
       An export of the run uses it again. None if the run starts from random parameters.
   """
@@ -184,6 +203,7 @@ class RunManifest:
   overrides: Mapping[str, object]
   data_sha256: str
   provenance: Provenance
+  jax_options: Mapping[str, JSON] = dataclasses.field(default_factory=dict)
   pretrained_config: Mapping[str, JSON] | None = None
 
   def to_json(self) -> dict[str, object]:
@@ -192,6 +212,7 @@ class RunManifest:
       'config': self.config,
       'overrides': self.overrides,
       'data_sha256': self.data_sha256,
+      'jax_options': self.jax_options,
       **self.provenance.to_json(),
     }
     if self.pretrained_config is not None:
@@ -210,6 +231,7 @@ class RunManifest:
       overrides=dict(values['overrides']),
       data_sha256=values['data_sha256'],
       provenance=Provenance.from_json(values),
+      jax_options=dict(values.get('jax_options', {})),
       pretrained_config=values.get('pretrained_config'),
     )
 

@@ -24,7 +24,7 @@ from lmhp.training.checkpoint import Checkpoints
 from lmhp.training.config import RunConfig
 from lmhp.training.history import read_history
 from lmhp.training.loop import RunRecord, RunSetup, TrainingLoop
-from lmhp.training.manifest import MANIFEST_FILE, RunManifest
+from lmhp.training.manifest import MANIFEST_FILE, RunManifest, read_manifest
 from lmhp.training.progress.display import training_progress
 from lmhp.training.progress.formats import format_summary
 from lmhp.training.signals import Stop, stop_on_signals
@@ -85,8 +85,8 @@ class Run:
     dataset: Dataset of `cfg.data`.
     workdir: Directory of the run.
     display: Mode of the progress, one of `lmhp.training.progress.live.MODES`.
-    manifest: Manifest of this process. It is written to `config.json` only if that file does
-      not exist, so a resumed run keeps the manifest of its first process.
+    manifest: Manifest of this process. If `config.json` exists, only its config and its
+      overrides are replaced, so a resumed run keeps the provenance of its first process.
 
   Raises:
     ConfigError: If the data is too short, if the run is too long, or if no parameter is
@@ -170,8 +170,7 @@ class Run:
       training_progress(self._total_steps, name, self.display, first_step) as progress,
     ):
       # `Writers` has locked the directory, so no other process writes the manifest.
-      if not (self.workdir / MANIFEST_FILE).exists():
-        write_json(self.workdir / MANIFEST_FILE, self.manifest.to_json())
+      self._write_manifest()
       if resumed_step is not None:
         progress.message(f'resumed at step {resumed_step:,}')
 
@@ -192,6 +191,25 @@ class Run:
         )
         progress.message(f'stopped at step {step:,}; {hint}')
     return state, step
+
+  def _write_manifest(self) -> None:
+    """Writes the manifest of a new run, or the new config of a run that continues.
+
+    A run that continues keeps the provenance of its first process.
+    """
+    stored = read_manifest(self.workdir)
+    if stored is None:
+      write_json(self.workdir / MANIFEST_FILE, self.manifest.to_json())
+      return
+    config = json.loads(json.dumps(self.manifest.config))
+    if stored.config == config:
+      return
+    overrides = self.manifest.overrides
+    changed = dataclasses.replace(stored, config=config, overrides=overrides)
+    write_json(self.workdir / MANIFEST_FILE, changed.to_json())
+    # The result of a run that becomes longer is no longer its result.
+    if stored.config['train'].get('steps') != config['train']['steps']:
+      (self.workdir / RESULT_FILE).unlink(missing_ok=True)
 
   # --- the end ------------------------------------------------------------------------
 

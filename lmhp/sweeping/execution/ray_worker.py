@@ -39,19 +39,17 @@ from lmhp.sweeping.execution.packs import (
 from lmhp.sweeping.execution.ray_attempts import claim
 from lmhp.sweeping.execution.ray_cluster import Actor
 from lmhp.sweeping.tasks.task import Job, Overrides, Task, TaskRecipe
+from lmhp.training.manifest import NUMERIC_JAX_OPTIONS
 
 JAX_OPTIONS = (
-  'jax_enable_x64',
-  'jax_default_matmul_precision',
-  'jax_default_prng_impl',
-  'jax_threefry_partitionable',
+  *NUMERIC_JAX_OPTIONS,
   'jax_compilation_cache_dir',
   'jax_persistent_cache_min_compile_time_secs',
   'jax_persistent_cache_min_entry_size_bytes',
 )
 """Options of jax that a worker takes from the driver.
 
-Some of them change results. The others set the cache of compiled programs.
+`NUMERIC_JAX_OPTIONS` change results. The others set the cache of compiled programs.
 """
 
 

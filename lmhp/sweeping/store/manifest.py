@@ -10,7 +10,9 @@ from collections.abc import Collection, Mapping
 import dataclasses
 import math
 
+from lmhp.data.config import SOURCE_KEYS
 from lmhp.errors import ConfigError
+from lmhp.sections import FREE_SECTIONS
 from lmhp.sweeping.store.json_records import as_stored, raw_json
 
 
@@ -264,11 +266,13 @@ def _check_task(stored: StudyManifest, new: StudyManifest, workdir: object) -> N
   old_task = stored.task
   new_task = new.task
   # The data have their own message below, so they are left out of this comparison.
-  if dataclasses.replace(old_task, data_sha256=new_task.data_sha256) != new_task:
-    difference = first_difference(
-      {**old_task.base_values, **old_task.identity, 'task': old_task.kind},
-      {**new_task.base_values, **new_task.identity, 'task': new_task.kind},
-    )
+  old_facts = _facts(old_task)
+  new_facts = _facts(new_task)
+  # A study of an older version lacks the options of jax.
+  if 'jax_options' not in old_facts:
+    new_facts.pop('jax_options', None)
+  if old_facts != new_facts:
+    difference = first_difference(old_facts, new_facts)
     raise ConfigError(
       f'{difference} as in the study in {workdir}; use the base config of the study, or '
       'another workdir'
@@ -278,6 +282,16 @@ def _check_task(stored: StudyManifest, new: StudyManifest, workdir: object) -> N
       f'data.path: the text changed since the study in {workdir} began; use another '
       'workdir'
     )
+
+
+def _facts(task: TaskDescription) -> dict[str, object]:
+  """Returns the facts of a task that change the numbers of its trials, without the data."""
+  base_values = {
+    path: value
+    for path, value in task.base_values.items()
+    if path not in SOURCE_KEYS and path.partition('.')[0] not in FREE_SECTIONS
+  }
+  return {**base_values, **task.identity, 'task': task.kind}
 
 
 def first_difference(old: object, new: object, path: str = '') -> str:

@@ -48,6 +48,7 @@ from lmhp.sweeping.tasks.task import (
   Task,
   TaskRecipe,
 )
+from lmhp.training.manifest import numeric_jax_options
 from lmhp.training.population import Population
 from lmhp.typing import Number, PyTree
 
@@ -126,7 +127,11 @@ class FunctionTask(Task):
     return TaskDescription(
       kind='function',
       base_values=self.base_values(),
-      identity={'steps': self.steps, 'functions_sha256': self.functions.sha256()},
+      identity={
+        'steps': self.steps,
+        'functions_sha256': self.functions.sha256(),
+        'jax_options': numeric_jax_options(),
+      },
     )
 
   def check(self, sweep: SweepConfig) -> None:

@@ -40,6 +40,7 @@ from lmhp.training.evaluation import (
   summarize,
   validation_batches,
 )
+from lmhp.training.manifest import numeric_jax_options
 from lmhp.training.population import Population
 from lmhp.training.precision import fastest_dtype
 from lmhp.training.programs import Programs
@@ -93,6 +94,7 @@ class LanguageModel(Task):
     return TaskDescription(
       kind='language_model',
       base_values=self.base_values(),
+      identity={'jax_options': numeric_jax_options()},
       data_sha256=self.data_sha256(),
     )
 

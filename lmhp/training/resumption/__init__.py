@@ -1,0 +1,1 @@
+"""A run that continues in its directory: what must stay equal, and what may change."""
