@@ -9,26 +9,25 @@ import os
 import tempfile
 from typing import TYPE_CHECKING, Any
 
-from etils import epath
-
 from lmhp import config as config_lib, experiment
+from lmhp.config_keys import check_set_keys_are_read
 from lmhp.counting.description import describe
 from lmhp.data import dataset as datasets
 from lmhp.data.dataset import Dataset
 from lmhp.data.stream import TrainStream
 from lmhp.data.tokenizer import Tokenizer
 from lmhp.errors import ConfigError
-from lmhp.experiment import BaseConfig
+from lmhp.experiment import BaseConfig, model_of
 from lmhp.files import as_path
 from lmhp.generation import sampling
 from lmhp.generation.sampling import TextModel
 from lmhp.hub.config_export import export_config
-from lmhp.hub.config_json import read_config
+from lmhp.hub.config_json import model_config
+from lmhp.hub.conversion import with_zero_biases
+from lmhp.hub.generation_ids import read_generation_ids
 from lmhp.hub.pretrained import is_pretrained, load_pretrained, save_pretrained
 from lmhp.model.config import ModelConfig
-from lmhp.model.presets import PRESETS, preset
-from lmhp.model.transformer import Model
-from lmhp.optim.config import check_keys_are_read
+from lmhp.model.transformer import Model, build
 from lmhp.training.checkpoint import Checkpoints
 from lmhp.training.compile_cache import use_compile_cache
 from lmhp.training.config import RunConfig
@@ -59,8 +58,8 @@ def count(target: BaseConfig | ModelConfig, **options: Any) -> dict[str, Any]:
   """Counts parameters, FLOPs, memory, training time and cost of a model from its config.
 
   Args:
-    target: Name of a preset, path of an experiment file, path of a Hugging Face
-      `config.json` or of its directory, a `ModelConfig`, or a config as in `train`.
+    target: Name or Hugging Face id of a preset, path of an experiment file, path of a Hugging
+      Face `config.json` or of its directory, a `ModelConfig`, or a config as in `train`.
     **options: `seq_len`, `batch_size`, `device`, `utilization` and `tokens`, as in
       `lmhp.counting.description.describe`.
 
@@ -70,38 +69,7 @@ def count(target: BaseConfig | ModelConfig, **options: Any) -> dict[str, Any]:
   Raises:
     ConfigError: If the target is unknown, or cannot be read.
   """
-  name, cfg = model_of(target)
-  return describe(name, cfg, **options).to_json()
-
-
-def model_of(target: BaseConfig | ModelConfig) -> tuple[str, ModelConfig]:
-  """Returns a name to print for a target of `count`, and the config of its model."""
-  if isinstance(target, ModelConfig):
-    return 'model', target
-  if not isinstance(target, (str, os.PathLike)):
-    return 'config', _with_vocab_size(
-      config_lib.resolve(experiment.base_config(target))
-    )
-
-  # A string is the name of a preset, or else the path of an experiment file, or else of a
-  # config.json. FILE.py:TEXT passes TEXT to `get_config` of the experiment file.
-  name = os.fspath(target)
-  if name.lower() in PRESETS:
-    return name.lower(), preset(name)
-  if name.partition(':')[0].endswith('.py'):
-    return name, _with_vocab_size(config_lib.resolve(experiment.base_config(name)))
-  if name.endswith('.json') or epath.Path(name).is_dir():
-    return name, read_config(name)
-  # `preset` raises the error for an unknown name.
-  return name, preset(name)
-
-
-def _with_vocab_size(cfg: RunConfig) -> ModelConfig:
-  """Returns the config of the model. A missing vocabulary size is taken from the data."""
-  if cfg.model.vocab_size is not None:
-    return cfg.model
-  vocab_size = datasets.load(cfg.data).vocab_size
-  return dataclasses.replace(cfg.model, vocab_size=vocab_size)
+  return describe(model_of(target), **options).to_json()
 
 
 def train(
@@ -132,8 +100,7 @@ def train(
   # Read and check the config before anything slow.
   config = experiment.base_config(config)
   cfg = config_lib.resolve(config_lib.override(config, overrides or {}))
-  check_keys_are_read(cfg.optimizer)
-  check_keys_are_read(cfg.schedule)
+  check_set_keys_are_read(cfg)
 
   # The workdir has a run to continue, or it must be free for a new run.
   stored = None if workdir is None else _stored_run(workdir)
@@ -143,6 +110,7 @@ def train(
   # The data decide the vocabulary and the length of an epoch.
   dataset = datasets.load(cfg.data)
   cfg = _complete(cfg, dataset, stored)
+  config_lib.check_multipliers_are_read(cfg)
   if workdir is None:
     workdir = tempfile.mkdtemp(prefix='lmhp-')
   elif stored is not None:
@@ -355,7 +323,16 @@ def generate(workdir: PathLike, prompt: str, **options: Any) -> str:
   model, params, tokenizer = load_pretrained(workdir)
   if tokenizer is None:
     raise ConfigError(f'{workdir}: no tokenizer.json, expected one for the prompt')
-  return sampling.generate(TextModel(model, params, tokenizer), prompt, **options)
+  ids = read_generation_ids(workdir)
+  text_model = TextModel(
+    model,
+    params,
+    tokenizer,
+    stop_ids=ids.stop_ids,
+    start_id=ids.start_id,
+    is_pretrained=True,
+  )
+  return sampling.generate(text_model, prompt, **options)
 
 
 def export(workdir: PathLike, path: PathLike) -> None:
@@ -373,4 +350,10 @@ def export(workdir: PathLike, path: PathLike) -> None:
   stored = _stored_run(workdir)
   assert stored is not None, 'load_run has read it'
   config = export_config(stored.cfg.model, stored.manifest.pretrained_config)
-  save_pretrained(path, config, params, tokenizer)
+  if config != stored.manifest.pretrained_config:
+    # The defaults of the model type are the ids of another tokenizer.
+    end = tokenizer.end_of_text
+    config = {'bos_token_id': end, 'eos_token_id': end, **config}
+  # The model type may have biases that the model lacks.
+  model = build(dataclasses.replace(model_config(config), dtype='float32'))
+  save_pretrained(path, config, with_zero_biases(params, model.shapes), tokenizer)

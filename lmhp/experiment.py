@@ -4,11 +4,14 @@ An experiment file is executed as a Python module. It may also have a `get_sweep
 returns the sweep. It may import the files beside it, as a Python script does
 (`from common import base`), or relatively (`from .common import base`), and the modules of the
 current directory.
+
+The targets of `lmhp count` are read here too: experiment files, presets and published configs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+import dataclasses
 import importlib
 import os
 import sys
@@ -16,9 +19,17 @@ import traceback
 import types
 from typing import Any, TypeAlias
 
-from lmhp.config import ConfigDict, to_config_dict
+from etils import epath
+
+from lmhp.config import ConfigDict, resolve, to_config_dict
 from lmhp.config_keys import suggest_key
+from lmhp.counting.counted_model import CountedModel
+from lmhp.data import dataset as datasets
 from lmhp.errors import ConfigError, suggest
+from lmhp.hub.other_formats import other_format
+from lmhp.hub.published import read_published
+from lmhp.model.config import ModelConfig
+from lmhp.model.presets import PRESETS, preset
 from lmhp.registry import EXPERIMENT_MODULE, LOCAL_MODULES
 from lmhp.training.config import RunConfig
 from lmhp.typing import PathLike
@@ -73,7 +84,9 @@ def load(path: PathLike) -> tuple[ConfigDict, types.ModuleType]:
         f'get_config() returned {type(config).__name__}, expected a ConfigDict'
       )
     return to_config_dict(config), module
-  except (Exception, SystemExit) as error:
+  except KeyboardInterrupt:
+    raise
+  except BaseException as error:
     # Any error of the user's file becomes one line with the line number in that file.
     raise _file_error(file_path, os.path.abspath(file_path), error) from error
 
@@ -97,7 +110,9 @@ def sweep_of(module: types.ModuleType) -> object:
     )
   try:
     return get_sweep()
-  except (Exception, SystemExit) as error:
+  except KeyboardInterrupt:
+    raise
+  except BaseException as error:
     raise _file_error(relative_path, file_path, error) from error
 
 
@@ -211,7 +226,11 @@ def _line_number(path: str, error: BaseException) -> int | None:
 
 def _reason(error: BaseException) -> str:
   """Returns why an experiment file failed, in one line."""
-  first_line = (str(error).strip() or 'no message').splitlines()[0]
+  try:
+    first_line = (str(error).strip() or 'no message').splitlines()[0]
+  except Exception:
+    # The error of the user's file cannot be printed.
+    first_line = 'no message'
   if isinstance(error, ConfigError):
     return first_line
   if isinstance(error, (AttributeError, KeyError)):
@@ -220,7 +239,7 @@ def _reason(error: BaseException) -> str:
   return f'{type(error).__name__}: {first_line}'
 
 
-def _missing_key(error: Exception) -> str | None:
+def _missing_key(error: BaseException) -> str | None:
   """Returns the key that a ConfigDict lacks. None if the error has another reason.
 
   For `config.x`, ml_collections raises an AttributeError whose argument is a KeyError. For
@@ -238,3 +257,38 @@ def _missing_key(error: Exception) -> str | None:
   # The key is the first word in quotes.
   words = message.removeprefix('Key ').replace('"', "'").split("'")
   return next(filter(str.isidentifier, words), None)
+
+
+# --- targets of count -------------------------------------------------------------------
+
+
+def model_of(target: BaseConfig | ModelConfig) -> CountedModel:
+  """Returns the model of a target of `count`, with a name to print."""
+  if isinstance(target, ModelConfig):
+    return CountedModel('model', target)
+  if not isinstance(target, (str, os.PathLike)):
+    cfg = resolve(base_config(target))
+    return CountedModel('config', _with_vocab_size(cfg))
+
+  # A string is the name of a preset, or else the path of an experiment file, or else of a
+  # config.json, or else the Hugging Face id of a preset. FILE.py:TEXT passes TEXT to
+  # `get_config` of the experiment file.
+  name = os.fspath(target)
+  if name.lower() in PRESETS:
+    return CountedModel(name.lower(), preset(name))
+  if name.partition(':')[0].endswith('.py'):
+    cfg = resolve(base_config(name))
+    return CountedModel(name, _with_vocab_size(cfg))
+  path = epath.Path(name)
+  if name.endswith('.json') or path.is_dir() or other_format(path):
+    return read_published(name)
+  # `preset` raises the error for an unknown name.
+  return CountedModel(name, preset(name))
+
+
+def _with_vocab_size(cfg: RunConfig) -> ModelConfig:
+  """Returns the config of the model. A missing vocabulary size is taken from the data."""
+  if cfg.model.vocab_size is not None:
+    return cfg.model
+  vocab_size = datasets.load(cfg.data).vocab_size
+  return dataclasses.replace(cfg.model, vocab_size=vocab_size)

@@ -209,7 +209,7 @@ class Analysis:
 
   @property
   def comparable_runs(self) -> Runs:
-    """Runs that effects and responses are read from."""
+    """Runs that effects and responses are computed from. See `Runs.comparable_runs`."""
     return self._comparable[0]
 
   @property
@@ -291,11 +291,10 @@ class Analysis:
 
   @functools.cached_property
   def contours(self) -> list[Contour]:
-    """Fitted loss over pairs that interact, or else over the two axes of largest effect."""
+    """Fitted loss over pairs that interact, or else over the two numbers of largest effect."""
     surface = self._surface
     if surface is None:
       return []
-    # Pairs that interact first. Otherwise the two numbers with the largest effects.
     significant = [one.axes for one in self.interactions if one.significant()]
     pairs = [
       axes for axes in significant[:MAX_CONTOURS] if set(axes) <= set(surface.axes)
@@ -332,7 +331,7 @@ class Analysis:
 
   @functools.cached_property
   def curve_runs(self) -> Runs:
-    """The table with curves only of runs that started and have rows."""
+    """The table of all runs, with the curves of those that started and logged rows."""
     return self.runs.with_usable_curves()
 
   @functools.cached_property

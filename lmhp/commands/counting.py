@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 
 from lmhp.commands.flags import CommandParser, number
 from lmhp.errors import ConfigError
+from lmhp.typing import JSON
 
 
 def count(arguments: list[str]) -> int:
@@ -17,10 +19,15 @@ def count(arguments: list[str]) -> int:
   parser.add_argument(
     'target',
     nargs='*',
-    help='name of a preset, or path of an experiment file, of a Hugging Face config.json or '
-    'of its directory',
+    help='name or Hugging Face id of a preset, or path of an experiment file, of a Hugging '
+    'Face config.json or of its directory',
   )
-  parser.add_switch('json', False, 'print a JSON list of objects, one for each model')
+  parser.add_switch(
+    'json',
+    False,
+    'print a JSON list of objects, one for each target; the object of a target that cannot be '
+    'counted has the key error',
+  )
   parser.add_argument(
     '--seq_len',
     type=number(1, kind=int),
@@ -53,26 +60,35 @@ def count(arguments: list[str]) -> int:
     )
 
   # The imports load JAX, which is slow, so they follow the checks of the flags.
-  from lmhp import api
   from lmhp.counting.console import print_table
-  from lmhp.counting.description import describe
+  from lmhp.counting.description import ModelDescription, describe
+  from lmhp.experiment import model_of
 
-  descriptions = []
+  # A target that cannot be counted does not end the table of the others.
+  descriptions: list[ModelDescription] = []
+  objects: list[dict[str, JSON]] = []
+  errors: list[str] = []
   for target in values.target:
-    name, cfg = api.model_of(target)
-    descriptions.append(
-      describe(
-        name,
-        cfg,
+    try:
+      description = describe(
+        model_of(target),
         seq_len=values.seq_len,
         batch_size=values.batch_size,
         device=values.device,
         utilization=values.utilization,
         tokens=values.tokens,
       )
-    )
+    except ConfigError as error:
+      errors.append(str(error))
+      objects.append({'name': target, 'error': str(error)})
+    else:
+      descriptions.append(description)
+      objects.append(description.to_json())
+
   if values.json:
-    print(json.dumps([d.to_json() for d in descriptions], indent=2))
-  else:
+    print(json.dumps(objects, indent=2))
+  elif descriptions:
     print_table(descriptions)
-  return 0
+  for error in errors:
+    print(f'lmhp: {error}', file=sys.stderr)
+  return 2 if errors else 0

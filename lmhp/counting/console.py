@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+import math
 from typing import NamedTuple
 
 from rich import box
@@ -11,7 +12,7 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
-from lmhp.counting.description import ModelDescription
+from lmhp.counting.description import ModelDescription, TrainingCost
 from lmhp.counting.memory import optimizer_bytes, parameter_bytes
 from lmhp.params import KINDS
 from lmhp.statistics.number_format import (
@@ -48,9 +49,11 @@ def print_table(
     console: Console to print to. None stands for the terminal.
 
   >>> import io
+  >>> from lmhp.counting.counted_model import CountedModel
   >>> from lmhp.counting.description import describe
   >>> from lmhp.model.config import ModelConfig
-  >>> description = describe('small', ModelConfig(vocab_size=65, d_model=128))
+  >>> model = CountedModel('small', ModelConfig(vocab_size=65, d_model=128))
+  >>> description = describe(model)
   >>> output = io.StringIO()
   >>> print_table([description], Console(file=output))
   >>> 'sequence length' in output.getvalue()
@@ -68,6 +71,9 @@ def print_table(
   width = Measurement.get(console, unbounded, table).maximum
   console.width = max(console.width, width)
   console.print(table)
+  for description in descriptions:
+    for note in description.notes:
+      console.print(escape(f'{description.name}: {note}'), soft_wrap=True)
 
 
 def table_rows(descriptions: Sequence[ModelDescription]) -> list[Row]:
@@ -77,10 +83,11 @@ def table_rows(descriptions: Sequence[ModelDescription]) -> list[Row]:
     descriptions: Counts of each model. `activation_bytes` is set in all of them or in none.
       `training` is also set in all of them or in none, with the same device in all.
 
+  >>> from lmhp.counting.counted_model import CountedModel
   >>> from lmhp.counting.description import describe
   >>> from lmhp.model.config import ModelConfig
   >>> cfg = ModelConfig(vocab_size=65, d_model=128, max_seq_len=64, position='learned')
-  >>> table_rows([describe('small', cfg)])[0]
+  >>> table_rows([describe(CountedModel('small', cfg))])[0]
   Row(name='parameters', cells=['804,096'])
   """
   rows = _parameter_rows(descriptions) + _flops_and_memory_rows(descriptions)
@@ -92,10 +99,29 @@ def table_rows(descriptions: Sequence[ModelDescription]) -> list[Row]:
     rows += [
       Row('training tokens', [format_with_unit(cost.tokens) for cost in costs]),
       Row('training FLOPs', [f'{cost.flops:.3g}' for cost in costs]),
-      Row(device, [format_long_duration(cost.device_seconds) for cost in costs]),
+      Row(device, [_device_time(cost.device_seconds) for cost in costs]),
       Row('cost', [f'${cost.cost_usd:,.2f}' for cost in costs]),
+      Row(f'fits on one {costs[0].device}', [_fit(cost) for cost in costs]),
     ]
   return rows
+
+
+def _device_time(seconds: float) -> str:
+  """Returns the time on one device. Long times are in hours, because devices share them."""
+  hours = seconds / 3600
+  if hours < 2:
+    return format_long_duration(seconds)
+  return f'{float(f"{hours:.3g}"):,g} hours' if hours < 100 else f'{hours:,.0f} hours'
+
+
+def _fit(cost: TrainingCost) -> str:
+  """Returns if the training fits into the memory of one device, by the estimate."""
+  if not cost.memory_bytes:
+    return 'unknown'
+  share = cost.needed_bytes / cost.memory_bytes
+  if share <= 1:
+    return f'yes, about {share:.0%} of its memory'
+  return f'no, {math.ceil(share):,} devices at least'
 
 
 def _parameter_rows(descriptions: Sequence[ModelDescription]) -> list[Row]:
@@ -125,6 +151,12 @@ def _flops_and_memory_rows(descriptions: Sequence[ModelDescription]) -> list[Row
     for convention in ('causal', 'full'):
       cells = [format_with_unit(by_convention[convention]) for by_convention in flops]
       rows.append(Row(f'{name} FLOPs/token, {convention}', cells))
+
+  if any(d.torchtitan for d in descriptions):
+    cells = [
+      format_with_unit(d.torchtitan.train) if d.torchtitan else '' for d in descriptions
+    ]
+    rows.append(Row('training FLOPs/token, torchtitan', cells))
 
   cache = [format_bytes(d.kv_cache_bytes_per_token) for d in descriptions]
   parameters = [format_bytes(parameter_bytes(d.counts)) for d in descriptions]

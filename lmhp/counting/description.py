@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import dataclasses
 from typing import TypeAlias
 
-from lmhp.counting.flops import flops_per_token
+from lmhp.counting.counted_model import CountedModel
+from lmhp.counting.flops import TorchtitanFlops, torchtitan_flops
 from lmhp.counting.hardware import cost_usd, find_device, time_seconds
 from lmhp.counting.memory import (
   activation_bytes_by_policy,
@@ -14,9 +15,8 @@ from lmhp.counting.memory import (
   optimizer_bytes,
   parameter_bytes,
 )
-from lmhp.counting.parameters import Count, count
+from lmhp.counting.parameters import Count
 from lmhp.errors import ConfigError
-from lmhp.model.config import ModelConfig
 from lmhp.params import KINDS
 from lmhp.typing import JSON, Number
 
@@ -41,6 +41,10 @@ class TrainingCost:
     flops: FLOPs of the whole training.
     device_seconds: Time of the whole training on one device.
     cost_usd: Price in US dollars.
+    memory_bytes: Memory of the device. 0 if it is unknown.
+    needed_bytes: Estimated memory of training on one device: parameters, gradients and AdamW's
+      state in float32, and the activations of the thriftiest rematerialization policy if a batch
+      size is given. Buffers of the compiled program come on top.
   """
 
   device: str
@@ -49,6 +53,8 @@ class TrainingCost:
   flops: float
   device_seconds: float
   cost_usd: float
+  memory_bytes: float = 0.0
+  needed_bytes: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,11 +67,13 @@ class ModelDescription:
     seq_len: Number of tokens in a sequence.
     flops_per_token_forward: FLOPs of the forward pass for one token.
     flops_per_token_train: FLOPs of the forward and the backward pass for one token.
+    torchtitan: The same in the convention of torchtitan. None if it does not cover the model.
     kv_cache_bytes_per_token: Bytes of the key/value cache for one token, in bfloat16.
     batch_size: Number of sequences in a training step. None if it is not given.
     activation_bytes: {rematerialization policy: bytes of the activations of a training step}.
       None if `batch_size` is None.
     training: Time and price of training. None if no device is given.
+    notes: Sentences about what the counts include or leave out.
   """
 
   name: str
@@ -74,9 +82,11 @@ class ModelDescription:
   flops_per_token_forward: FlopsByConvention
   flops_per_token_train: FlopsByConvention
   kv_cache_bytes_per_token: Number
+  torchtitan: TorchtitanFlops | None = None
   batch_size: int | None = None
   activation_bytes: Mapping[str, int] | None = None
   training: TrainingCost | None = None
+  notes: tuple[str, ...] = ()
 
   def to_json(self) -> dict[str, JSON]:
     """Returns the description as `lmhp count --json` prints it."""
@@ -91,6 +101,7 @@ class ModelDescription:
       'seq_len': self.seq_len,
       'flops_per_token_forward': self.flops_per_token_forward,
       'flops_per_token_train': self.flops_per_token_train,
+      'torchtitan': self.torchtitan and dataclasses.asdict(self.torchtitan),
       'kv_cache_bytes_per_token': self.kv_cache_bytes_per_token,
       'parameter_bytes': {
         'float32': parameter_bytes(counts),
@@ -104,12 +115,13 @@ class ModelDescription:
       fields['activation_bytes'] = self.activation_bytes
     if self.training is not None:
       fields['training'] = dataclasses.asdict(self.training)
+    if self.notes:
+      fields['notes'] = list(self.notes)
     return fields
 
 
 def describe(
-  name: str,
-  cfg: ModelConfig,
+  model: CountedModel,
   *,
   seq_len: int | None = None,
   batch_size: int | None = None,
@@ -120,8 +132,7 @@ def describe(
   """Counts the parameters, FLOPs and bytes of one model, without allocating an array.
 
   Args:
-    name: Name of the model.
-    cfg: Config of the model. `vocab_size` is set.
+    model: The model.
     seq_len: Number of tokens in a sequence. None stands for the model's context.
     batch_size: Number of sequences in a training step. If it is given, the bytes of the
       activations are counted too.
@@ -135,19 +146,21 @@ def describe(
     ConfigError: If the model has fewer learned positions than the sequence has tokens, if the
       device is unknown, or if `utilization` is out of range.
 
+  >>> from lmhp.model.config import ModelConfig
   >>> cfg = ModelConfig(vocab_size=65, d_model=128, max_seq_len=64, position='learned')
-  >>> describe('small', cfg).to_json()['total']
+  >>> describe(CountedModel('small', cfg)).to_json()['total']
   804096
   """
+  cfg = model.cfg
   seq_len = seq_len or cfg.max_seq_len
   if seq_len > cfg.max_seq_len and cfg.position == 'learned':
     raise ConfigError(
       f'seq_len: got {seq_len}, expected at most the {cfg.max_seq_len} learned '
-      f'positions of {name}'
+      f'positions of {model.name}'
     )
-  counts = count(cfg)
-  causal = flops_per_token(cfg, seq_len, causal=True)
-  full = flops_per_token(cfg, seq_len, causal=False)
+  counts = model.parameters()
+  causal = model.flops(seq_len, causal=True)
+  full = model.flops(seq_len, causal=False)
 
   # Activations need a batch size. Time and price need a device.
   activation_bytes = None
@@ -157,18 +170,43 @@ def describe(
   if device is not None:
     n_tokens = TOKENS_PER_PARAMETER * counts.total if tokens is None else tokens
     training = _training_cost(causal.train * n_tokens, n_tokens, device, utilization)
+    training = _with_memory(training, counts, activation_bytes)
 
   return ModelDescription(
-    name=name,
+    name=model.name,
     counts=counts,
     seq_len=seq_len,
     flops_per_token_forward={'causal': causal.forward, 'full': full.forward},
     flops_per_token_train={'causal': causal.train, 'full': full.train},
+    torchtitan=_torchtitan_flops(model, counts, seq_len),
     kv_cache_bytes_per_token=cache_bytes_per_token(cfg, seq_len),
     batch_size=batch_size,
     activation_bytes=activation_bytes,
     training=training,
+    notes=model.notes,
   )
+
+
+def _torchtitan_flops(
+  model: CountedModel, counts: Count, seq_len: int
+) -> TorchtitanFlops | None:
+  if model.other_head is not None:
+    return None
+  n_active = counts.active
+  if not model.cfg.tie_embeddings:
+    n_active = counts.active_excluding_embedding
+  return torchtitan_flops(model.cfg, n_active, seq_len)
+
+
+def _with_memory(
+  cost: TrainingCost, counts: Count, activations: Mapping[str, int] | None
+) -> TrainingCost:
+  """Adds the memory of the device, and the memory that training needs."""
+  needed = 2 * parameter_bytes(counts) + optimizer_bytes(counts)
+  if activations:
+    needed += min(activations.values())
+  memory = find_device(cost.device).memory_bytes
+  return dataclasses.replace(cost, memory_bytes=memory, needed_bytes=needed)
 
 
 def _training_cost(

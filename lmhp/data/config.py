@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from lmhp.data.formats.token_files import DTYPES
 from lmhp.declarations import static, traced
-from lmhp.sections import Section, assign, require, section
+from lmhp.sections import (
+  Section,
+  assign,
+  is_none_of,
+  is_one_of,
+  read_if,
+  require,
+  section,
+)
 
 MIXTURE_BLOCK = 1024
 """Number of training sequences in a block. Each source has a fixed number of them.
@@ -225,3 +233,31 @@ class DataConfig(Section):
       'mixture_weights',
       f'each 0 or at least 1/{MIXTURE_BLOCK} of the sum, and not all 0',
     )
+
+
+READ_RULES = (
+  read_if(
+    'data',
+    'mask_fraction mask_random_fraction mask_keep_fraction',
+    'objective',
+    is_one_of('masked'),
+    'masked',
+  ),
+  read_if('data', 'span_fraction span_length', 'objective', is_one_of('span'), 'span'),
+  read_if(
+    'data',
+    'dynamic_masking',
+    'objective',
+    is_none_of('causal'),
+    'another value than causal',
+  ),
+  read_if('data', 'tokenizer_vocab_size', 'tokenizer', is_one_of('bpe'), 'bpe'),
+  read_if(
+    'data',
+    'mixture_weights',
+    'path',
+    lambda path: len(path) > 1,
+    'several sources',
+  ),
+)
+"""Conditions under which keys have an effect."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 import dataclasses
 import hashlib
+import os
 from typing import cast
 
 from etils import epath
@@ -32,7 +33,7 @@ from lmhp.data.formats.text_formats import (
 )
 from lmhp.data.shards import INDEX
 from lmhp.errors import ConfigError, suggest
-from lmhp.files import as_path
+from lmhp.files import as_path, check_is_regular, is_remote
 
 CORPUS = 'docstrings'
 """Name of the built-in corpus in `data.path`."""
@@ -166,6 +167,9 @@ def _text_of_files(name: str, files: Sequence[epath.Path], text_field: str) -> T
 
   digest = hashlib.sha256(_VERSION.encode())
   for file, file_format in readers:
+    # A device or a pipe has no end.
+    if not is_remote(file):
+      check_is_regular(f'data.path: {file}', os.stat(file))
     field = '' if file_format in WITHOUT_FIELDS else text_field
     compression = file.suffix.lower() if file.suffix.lower() in COMPRESSIONS else ''
     # Format, field and size of each file, and then its bytes in pieces.

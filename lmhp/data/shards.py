@@ -24,7 +24,7 @@ import numpy as np
 from lmhp.data.cache import new_directory
 from lmhp.data.tokenizer import FILE as TOKENIZER_FILE, Tokenizer, load_tokenizer
 from lmhp.errors import ConfigError
-from lmhp.files import is_remote
+from lmhp.files import is_remote, read_bytes
 
 INDEX = 'index.json'
 FORMAT = 'lmhp tokens 1'
@@ -232,14 +232,14 @@ def read(directory: epath.PathLike) -> Shard:
     return _read(path)
   except ConfigError:  # Also a ValueError, but its message is already complete.
     raise
-  except (OSError, ValueError, KeyError, TypeError) as error:
+  except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
     raise ConfigError(
       f'data.path: cannot read the token shard {path}: {error!r}'
     ) from error
 
 
 def _read(directory: epath.Path) -> Shard:
-  content = json.loads((directory / INDEX).read_text())
+  content = json.loads(read_bytes(directory / INDEX))
   if content['format'] != FORMAT:
     raise ConfigError(
       f'data.path: {directory / INDEX}: got format {content["format"]!r}, expected {FORMAT!r}'

@@ -1,7 +1,9 @@
 """Tokenizers of bytes, of characters and of Hugging Face, and their `tokenizer.json`.
 
-If a text contains the name of a special token, such as `<|endoftext|>`, the name is encoded as
-ordinary text. Therefore an end-of-text token always ends a document.
+If a document contains the name of a special token, such as `<|endoftext|>`, the name is encoded
+as ordinary text. Therefore an end-of-text token always ends a document. A prompt is encoded as
+the owner of the tokenizer defined it: with the special tokens that it contains by name, and with
+those that the tokenizer adds.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from etils import epath
 import numpy as np
 import tokenizers
 
+from lmhp.data.special_tokens import CONFIG_FILE, SpecialTokens, read_special_tokens
 from lmhp.errors import ConfigError
+from lmhp.files import read_bytes
 from lmhp.typing import JSON
 
 FILE = 'tokenizer.json'
@@ -37,11 +41,14 @@ _END_OF_TEXT_NAMES = (
   '<|eos|>',
   '<end_of_text>',
   '[EOS]',
+  '<｜end▁of▁sentence｜>',  # DeepSeek
+  '<|END_OF_TURN_TOKEN|>',  # Cohere
   '[SEP]',
 )
+# Types of post-processors that decide which special tokens are added to a text.
+_TEMPLATES = frozenset({'TemplateProcessing', 'RobertaProcessing', 'BertProcessing'})
 _MASK_NAMES = ('[MASK]', '<mask>')
 _PAD_NAMES = ('<pad>', '[PAD]')
-_CONFIG_FILE = 'tokenizer_config.json'
 
 
 class Tokenizer(abc.ABC):
@@ -67,12 +74,15 @@ class Tokenizer(abc.ABC):
   bytes_per_token: np.ndarray | None
 
   def encode(self, text: str) -> np.ndarray:
-    """Returns the ids of a text, (n,) uint32, without an end-of-text token."""
+    """Returns the ids of a prompt, (n,) uint32, with the special tokens that it needs."""
     return next(iter(self.encode_all([text])))
 
   @abc.abstractmethod
   def encode_all(self, texts: Sequence[str]) -> Iterable[np.ndarray]:
-    """Returns the ids of each text. Some tokenizers are faster for many texts at a time."""
+    """Returns the ids of each document, (n,) uint32, without special tokens.
+
+    Some tokenizers are faster for many documents at a time.
+    """
 
   @abc.abstractmethod
   def decode(self, ids: Sequence[int] | np.ndarray) -> str:
@@ -81,6 +91,11 @@ class Tokenizer(abc.ABC):
   @abc.abstractmethod
   def spec(self) -> dict[str, JSON]:
     """Returns the content of `tokenizer.json`."""
+
+  @property
+  def n_ordinary_ids(self) -> int:
+    """Number of ids up to the last one that is not an added token, such as a padding token."""
+    return self.vocab_size
 
   @functools.cached_property
   def hash(self) -> str:
@@ -193,6 +208,10 @@ class IdTokenizer(Tokenizer):
 # --- files: `tokenizer.json` of Hugging Face or of lmhp, and BPE training -----------
 
 
+MAX_VOCAB_SIZE = 1 << 24
+"""Largest vocabulary. The tables of a model have a row for each id, also for unused ones."""
+
+
 class JsonTokenizer(Tokenizer):
   """Tokenizer of a Hugging Face `tokenizer.json`.
 
@@ -201,23 +220,34 @@ class JsonTokenizer(Tokenizer):
 
   Args:
     text: Content of `tokenizer.json`.
-    end_of_text: Name of the end-of-text token. None takes the first of the usual names (such as
-      `</s>`) that is in the vocabulary.
+    special: Special tokens that the files beside `tokenizer.json` declare. If they declare no
+      end-of-text token, it is the first of the usual names (such as `</s>`) that is in the
+      vocabulary.
+
+  Raises:
+    ValueError: If a declared token is not in the vocabulary.
   """
 
-  def __init__(self, text: str, end_of_text: str | None = None):
-    self._tokenizer = tokenizers.Tokenizer.from_str(text)
-    self._tokenizer.no_truncation()
-    self._tokenizer.no_padding()
-    # '</s>' in a text is four characters, not the end of a document.
+  def __init__(self, text: str, special: SpecialTokens | None = None):
+    self._special = special or SpecialTokens()
+    self._tokenizer = _plain_tokenizer(text)
+    # '</s>' in a document is four characters, not the end of the document.
     self._tokenizer.encode_special_tokens = True
     self._json = json.loads(text)
     self.kind = str(self._json['model'].get('type', 'bpe')).lower()
 
     vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
     self.vocab_size = max(vocabulary.values()) + 1
-    end_names = _END_OF_TEXT_NAMES if end_of_text is None else (end_of_text,)
-    self.end_of_text = _first_id(vocabulary, end_names)
+    if self.vocab_size > MAX_VOCAB_SIZE:
+      raise ValueError(
+        f'got the id {self.vocab_size - 1}, expected ids below {MAX_VOCAB_SIZE}'
+      )
+    for name in (self._special.begin, self._special.end):
+      if name is not None and name not in vocabulary:
+        raise ValueError(
+          f'got the special token {name!r}, expected one in the vocabulary'
+        )
+    self.end_of_text = self._end_of_text(vocabulary)
     self.mask_token = _first_id(vocabulary, _MASK_NAMES)
     self.pad_token = _first_id(vocabulary, _PAD_NAMES)
     # Sentinels of T5: <extra_id_0>, <extra_id_1>, ... up to the first that is missing.
@@ -227,6 +257,33 @@ class JsonTokenizer(Tokenizer):
       for name in itertools.takewhile(vocabulary.__contains__, sentinel_names)
     )
     self.bytes_per_token = self._bytes_per_token(vocabulary)
+
+  @property
+  def n_ordinary_ids(self) -> int:
+    vocabulary = self._tokenizer.get_vocab(with_added_tokens=False)
+    return max(vocabulary.values(), default=-1) + 1
+
+  def _end_of_text(self, vocabulary: dict[str, int]) -> int | None:
+    """Returns the id of the declared end-of-text token, or of the first usual name."""
+    if self._special.end is not None:
+      return vocabulary[self._special.end]
+    end_id = self._special.end_id
+    if end_id is not None and 0 <= end_id < self.vocab_size:
+      return end_id
+    return _first_id(vocabulary, _END_OF_TEXT_NAMES)
+
+  @functools.cached_property
+  def _prompt_tokenizer(self) -> tokenizers.Tokenizer:
+    """Tokenizer of prompts, which recognizes special tokens and adds its own."""
+    tokenizer = _plain_tokenizer(json.dumps(self._json))
+    # transformers 5 reads add_bos_token and add_eos_token only if tokenizer.json does not decide.
+    if not _TEMPLATES.intersection(_types(self._json.get('post_processor'))):
+      self._special.set_post_processor(tokenizer)
+    return tokenizer
+
+  def encode(self, text: str) -> np.ndarray:
+    ids = self._prompt_tokenizer.encode(text, add_special_tokens=True).ids
+    return np.asarray(ids, np.uint32)
 
   def encode_all(self, texts: Sequence[str]) -> Iterable[np.ndarray]:
     encodings = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
@@ -240,10 +297,12 @@ class JsonTokenizer(Tokenizer):
 
   def save(self, directory: epath.PathLike) -> None:
     super().save(directory)
-    # `load_tokenizer` reads the name of the end-of-text token from this file.
+    # `load_tokenizer` reads the names of the special tokens from this file.
+    config = self._special.to_json()
     if self.end_of_text is not None:
-      config = {'eos_token': self._tokenizer.id_to_token(self.end_of_text)}
-      (epath.Path(directory) / _CONFIG_FILE).write_text(json.dumps(config))
+      config['eos_token'] = self._tokenizer.id_to_token(self.end_of_text)
+    if config:
+      (epath.Path(directory) / CONFIG_FILE).write_text(json.dumps(config))
 
   def _bytes_per_token(self, vocabulary: dict[str, int]) -> np.ndarray:
     # {id: token} of the tokens that were added to the vocabulary of the model.
@@ -257,6 +316,14 @@ class JsonTokenizer(Tokenizer):
       else:
         sizes[i] = len(token) if is_byte_level else _n_bytes(token)
     return sizes
+
+
+def _plain_tokenizer(text: str) -> tokenizers.Tokenizer:
+  """Returns the tokenizer of a `tokenizer.json`, without truncation and padding."""
+  tokenizer = tokenizers.Tokenizer.from_str(text)
+  tokenizer.no_truncation()
+  tokenizer.no_padding()
+  return tokenizer
 
 
 def _first_id(vocabulary: dict[str, int], names: Iterable[str]) -> int | None:
@@ -287,30 +354,6 @@ def _n_bytes(token: str) -> int:
   return len(token.removeprefix('##').replace('▁', ' ').encode())
 
 
-def train_bpe(texts: Iterable[str], vocab_size: int) -> JsonTokenizer:
-  """Trains a byte-level BPE tokenizer with an end-of-text token.
-
-  Args:
-    texts: Training text, in pieces of any size.
-    vocab_size: Largest size of the vocabulary. A short text gives a smaller vocabulary.
-
-  Source: GPT-2 (Radford et al. 2019).
-  """
-  tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
-  byte_level = tokenizers.pre_tokenizers.ByteLevel
-  tokenizer.pre_tokenizer = byte_level(add_prefix_space=False)
-  tokenizer.decoder = tokenizers.decoders.ByteLevel()
-  trainer = tokenizers.trainers.BpeTrainer(
-    vocab_size=vocab_size,
-    special_tokens=[END_OF_TEXT],
-    show_progress=False,
-    # All 256 bytes, so that any text can be encoded.
-    initial_alphabet=sorted(byte_level.alphabet()),
-  )
-  tokenizer.train_from_iterator(texts, trainer)
-  return JsonTokenizer(tokenizer.to_str())
-
-
 def load_tokenizer(path: epath.PathLike) -> Tokenizer:
   """Returns the tokenizer of a `tokenizer.json`, or of a directory with such a file.
 
@@ -329,12 +372,12 @@ def load_tokenizer(path: epath.PathLike) -> Tokenizer:
 
 
 def _load(file: epath.Path) -> Tokenizer:
-  text = file.read_text()
+  text = read_bytes(file).decode()
   # A file without lmhp's key is a tokenizer of Hugging Face.
   content = json.loads(text)
   kind = content.get(FORMAT_KEY)
   if kind is None:
-    return JsonTokenizer(text, _end_of_text_name(file.parent / _CONFIG_FILE))
+    return JsonTokenizer(text, read_special_tokens(file.parent))
   if kind == 'byte':
     return ByteTokenizer()
   if kind == 'char':
@@ -342,11 +385,3 @@ def _load(file: epath.Path) -> Tokenizer:
   if kind == 'ids':
     return IdTokenizer(content['vocab_size'])
   raise ValueError(f'{FORMAT_KEY}: got {kind!r}, expected byte, char or ids')
-
-
-def _end_of_text_name(config_file: epath.Path) -> str | None:
-  """Returns the eos_token of a `tokenizer_config.json`. None if the file has none."""
-  if not config_file.exists():
-    return None
-  token = json.loads(config_file.read_text()).get('eos_token')
-  return token['content'] if isinstance(token, dict) else token

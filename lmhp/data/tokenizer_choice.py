@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from etils import epath
 
+from lmhp.data.bpe import train_bpe
 from lmhp.data.cache import cache_key, new_directory, read_or_write
 from lmhp.data.config import DataConfig
 from lmhp.data.readers import Text
@@ -16,7 +17,6 @@ from lmhp.data.tokenizer import (
   IdTokenizer,
   Tokenizer,
   load_tokenizer,
-  train_bpe,
 )
 from lmhp.errors import ConfigError
 from lmhp.files import as_path

@@ -1,4 +1,4 @@
-"""Sampling of text: one token after another, with a key/value cache.
+"""Generation of text with a trained or pretrained model.
 
 T is the number of sampled tokens. Other letters of dimensions are those of `lmhp.model`.
 """
@@ -6,15 +6,15 @@ T is the number of sampled tokens. Other letters of dimensions are those of `lmh
 from __future__ import annotations
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lmhp.data.dataset import start_token
 from lmhp.data.tokenizer import Tokenizer
 from lmhp.errors import ConfigError
-from lmhp.model.batch import Batch
+from lmhp.generation.decoding import SampleSettings, sample
 from lmhp.model.layer_inputs import ModelHypers
 from lmhp.model.transformer import Model
 from lmhp.typing import PyTree
@@ -33,131 +33,42 @@ class TextModel:
     tokenizer: Tokenizer with which the model was trained.
     hypers: {key of the section `model`: traced number}, such as the rate of a dropout. Empty for
       a pretrained model.
+    stop_ids: Tokens that end a text. Empty if only the end-of-text token of the tokenizer does.
+    start_id: First token that the decoder of an encoder-decoder reads. None stands for the one
+      with which lmhp trains.
+    is_pretrained: True for a checkpoint of Hugging Face, whose prompts have the special tokens
+      that its tokenizer adds. False for a run, which was trained on text without them.
   """
 
   model: Model
   params: PyTree
   tokenizer: Tokenizer
   hypers: ModelHypers = dataclasses.field(default_factory=dict)
+  stop_ids: tuple[int, ...] = ()
+  start_id: int | None = None
+  is_pretrained: bool = False
 
+  def encode(self, prompt: str) -> np.ndarray:
+    """Returns the ids of a prompt, (n,) uint32."""
+    if self.is_pretrained:
+      return self.tokenizer.encode(prompt)
+    return next(iter(self.tokenizer.encode_all([prompt])))
 
-@dataclasses.dataclass(frozen=True)
-class SampleSettings:
-  """Static settings of `sample`, which is compiled for each combination of their values.
-
-  Attributes:
-    n_tokens: Number of tokens to add.
-    top_k: Each token is sampled from the `top_k` most likely tokens. None stands for all tokens.
-    n_ids: Only token numbers below `n_ids` are sampled, because the model may have more logits
-      than the tokenizer has tokens. None stands for all token numbers.
-    start_id: First token that the decoder of an encoder-decoder reads. Other models ignore it.
-  """
-
-  n_tokens: int
-  top_k: int | None = None
-  n_ids: int | None = None
-  start_id: int = 0
-
-
-@functools.partial(jax.jit, static_argnames=('model', 'settings'))
-def sample(
-  model: Model,
-  params: PyTree,
-  prompt_BL: jax.Array,
-  key: jax.Array,
-  temperature: jax.Array,
-  settings: SampleSettings,
-  hypers: ModelHypers,
-) -> jax.Array:
-  """Continues prompts in one compiled program.
-
-  An encoder-decoder reads the prompt with its encoder, and its decoder writes the answer.
-
-  Args:
-    model: Network.
-    params: Parameters of the network.
-    prompt_BL: Tokens of the prompts, (B, L) int32. L is at least 1.
-    key: PRNG key.
-    temperature: () float32, logits are divided by it. 0 selects the most likely token.
-    settings: Number of tokens to add, and the tokens that may be sampled.
-    hypers: {key of the section `model`: traced number}.
-
-  Returns:
-    The added tokens, (B, n_tokens) int32.
-  """
-
-  def next_token(x_BD: jax.Array, key: jax.Array) -> jax.Array:
-    logits_BV = model.logits(params, hypers, x_BD)
-    return _sample_token(logits_BV, key, temperature, settings)
-
-  def step(
-    carry: tuple[jax.Array, PyTree], i: jax.Array
-  ) -> tuple[tuple[jax.Array, PyTree], jax.Array]:
-    """Reads token i - 1 from the carry, and samples token i for the next carry.
-
-    Returns the next carry, and token i - 1 as the output of the scan.
-    """
-    token_B, cache = carry
-    batch = Batch(token_B[:, None])
-    x_BLD, _, cache = model.features(params, hypers, batch, cache=cache)
-    following_B = next_token(x_BLD[:, 0], jax.random.fold_in(key, i))
-    return (following_B, cache), token_B
-
-  # Read the prompt, and sample the first token.
-  x_BLD, cache = _read_prompt(model, params, hypers, prompt_BL, settings)
-  first_B = next_token(x_BLD[:, -1], jax.random.fold_in(key, 0))
-
-  # Sample the others one after another.
-  steps = jnp.arange(1, settings.n_tokens)
-  (last_B, _), tokens_TB = jax.lax.scan(step, (first_B, cache), steps)
-  return jnp.concatenate([tokens_TB.T, last_B[:, None]], axis=1)
-
-
-def _read_prompt(
-  model: Model,
-  params: PyTree,
-  hypers: ModelHypers,
-  prompt_BL: jax.Array,
-  settings: SampleSettings,
-) -> tuple[jax.Array, PyTree]:
-  """Returns the features of the prompt, (B, L, D), and a cache with room for the new tokens.
-
-  For an encoder-decoder, the features are those of the start token, (B, 1, D).
-  """
-  n_prompts, length = prompt_BL.shape
-  n_tokens = settings.n_tokens
-  if model.cfg.is_encoder_decoder:
-    cache = model.init_cache(n_prompts, 1 + n_tokens, length)
-    start_B1 = jnp.full((n_prompts, 1), settings.start_id, jnp.int32)
-    batch = Batch(start_B1, encoder_tokens=prompt_BL)
-  else:
-    cache = model.init_cache(n_prompts, length + n_tokens)
-    prefix_lengths = jnp.full(n_prompts, length) if model.cfg.prefix_lm else None
-    batch = Batch(prompt_BL, prefix_lengths=prefix_lengths)
-  x_BLD, _, cache = model.features(params, hypers, batch, cache=cache)
-  return x_BLD, cache
-
-
-def _sample_token(
-  logits_BV: jax.Array,
-  key: jax.Array,
-  temperature: jax.Array,
-  settings: SampleSettings,
-) -> jax.Array:
-  """Samples one token for each row of logits, (B,) int32."""
-  logits_BV = logits_BV[:, : settings.n_ids]
-  top_k = settings.top_k
-  if top_k is not None and top_k < logits_BV.shape[-1]:
-    kth_largest_B1 = jax.lax.top_k(logits_BV, top_k)[0][:, -1:]
-    logits_BV = jnp.where(logits_BV < kth_largest_B1, -jnp.inf, logits_BV)
-  # The temperature is traced, so the tokens for temperature > 0 and for 0 are both computed.
-  # The bound 1e-6 avoids a division by 0.
-  sampled_B = jax.random.categorical(key, logits_BV / jnp.maximum(temperature, 1e-6))
-  most_likely_B = jnp.argmax(logits_BV, axis=-1)
-  return jnp.where(temperature > 0, sampled_B, most_likely_B).astype(jnp.int32)
-
-
-# --- text ---------------------------------------------------------------------------
+  def settings(self, n_tokens: int, top_k: int | None) -> SampleSettings:
+    """Returns the settings of `sample` for a text of `n_tokens` tokens."""
+    end = self.tokenizer.end_of_text
+    stop_ids = self.stop_ids or (() if end is None else (end,))
+    start_id = self.start_id
+    if start_id is None:
+      is_read = self.model.cfg.is_encoder_decoder
+      start_id = start_token(self.tokenizer) if is_read else 0
+    return SampleSettings(
+      n_tokens=n_tokens,
+      top_k=top_k,
+      n_ids=self.tokenizer.vocab_size,
+      start_id=start_id,
+      stop_ids=stop_ids,
+    )
 
 
 def generate(
@@ -194,43 +105,78 @@ def generate(
       'generate: got a model with model.architecture=encoder, which fills in masked tokens, '
       'expected decoder or encoder_decoder'
     )
-  ids_L = _encode_prompt(tokenizer, prompt, model.cfg.max_seq_len)
+  ids_L = _encode_prompt(text_model, prompt)
   room = model.cfg.max_seq_len - ids_L.size
   if n_tokens is None:
     n_tokens = min(DEFAULT_N_TOKENS, room)
   _check_numbers(ids_L.size, room, n_tokens, temperature, top_k)
 
-  start_id = start_token(tokenizer) if model.cfg.is_encoder_decoder else 0
+  settings = text_model.settings(n_tokens, top_k)
   new_BT = sample(
     model,
     text_model.params,
-    ids_L[None],
+    jnp.asarray(ids_L[None], jnp.int32),
     jax.random.key(seed),
     jnp.float32(temperature),
-    SampleSettings(n_tokens, top_k, n_ids=tokenizer.vocab_size, start_id=start_id),
+    settings,
     text_model.hypers,
   )
-  text = tokenizer.decode(new_BT[0])
-  return text if model.cfg.is_encoder_decoder else prompt + text
+  # The text ends before the first stop token.
+  new_T = np.asarray(new_BT[0])
+  ends = np.flatnonzero(np.isin(new_T, settings.stop_ids))
+  new_T = new_T[: ends[0]] if ends.size else new_T
+  if model.cfg.is_encoder_decoder:
+    return tokenizer.decode(new_T)
+  return prompt + _continuation(tokenizer, ids_L, new_T)
 
 
-def _encode_prompt(tokenizer: Tokenizer, prompt: str, max_seq_len: int) -> jax.Array:
-  """Returns the token numbers of a prompt, (L,) int32.
+def _continuation(tokenizer: Tokenizer, ids_L: np.ndarray, new_T: np.ndarray) -> str:
+  """Returns the text of new tokens, with a space at its beginning if it has one.
+
+  Many tokenizers write the space before a word, and leave it out at the beginning of a text. So
+  the new tokens are decoded together with the prompt.
+  """
+  before = tokenizer.decode(ids_L)
+  text = tokenizer.decode(np.concatenate([ids_L, new_T]))
+  return (
+    text.removeprefix(before) if text.startswith(before) else tokenizer.decode(new_T)
+  )
+
+
+def _encode_prompt(text_model: TextModel, prompt: str) -> np.ndarray:
+  """Returns the ids of a prompt, (L,) uint32.
 
   Raises:
-    ConfigError: If the prompt is not valid Unicode, has no tokens, or has `max_seq_len` tokens or
-      more, so that none can be added.
+    ConfigError: If the tokenizer or the prompt has ids that the model does not have, if the
+      prompt is not valid Unicode, if it has no tokens, or if it has `model.max_seq_len` tokens
+      or more, so that none can be added.
   """
   try:
-    ids_L = jnp.asarray(tokenizer.encode(prompt), jnp.int32)
+    prompt.encode()
   except UnicodeEncodeError as error:
     raise ConfigError(
       f'prompt: got the lone surrogate {prompt[error.start]!r}, expected Unicode text'
     ) from None
-  if not 0 < ids_L.size < max_seq_len:
+  cfg = text_model.model.cfg
+  tokenizer = text_model.tokenizer
+  n_ids = tokenizer.n_ordinary_ids
+  if cfg.vocab_size is not None and n_ids > cfg.vocab_size:
+    raise ConfigError(
+      f'tokenizer: got {n_ids} ids, expected at most model.vocab_size={cfg.vocab_size}, the '
+      'number of rows of the embedding: it is the tokenizer of another model'
+    )
+  # Added tokens may have ids beyond the embedding, if no text has them.
+  ids_L = text_model.encode(prompt)
+  if not 0 < ids_L.size < cfg.max_seq_len:
     raise ConfigError(
       f'prompt: got {ids_L.size} tokens, expected at least 1 and fewer than '
-      f'model.max_seq_len={max_seq_len}'
+      f'model.max_seq_len={cfg.max_seq_len}'
+    )
+  largest = int(ids_L.max())
+  if cfg.vocab_size is not None and largest >= cfg.vocab_size:
+    raise ConfigError(
+      f'prompt: got a token with the id {largest}, expected ids below '
+      f'model.vocab_size={cfg.vocab_size}'
     )
   return ids_L
 

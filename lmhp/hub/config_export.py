@@ -35,6 +35,17 @@ FIELDS_WITHOUT_EFFECT = (
 They concern initialization, training or execution.
 """
 
+BIAS_FIELDS = (
+  'norm_bias',
+  'qkv_bias',
+  'attention_output_bias',
+  'feed_forward_bias',
+  'head_bias',
+  'head_transform_bias',
+  'router_bias',
+)
+"""Fields of `ModelConfig` that add biases. A bias of zero changes nothing."""
+
 PREFERRED_TYPES = ('llama', 'gpt2', 'qwen2', 'qwen3', 'mistral', 'gpt_neox')
 """Model types that are tried first, because most tools read them."""
 
@@ -46,6 +57,9 @@ def export_config(
   cfg: ModelConfig, pretrained: Mapping[str, JSON] | None = None
 ) -> ConfigKeys:
   """Returns a config.json from which `model_config` reads the same model.
+
+  If no model type has exactly the parameters of the model, the config may have biases that the
+  model lacks. `lmhp.hub.conversion.with_zero_biases` adds them to the parameters.
 
   Args:
     cfg: The model.
@@ -65,15 +79,18 @@ def export_config(
       return dict(pretrained)
     differences_by_name['the config.json of the checkpoint'] = differing
 
-  # Take the first model type whose config.json reads back as the model.
-  for model_type in dict.fromkeys((*PREFERRED_TYPES, *model_types())):
-    written = FAMILIES[model_type].write_config(cfg)
-    if written is None:
-      continue
-    differing = differences(cfg, written)
-    if not differing:
-      return written
-    differences_by_name[model_type] = differing
+  # Take the first model type whose config.json reads back as the model, at first without and
+  # then with further biases.
+  types = dict.fromkeys((*PREFERRED_TYPES, *model_types()))
+  for adds_biases in (False, True):
+    for model_type in types:
+      written = FAMILIES[model_type].write_config(cfg)
+      if written is None:
+        continue
+      differing = differences(cfg, written, adds_biases=adds_biases)
+      if not differing:
+        return written
+      differences_by_name[model_type] = differing
 
   nearest = min(differences_by_name, key=lambda name: len(differences_by_name[name]))
   listed = ', '.join(differences_by_name[nearest][:_MAX_LISTED])
@@ -83,12 +100,16 @@ def export_config(
   )
 
 
-def differences(cfg: ModelConfig, config: Mapping[str, JSON]) -> list[str]:
+def differences(
+  cfg: ModelConfig, config: Mapping[str, JSON], *, adds_biases: bool = False
+) -> list[str]:
   """Compares a model with the model of a config.json.
 
   Args:
     cfg: The model.
     config: JSON object.
+    adds_biases: If True, biases that only the other model has are no difference, since they
+      can be zero.
 
   Returns:
     `PATH: got X, expected Y` for each field in which the models differ. X is the value of `cfg`,
@@ -103,8 +124,10 @@ def differences(cfg: ModelConfig, config: Mapping[str, JSON]) -> list[str]:
     return [str(error).removeprefix('config: ')] * (_MAX_LISTED + 1)
 
   # Fields that do not change the function of the model may differ.
-  return [
-    f'{path}: got {value!r}, expected {other_value!r}'
-    for path, (value, other_value) in hypers.differences(cfg, other).items()
-    if path.removeprefix('model.') not in FIELDS_WITHOUT_EFFECT
-  ]
+  texts = []
+  for path, (value, other_value) in hypers.differences(cfg, other).items():
+    field = path.removeprefix('model.')
+    is_added_bias = adds_biases and field in BIAS_FIELDS and not value
+    if field not in FIELDS_WITHOUT_EFFECT and not is_added_bias:
+      texts.append(f'{path}: got {value!r}, expected {other_value!r}')
+  return texts

@@ -16,7 +16,12 @@ from etils import epath
 
 from lmhp.errors import ConfigError, suggest
 from lmhp.hub.families import FAMILIES
-from lmhp.hub.families.converters import MAX_PRINTED, ConfigReader, ModelFields
+from lmhp.hub.families.converters import (
+  MAX_PRINTED,
+  ConfigReader,
+  ModelFields,
+  OutOfRange,
+)
 from lmhp.hub.families.family import model_types
 from lmhp.model.config import ModelConfig
 from lmhp.typing import JSON, PathLike
@@ -25,7 +30,7 @@ MAX_BYTES = 4_000_000
 """Largest accepted file. The largest config.json of the Hugging Face hub is much smaller."""
 
 MAX_NUMBER = 2**53
-"""Largest accepted absolute value of a whole number.
+"""Largest accepted absolute value of a whole number that is used.
 
 A float represents every whole number up to this one exactly.
 """
@@ -85,32 +90,28 @@ def read_json(path: epath.Path) -> dict[str, JSON]:
 def parse(text: str | bytes, source: str) -> dict[str, JSON]:
   """Returns the JSON object of a text.
 
+  Numbers that are not finite, and whole numbers above `MAX_NUMBER`, become `OutOfRange`.
+
   Args:
     text: Text of a file that is not trusted.
     source: Name of the file, for error messages.
 
   Raises:
-    ConfigError: If the text is not a JSON object, if a key occurs twice, if objects are
-      nested too deeply, or if a number is not finite or too large.
+    ConfigError: If the text is not a JSON object, if a key occurs twice, or if objects are
+      nested too deeply.
   """
 
-  # A number of many digits is refused before `int`, which needs quadratic time for it. 2**53 has
-  # 16 digits, after a possible sign.
-  def parse_int(digits: str) -> int:
+  # A number that is not finite, or too large, may stand in a key that is not used. So it is
+  # refused when it is used (`ConfigReader.take`). A number of many digits is never converted by
+  # `int`, which needs quadratic time for it. 2**53 has 16 digits, after a possible sign.
+  def parse_int(digits: str) -> int | OutOfRange:
     if len(digits) > 17 or abs(int(digits)) > MAX_NUMBER:
-      raise ConfigError(
-        f'{source}: got a whole number that begins with {digits[:20]}, expected an absolute '
-        f'value of at most {MAX_NUMBER}'
-      )
+      return OutOfRange(digits)
     return int(digits)
 
   def parse_float(digits: str) -> float:
     number = float(digits)
-    if not math.isfinite(number):
-      raise ConfigError(
-        f'{source}: got the number {digits[:20]}, expected a finite number'
-      )
-    return number
+    return number if math.isfinite(number) else OutOfRange(digits)
 
   # `json.loads` would keep the last value of a repeated key without an error.
   def make_object(pairs: list[tuple[str, JSON]]) -> dict[str, JSON]:
@@ -170,7 +171,9 @@ def _depth(value: object) -> int:
 
 
 def model_config(
-  config: Mapping[str, JSON], source: str = 'config.json'
+  config: Mapping[str, JSON],
+  source: str = 'config.json',
+  unknown: list[str] | None = None,
 ) -> ModelConfig:
   """Returns the `ModelConfig` of a parsed config.json.
 
@@ -186,12 +189,14 @@ def model_config(
   Args:
     config: JSON object whose numbers are finite.
     source: Name of the file, for error messages.
+    unknown: List to which keys are added that the family does not list. None makes them errors.
 
   Raises:
     ConfigError: If the model cannot be expressed. The message is one line with the source,
       the key, the value and the accepted values.
   """
-  return _read_model(ConfigReader(config, source), config.get('model_type'))
+  reader = ConfigReader(config, source, unknown=unknown)
+  return _read_model(reader, config.get('model_type'))
 
 
 def _read_model(reader: ConfigReader, model_type: JSON) -> ModelConfig:

@@ -8,11 +8,8 @@ import re
 import numpy as np
 
 from lmhp.errors import ConfigError
-from lmhp.hub.families.family import CheckpointFamily
 from lmhp.hub.tensor_layout import CheckpointTensor
-from lmhp.hub.tensor_names import tied_names
-from lmhp.model.config import ModelConfig
-from lmhp.params import walk_arrays
+from lmhp.params import list_params, walk_arrays
 from lmhp.typing import PyTree
 
 _BUFFERS = (
@@ -28,9 +25,9 @@ _MIN_FLOAT_BYTES = 2
 def params_from_tensors(
   tensors: Sequence[CheckpointTensor],
   arrays: Mapping[str, np.ndarray],
-  family: CheckpointFamily,
-  cfg: ModelConfig,
   *,
+  tied: Mapping[str, str],
+  ignored: str,
   source: str,
 ) -> PyTree:
   """Returns the parameters of a checkpoint, in its precision.
@@ -38,8 +35,9 @@ def params_from_tensors(
   Args:
     tensors: Tensors that the checkpoint should have, from `checkpoint_tensors`.
     arrays: {name: array of the checkpoint}.
-    family: Family of the checkpoint.
-    cfg: The model.
+    tied: {second name of a tensor: name}, from `tied_names`. A checkpoint may have either name,
+      or both with equal arrays.
+    ignored: Regular expression for the names of tensors that the model does not use.
     source: Name of the checkpoint, for error messages.
 
   Returns:
@@ -48,7 +46,11 @@ def params_from_tensors(
   Raises:
     ConfigError: If a tensor is missing, unknown or quantized, or if it has a wrong shape.
   """
-  arrays = _with_full_names(arrays, [tensor.name for tensor in tensors])
+  expected = {tensor.name for tensor in tensors}
+  arrays = dict(_with_full_names(arrays, expected))
+  for second_name, name in tied.items():
+    if name in expected and name not in arrays and second_name in arrays:
+      arrays[name] = arrays.pop(second_name)
   params: dict[str, np.ndarray] = {}
   for tensor in tensors:
     values = _checked_values(tensor, arrays, source)
@@ -62,15 +64,14 @@ def params_from_tensors(
         params[path] = params[path].astype(np.float32)
       param_slice.write(params[path], part)
 
-  # All other tensors of the checkpoint must be buffers, ignored tensors, or copies.
-  expected = {tensor.name for tensor in tensors}
-  ignored = re.compile(f'{_BUFFERS}|{family.ignored_tensors}')
+  # All other tensors of the checkpoint must be buffers, ignored tensors, empty, or copies.
+  unused = re.compile(f'{_BUFFERS}|{ignored}')
   others = {
     name: array
     for name, array in arrays.items()
-    if name not in expected and not ignored.fullmatch(name)
+    if name not in expected and array.size and not unused.fullmatch(name)
   }
-  _check_other_tensors(others, arrays, tied_names(family, cfg), source)
+  _check_other_tensors(others, arrays, tied, source)
   return nest(params)
 
 
@@ -178,6 +179,20 @@ def tensors_from_params(
     ]
     arrays[tensor.name] = np.ascontiguousarray(tensor.join(parts))
   return arrays
+
+
+def with_zero_biases(params: PyTree, shapes: PyTree) -> PyTree:
+  """Returns parameters with zeros for the biases that they lack.
+
+  Args:
+    params: Nested dict of arrays.
+    shapes: Nested dict of the shapes of the parameters with all biases.
+  """
+  arrays = dict(walk_arrays(params))
+  for param in list_params(shapes):
+    if param.role == 'bias' and param.path not in arrays:
+      arrays[param.path] = np.zeros(param.shape, np.float32)
+  return nest(arrays)
 
 
 def nest(arrays: Mapping[str, np.ndarray]) -> PyTree:

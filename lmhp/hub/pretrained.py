@@ -21,8 +21,9 @@ from lmhp.errors import ConfigError
 from lmhp.hub.config_json import model_config, read_json
 from lmhp.hub.conversion import params_from_tensors, tensors_from_params
 from lmhp.hub.families import FAMILIES
+from lmhp.hub.other_formats import other_format
 from lmhp.hub.tensor_file import SHARD_BYTES, read_directory, write_directory
-from lmhp.hub.tensor_names import checkpoint_tensors, has_head
+from lmhp.hub.tensor_names import checkpoint_tensors, has_head, tied_names
 from lmhp.model.transformer import Model, build
 from lmhp.params import walk_arrays
 from lmhp.typing import JSON, PathLike, PyTree
@@ -48,6 +49,10 @@ def load_pretrained(
   Source: huggingface.co/docs/safetensors.
   """
   directory = epath.Path(path)
+  if not (directory / 'config.json').exists():
+    described = other_format(directory)
+    if described:
+      raise ConfigError(f'{directory}: {described}')
   if not directory.is_dir():
     raise ConfigError(
       f'{directory}: no such directory, expected one with config.json and safetensors'
@@ -55,7 +60,13 @@ def load_pretrained(
 
   # Read the structure from config.json, and the arrays from the files of tensors.
   config = read_json(directory / 'config.json')
-  cfg = model_config(config, str(directory / 'config.json'))
+  source = str(directory / 'config.json')
+  cfg = model_config(config, source)
+  if config.get('quantization_config'):
+    raise ConfigError(
+      f'{source}: quantization_config: got the weights of a quantized model, which are not '
+      'read, expected float32, float16 or bfloat16 weights (lmhp count takes this file)'
+    )
   family = FAMILIES[str(config['model_type'])]
   arrays = read_directory(directory)
   # T5: a checkpoint without a tensor for the head has tied embeddings, whatever config.json has.
@@ -65,7 +76,13 @@ def load_pretrained(
   # Convert the tensors to parameters.
   model = build(dataclasses.replace(cfg, dtype=dtype))
   tensors = checkpoint_tensors(family, model.cfg, model.shapes)
-  params = params_from_tensors(tensors, arrays, family, cfg, source=str(directory))
+  params = params_from_tensors(
+    tensors,
+    arrays,
+    tied=tied_names(family, cfg),
+    ignored=family.ignored_pattern(config),
+    source=str(directory),
+  )
   has_tokenizer = (directory / TOKENIZER_FILE).exists()
   tokenizer = load_tokenizer(directory) if has_tokenizer else None
   return model, params, tokenizer

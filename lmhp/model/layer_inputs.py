@@ -178,10 +178,10 @@ def _rotary_tables(
   """Returns the tables of layers with global and with local attention, in this order."""
   if cfg.position != 'rotary':
     return None, None
-  rotary_global = rotary_table(cfg, False, positions.in_document_BL, positions.n_keys)
+  rotary_global = rotary_table(cfg, False, positions.in_document_BL, positions.length)
   if cfg.rotary_base_local == cfg.rotary_base and cfg.rotary_scaling_local:
     return rotary_global, rotary_global
-  rotary_local = rotary_table(cfg, True, positions.in_document_BL, positions.n_keys)
+  rotary_local = rotary_table(cfg, True, positions.in_document_BL, positions.length)
   return rotary_global, rotary_local
 
 

@@ -8,6 +8,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from lmhp.errors import ConfigError
 from lmhp.hypers import split
 from lmhp.model.batch import Array, Batch
 from lmhp.model.block import BlockCache
@@ -104,6 +105,7 @@ class Model:
 
   def _apply(self, params: PyTree, method: str, *args: PyTree) -> PyTree:
     """Returns the result of a method of the module."""
+    params = map_params(_read_in_float32, params)
     return self._module.apply({'params': params}, *args, method=method)
 
   def init_cache(self, batch_size: int, length: int, encoder_length: int = 0) -> Cache:
@@ -147,9 +149,29 @@ class Model:
       hypers: Traced numbers of the section `model`. None stands for an empty dict, which is
         enough for every mixer of lmhp.
       encoder_tokens_BM: (B, M) int32, tokens that an encoder-decoder's encoder reads.
+
+    Raises:
+      ConfigError: If an encoder-decoder gets no encoder tokens, or another model gets some.
     """
+    if self.cfg.is_encoder_decoder != (encoder_tokens_BM is not None):
+      given = 'none' if encoder_tokens_BM is None else 'some'
+      expected = 'tokens that the encoder reads' if given == 'none' else 'none'
+      raise ConfigError(
+        f'encoder_tokens_BM: got {given} for a model with '
+        f'model.architecture={self.cfg.architecture}, expected {expected}'
+      )
     batch = Batch(tokens_BL, encoder_tokens=encoder_tokens_BM)
     return self._apply(params, '__call__', batch, hypers or {})
+
+
+def _read_in_float32(param: Param, array: Array) -> Array:
+  """Returns a parameter in the precision in which the network reads it.
+
+  A checkpoint may store bfloat16 or float16. Scales, biases and states take part in arithmetic,
+  such as 1 + scale, so they are converted to float32 first. Matrices and tables keep their
+  precision: products convert their operands, and rows are converted after they are looked up.
+  """
+  return array if param.role in ('weight', 'table') else array.astype(jnp.float32)
 
 
 @functools.cache

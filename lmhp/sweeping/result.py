@@ -8,11 +8,18 @@ import dataclasses
 import glob
 import math
 import os
+import shlex
 
 import numpy as np
 
 from lmhp.config_keys import SECTIONS, keys
-from lmhp.files import as_path, is_remote, to_jsonable, write_atomic
+from lmhp.files import (
+  as_path,
+  is_remote,
+  python_docstring,
+  to_jsonable,
+  write_atomic,
+)
 from lmhp.statistics.pareto import pareto_front
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.confirmation import ConfirmedPoint, ranked_points, seed_noise
@@ -29,10 +36,7 @@ PATH_KEYS = (
 )
 """Keys whose values may be paths."""
 
-_BEST_FILE = '''"""{docstring}
-
-  lmhp train --config={path}
-"""
+_BEST_FILE = """{docstring}
 
 import lmhp
 
@@ -42,7 +46,7 @@ def get_config():
 
 {lines}
   return config
-'''
+"""
 """Template of `best.py`."""
 
 
@@ -228,7 +232,10 @@ def write_best_file(
           value = _absolute(value)
         lines.append(f'  config.{name}.{key} = {_literal(value)}')
   path = as_path(workdir) / 'best.py'
-  text = _BEST_FILE.format(docstring=docstring, path=path, lines='\n'.join(lines))
+  command = f'lmhp train --config={shlex.quote(str(path))}'
+  text = _BEST_FILE.format(
+    docstring=python_docstring(f'{docstring}\n\n  {command}\n'), lines='\n'.join(lines)
+  )
   write_atomic(path, text.encode())
 
 
@@ -249,7 +256,9 @@ def _absolute(value: object) -> object:
 
 def _literal(value: object) -> str:
   """Returns a value as Python code."""
+  if isinstance(value, (list, tuple)):
+    items = ', '.join(map(_literal, value))
+    return f'({items},)' if len(value) == 1 else f'({items})'
   if isinstance(value, float) and not math.isfinite(value):
     return f"float('{value}')"
-  plain = to_jsonable(value)
-  return repr(tuple(plain) if isinstance(plain, list) else plain)
+  return repr(to_jsonable(value))

@@ -2,6 +2,7 @@
 
 import pytest
 
+from lmhp.counting.counted_model import CountedModel
 from lmhp.counting.description import describe
 from lmhp.counting.device import DEVICES, Device, normalize_name, register_device
 from lmhp.counting.hardware import find_device
@@ -75,7 +76,9 @@ def test_a_device_from_outside_has_time_and_price(devices):
   register_device(toy)
   assert devices['toy-1'] is toy
   assert find_device('TOY') is toy
-  training = describe('gpt2', preset('gpt2'), device='toy', tokens=1e9).training
+  training = describe(
+    CountedModel('gpt2', preset('gpt2')), device='toy', tokens=1e9
+  ).training
   assert training.device == 'Toy 1'
   assert training.device_seconds == pytest.approx(training.flops / (0.4 * 2e12))
   assert training.cost_usd == pytest.approx(training.device_seconds / 3600 * 0.5)

@@ -5,7 +5,8 @@ import json
 import pytest
 import tokenizers
 
-from lmhp.data.tokenizer import load_tokenizer, train_bpe
+from lmhp.data.bpe import train_bpe
+from lmhp.data.tokenizer import load_tokenizer
 from lmhp.errors import ConfigError
 
 
@@ -34,24 +35,109 @@ def test_sentencepiece_round_trip_and_bytes(tmp_path):
   save(sentencepiece_tokenizer(), tmp_path)
   tokenizer = load_tokenizer(tmp_path)
   text = 'b ab 😀é a\n ab'
-  ids = tokenizer.encode(text)
+  ids = document(tokenizer, text)
   assert tokenizer.decode(ids) == text
   assert tokenizer.bytes_per_token[ids].sum() == len(text.encode())
   assert tokenizer.bytes_per_token[[0, 1, 2, 3]].tolist() == [5, 0, 0, 1]
   assert tokenizer.end_of_text == 2
 
 
-def test_truncation_padding_and_templates_of_a_file_are_ignored(tmp_path):
-  source = sentencepiece_tokenizer()
+def sentencepiece_with_template(template='<s> $A'):
+  tokenizer = sentencepiece_tokenizer()
+  tokenizer.post_processor = tokenizers.processors.TemplateProcessing(
+    single=template, special_tokens=[('<s>', 1), ('</s>', 2)]
+  )
+  return tokenizer
+
+
+def document(tokenizer, text):
+  """Returns the ids of a document."""
+  return next(iter(tokenizer.encode_all([text])))
+
+
+def test_truncation_padding_and_templates_do_not_change_documents(tmp_path):
+  source = sentencepiece_with_template()
   source.enable_truncation(4)
   source.enable_padding(length=50)
-  source.post_processor = tokenizers.processors.TemplateProcessing(
-    single='<s> $A', special_tokens=[('<s>', 1)]
-  )
   save(source, tmp_path)
-  ids = load_tokenizer(tmp_path).encode('b ab é a ab').tolist()
+  ids = document(load_tokenizer(tmp_path), 'b ab é a ab').tolist()
   assert 4 < len(ids) < 50
   assert 1 not in ids
+
+
+# --- prompts ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('template', ['<s> $A', '$A </s>', '<s> $A </s>', '$A'])
+def test_a_prompt_has_the_tokens_of_the_post_processor(tmp_path, template):
+  source = sentencepiece_with_template(template)
+  save(source, tmp_path)
+  tokenizer = load_tokenizer(tmp_path)
+  assert tokenizer.encode('b ab').tolist() == source.encode('b ab').ids
+  assert (
+    document(tokenizer, 'b ab').tolist()
+    == source.encode('b ab', add_special_tokens=False).ids
+  )
+
+
+def test_special_tokens_may_be_written_in_a_prompt_but_not_in_a_document(tmp_path):
+  save(sentencepiece_tokenizer(), tmp_path)
+  tokenizer = load_tokenizer(tmp_path)
+  assert tokenizer.encode('b</s>b').tolist().count(2) == 1
+  assert 2 not in document(tokenizer, 'b</s>b').tolist()
+
+
+CONFIGS = [
+  {'add_bos_token': True},
+  {'add_bos_token': False},
+  {'add_bos_token': True, 'add_eos_token': True},
+  {'add_eos_token': True},
+  {},
+]
+
+
+@pytest.mark.oracle
+@pytest.mark.parametrize('template', ['<s> $A', '$A'])
+@pytest.mark.parametrize('config', CONFIGS)
+def test_a_prompt_has_the_tokens_of_the_config(tmp_path, config, template):
+  import transformers
+
+  save(sentencepiece_with_template(template), tmp_path)
+  config = {
+    'bos_token': '<s>',
+    'eos_token': '</s>',
+    'tokenizer_class': 'PreTrainedTokenizerFast',
+  } | config
+  (tmp_path / 'tokenizer_config.json').write_text(json.dumps(config))
+  oracle = transformers.AutoTokenizer.from_pretrained(tmp_path)
+  tokenizer = load_tokenizer(tmp_path)
+  assert tokenizer.encode('b ab').tolist() == oracle.encode('b ab')
+
+  # An export keeps them.
+  (tmp_path / 'out').mkdir()
+  tokenizer.save(tmp_path / 'out')
+  exported = load_tokenizer(tmp_path / 'out')
+  assert exported.encode('b ab').tolist() == oracle.encode('b ab')
+  assert exported.end_of_text == 2
+
+
+@pytest.mark.parametrize(
+  'config, ids',
+  [
+    ({'add_bos_token': True}, [1, 261, 264]),
+    ({'add_bos_token': True, 'add_eos_token': True}, [1, 261, 264, 2]),
+    ({'add_bos_token': False}, [261, 264]),
+  ],
+)
+def test_the_config_decides_if_the_post_processor_does_not(tmp_path, config, ids):
+  """As in the files of DeepSeek, whose owner adds the token that begins a text."""
+  save(sentencepiece_tokenizer(), tmp_path)
+  config = {'bos_token': '<s>', 'eos_token': '</s>'} | config
+  (tmp_path / 'tokenizer_config.json').write_text(json.dumps(config))
+  assert load_tokenizer(tmp_path).encode('b ab').tolist() == ids
+
+
+# --- end of text --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize('token', ['<s>', {'content': '<s>'}])
@@ -63,6 +149,31 @@ def test_config_beside_the_file_names_the_end_of_text(tmp_path, token):
   assert without_config.end_of_text == 2
   assert with_config.end_of_text == 1
   assert with_config.hash != without_config.hash
+
+
+@pytest.mark.parametrize('file', ['tokenizer_config.json', 'special_tokens_map.json'])
+def test_a_declared_end_of_text_must_be_in_the_vocabulary(tmp_path, file):
+  save(sentencepiece_tokenizer(), tmp_path)
+  (tmp_path / file).write_text(json.dumps({'eos_token': '<|end|>'}))
+  with pytest.raises(
+    ConfigError, match=r"tokenizer\.json: got the special token '<|end|>'"
+  ):
+    load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize('ids, end', [(1, 1), ([1, 2], 1), (None, 2), (10**6, 2)])
+def test_an_id_in_the_config_of_the_model_is_the_end_of_text(tmp_path, ids, end):
+  save(sentencepiece_tokenizer(), tmp_path)
+  (tmp_path / 'config.json').write_text(json.dumps({'eos_token_id': ids}))
+  assert load_tokenizer(tmp_path).end_of_text == end
+
+
+@pytest.mark.parametrize('name', ['<｜end▁of▁sentence｜>', '<|END_OF_TURN_TOKEN|>'])
+def test_end_of_text_of_deepseek_and_cohere_is_recognized(tmp_path, name):
+  source = tokenizers.Tokenizer(tokenizers.models.BPE({'a': 0}, []))
+  source.add_special_tokens([name])
+  save(source, tmp_path)
+  assert load_tokenizer(tmp_path).end_of_text == 1
 
 
 def test_wordpiece_with_a_gap_in_its_ids(tmp_path):

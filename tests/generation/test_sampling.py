@@ -1,16 +1,19 @@
 """Sampling against full passes without a cache, and the checks of `generate`."""
 
+import re
 import types
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tokenizers
 
-from lmhp.data.tokenizer import ByteTokenizer, CharTokenizer
+from lmhp.data.tokenizer import ByteTokenizer, CharTokenizer, load_tokenizer
 from lmhp.errors import ConfigError
-from lmhp.generation import sampling
-from lmhp.generation.sampling import SampleSettings, TextModel, generate
+from lmhp.generation import decoding, sampling
+from lmhp.generation.decoding import SampleSettings
+from lmhp.generation.sampling import TextModel, generate
 from lmhp.model.config import ModelConfig
 from lmhp.model.transformer import build
 
@@ -61,7 +64,7 @@ def last_logits(model, params, jit):
 def quick_compilation(jit):
   """Compiles the sampler quickly."""
   with pytest.MonkeyPatch.context() as patch:
-    quick = jit(sampling.sample.__wrapped__, static_argnames=('model', 'settings'))
+    quick = jit(decoding.sample.__wrapped__, static_argnames=('model', 'settings'))
     patch.setattr(sampling, 'sample', quick)
     yield
 
@@ -207,12 +210,14 @@ def test_the_seed_determines_the_text(text_model):
 def test_only_tokens_of_the_tokenizer_are_generated(model, params):
   decoded = []
   tokenizer = types.SimpleNamespace(
-    encode=lambda text: np.ones(1),
+    encode_all=lambda texts: [np.ones(1, np.uint32)],
+    end_of_text=None,
     vocab_size=5,
+    n_ordinary_ids=5,
     decode=lambda ids: decoded.append(np.asarray(ids)) or '',
   )
   generate(TextModel(model, params, tokenizer), '', temperature=50.0)
-  assert decoded[0].max() < 5
+  assert max(ids.max() for ids in decoded) < 5
 
 
 @pytest.mark.parametrize(
@@ -246,3 +251,86 @@ def test_an_encoder_is_refused(tiny, params):
   encoder = build(tiny(architecture='encoder'))
   with pytest.raises(ConfigError, match='model.architecture=encoder'):
     generate(TextModel(encoder, params, ByteTokenizer()), 'a')
+
+
+# --- ends of texts ------------------------------------------------------------------
+
+
+def test_a_row_stops_at_a_stop_token(model, params, prompt):
+  """The tokens before it are those of a longer text, those after it are the stop token."""
+  free = draw(model, params, prompt, temperature=0.0, n_tokens=9)
+  stop_ids = (int(free[0, 3]), 0)
+  stopped = draw(model, params, prompt, temperature=0.0, n_tokens=9, stop_ids=stop_ids)
+  for row, free_row in zip(stopped, free, strict=True):
+    ends = np.flatnonzero(np.isin(free_row, stop_ids))
+    end = ends[0] + 1 if ends.size else 9
+    np.testing.assert_array_equal(row[:end], free_row[:end])
+    assert (row[end:] == stop_ids[0]).all()
+
+
+def test_a_text_ends_before_the_end_of_text(model, params, text_model):
+  text = generate(text_model, 'abc', temperature=0.0)
+  ending = TextModel(
+    model, params, text_model.tokenizer, stop_ids=(ord(text[7]) - ord('a') + 1,)
+  )
+  stopped = generate(ending, 'abc', temperature=0.0)
+  assert stopped == text[: text.index(text[7], 3)]
+
+
+def test_the_text_of_a_run_ends_at_the_end_of_text_of_its_tokenizer(model, params):
+  tokenizer = CharTokenizer('abcdefghijklmnopqrstuvwxyz ', end_of_text=True)
+  settings = TextModel(model, params, tokenizer).settings(5, None)
+  assert settings.stop_ids == (27,)
+
+
+# --- text of tokenizers of Hugging Face -----------------------------------------------
+
+
+@pytest.fixture
+def save_words(tmp_path):
+  """`save_words(n)` returns a tokenizer of n words and 3 special tokens.
+
+  Its decoder writes a space before each word but the first, as that of Llama 2 does.
+  """
+
+  def save(n_words):
+    vocabulary = {'<s>': 0, '</s>': 1} | {f'▁w{i}': i for i in range(2, n_words)}
+    model = tokenizers.models.WordLevel(vocabulary, unk_token='</s>')
+    source = tokenizers.Tokenizer(model)
+    source.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+    source.decoder = tokenizers.decoders.Metaspace()
+    source.post_processor = tokenizers.processors.TemplateProcessing(
+      single='<s> $A', special_tokens=[('<s>', 0)]
+    )
+    source.add_special_tokens(['<s>', '</s>', '<pad>'])
+    source.save(str(tmp_path / 'tokenizer.json'))
+    return load_tokenizer(tmp_path)
+
+  return save
+
+
+def test_the_first_space_of_a_continuation_is_kept(model, params, save_words):
+  text_model = TextModel(
+    model, params, save_words(V), stop_ids=(1,), is_pretrained=True
+  )
+  text = generate(text_model, 'w5 w6', n_tokens=3)
+  assert re.fullmatch(r'w5 w6( w\d+){1,3}', text)
+
+
+def test_a_prompt_of_a_checkpoint_has_special_tokens_and_that_of_a_run_has_none(
+  model, params, save_words
+):
+  for is_pretrained, ids in ((True, [0, 5, 6]), (False, [5, 6])):
+    text_model = TextModel(model, params, save_words(V), is_pretrained=is_pretrained)
+    assert text_model.encode('w5 w6').tolist() == ids
+
+
+def test_ids_beyond_the_table_are_refused(model, params, save_words):
+  """An added token such as <pad> may have such an id, if the prompt does not have it."""
+  text_model = TextModel(model, params, save_words(V), is_pretrained=True)
+  assert generate(text_model, 'w5', n_tokens=2).startswith('w5')
+  with pytest.raises(ConfigError, match=f'^prompt: got .* {V}, .*vocab_size={V}'):
+    generate(text_model, 'w5 <pad>')
+  text_model = TextModel(model, params, save_words(V + 9), is_pretrained=True)
+  with pytest.raises(ConfigError, match=f'^tokenizer: got {V + 9} ids'):
+    generate(text_model, 'w5')

@@ -151,7 +151,6 @@ WRONG_VALUES = [
   ({'model_type': 'lama'}, 'model_type', ["'llama'"]),
   ({'model_type': 7}, 'model_type', ['7']),
   ({'hiden_size': 16}, 'hiden_size', ["'hidden_size'"]),
-  ({'quantization_config': {'bits': 4}}, 'quantization_config', []),
   ({'hidden_size': '16'}, 'hidden_size', ["'16'"]),
   ({'hidden_size': -16}, 'hidden_size', ['-16', '1']),
   ({'hidden_size': 17}, 'hidden_size', ['17', 'num_attention_heads=4']),
@@ -168,7 +167,19 @@ WRONG_VALUES = [
     'num_layers',
     ['10000000', '100000'],
   ),
-  ({'vocab_size': None}, 'vocab_size', ['None']),
+  ({'vocab_size': None}, 'vocab_size', ['null', '32000']),
+  # In lmhp, null would be 4 * hidden_size.
+  ({'intermediate_size': None}, 'intermediate_size', ['null', '11008']),
+  (
+    {'model_type': 'mixtral', 'num_key_value_heads': None},
+    'num_key_value_heads',
+    ['8'],
+  ),
+  (
+    {'model_type': 'smollm3', 'no_rope_layer_interval': -2},
+    'no_rope_layer_interval',
+    ['-2'],
+  ),
   ({'hidden_act': 'geglu'}, 'hidden_act', ['"geglu"', 'relu, ']),
   ({'tie_word_embeddings': 'yes'}, 'tie_word_embeddings', ["'yes'", 'True', 'False']),
   ({'attention_dropout': 1.0}, 'attention_dropout', ['1.0']),
@@ -278,6 +289,8 @@ def test_any_value_of_any_key_gives_a_model_or_an_error():
 
 # --- hostile text -------------------------------------------------------------------
 
+LLAMA_KEY = b'{"model_type": "llama", '
+
 # {case: (text, part of the message)}
 HOSTILE_TEXTS = {
   'empty': (b'', 'JSON'),
@@ -286,10 +299,20 @@ HOSTILE_TEXTS = {
   'no text': (b'\xff\xfe\x00', 'JSON'),
   'lists nested too deeply': (b'[' * 100_000, '20'),
   'objects nested too deeply': (b'{"a":' * 50 + b'1' + b'}' * 50, '20'),
-  'a number of many digits': (b'{"vocab_size": 1' + b'0' * 5000 + b'}', '1000000'),
-  'a large number': (b'{"vocab_size": 9007199254740993}', '9007199254740993'),
-  'NaN': (b'{"vocab_size": NaN}', 'NaN'),
-  'infinity': (b'{"rms_norm_eps": 1e999}', '1e999'),
+  'a number of many digits': (
+    LLAMA_KEY + b'"vocab_size": 1' + b'0' * 5000 + b'}',
+    '10000',
+  ),
+  'a large number': (
+    LLAMA_KEY + b'"vocab_size": 9007199254740993}',
+    '9007199254740993',
+  ),
+  'NaN': (LLAMA_KEY + b'"vocab_size": NaN}', 'NaN'),
+  'infinity': (LLAMA_KEY + b'"rms_norm_eps": 1e999}', '1e999'),
+  'infinity in a list': (
+    b'{"model_type": "qwen2", "layer_types": [Infinity]}',
+    'Infinity',
+  ),
   'a key twice': (b'{"vocab_size": 1, "vocab_size": 2}', 'vocab_size'),
 }
 

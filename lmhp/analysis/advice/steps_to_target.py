@@ -1,7 +1,7 @@
 """The answer of runs whose objective is the number of steps to a target, over batch sizes.
 
 The largest batch needs the fewest steps, so no batch size is simply the best one. The answer is
-the critical batch size, at each of the other sizes.
+the critical batch size, at each combination of the other sizes (such as parameters).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from lmhp.analysis.scaling.power_laws import fit_power_law
 MAX_NAMED = 6
 """Number of critical batch sizes that the answer names."""
 MIN_SIZES = 3
-"""Number of sizes from which the answer has an exponent."""
+"""Smallest number of sizes at which the answer has an exponent."""
 
 
 def critical_batch_sizes(runs: Runs) -> list[Finding]:
-  """Returns the critical batch size at each of the other sizes, as the answer.
+  """Returns the critical batch size at each combination of the other sizes, as the answer.
 
   The list is empty if the objective counts no steps, or the batch size was not varied.
   """
@@ -55,8 +55,9 @@ def critical_batch_sizes(runs: Runs) -> list[Finding]:
       level='answer',
       title=f'{title}, and grows as {growth}.' if growth else f'{title}.',
       evidence=(
-        f'From {counted(len(complete), "run")}. At the critical batch size, a run needs twice '
-        'the fewest steps and twice the fewest examples.'
+        f'From {counted(len(complete), "run")}. S is the fewest steps, with very large batches. '
+        'At the critical batch size, a run needs twice the fewest steps and twice the fewest '
+        'examples.'
       ),
       numbers={'critical_batch_sizes': [fit.batch_size for fit in fits.values()]},
     )
@@ -80,7 +81,10 @@ def _fits(
 
 
 def _growth(fits: Mapping[tuple[float, ...], CriticalBatch], others: list[str]) -> str:
-  """Returns the power law of the critical batch size in the only other size, or ''."""
+  """Returns the power law of the critical batch size in the other size.
+
+  It is empty if there is no other size, or more than one, or fewer than `MIN_SIZES` values.
+  """
   if len(others) != 1 or len(fits) < MIN_SIZES:
     return ''
   x = np.array([sizes[0] for sizes in fits])

@@ -105,7 +105,8 @@ def importance(
   """Computes the importance of each varied axis, with an interval.
 
   Args:
-    runs: Table of runs. `Runs.comparable_runs()` are used.
+    runs: Table of runs. Those that can be compared at one step (`Runs.comparable_runs()`) are
+      used.
     method: 'ped_anova' (Optuna's `PedAnovaImportanceEvaluator`, at `TARGET_QUANTILE`) or
       'fanova' (Optuna's `FanovaImportanceEvaluator`, which needs scikit-learn).
     replicates: Number of replicates. None takes those of `REPLICATES`. An adaptive search

@@ -40,7 +40,7 @@ def is_installed(method: str) -> bool:
 
 
 def optuna_column(axis: Axis, values: np.ndarray) -> Column:
-  """Returns an axis as Optuna sees it.
+  """Returns an axis and its values in the form that Optuna needs.
 
   A log axis is given in logarithms, because fANOVA ignores the scale. The values of a grid
   become levels 0, 1, 2, ...

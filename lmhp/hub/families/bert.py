@@ -6,14 +6,19 @@ and a projection to the hidden size.
 Source: transformers 5, `models/bert`, `models/roberta` and `models/albert`.
 """
 
+from collections.abc import Callable, Mapping
+import dataclasses
+import re
+
 from lmhp.hub.families.converters import (
   ConfigKeys,
   ConfigReader,
   FunctionConverter,
   ModelFields,
 )
-from lmhp.hub.families.family import CheckpointFamily, register_family
+from lmhp.hub.families.family import CheckpointFamily, TensorNames, register_family
 from lmhp.model.config import ModelConfig
+from lmhp.typing import JSON
 
 
 def _read_position_offset(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
@@ -47,6 +52,95 @@ def _read_projection(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   reader.require(cfg.is_factorized, 'embedding_size', cfg.embedding_dim, accepted)
   return {'embedding_projection': 'sum'}
 
+
+_BERT_NAMES = {
+  'embedding': 'bert.embeddings.word_embeddings',
+  'positional': 'bert.embeddings.position_embeddings',
+  'token_types': 'bert.embeddings.token_type_embeddings',
+  'embedding_norm': 'bert.embeddings.LayerNorm',
+  'attention/query': '.attention.self.query',
+  'attention/key': '.attention.self.key',
+  'attention/value': '.attention.self.value',
+  'attention/output': '.attention.output.dense',
+  'attention_residual_norm': '.attention.output.LayerNorm',
+  'feed_forward/up': '.intermediate.dense',
+  'feed_forward/down': '.output.dense',
+  'feed_forward_residual_norm': '.output.LayerNorm',
+  'output/transform': 'cls.predictions.transform.dense',
+  'output/transform_norm': 'cls.predictions.transform.LayerNorm',
+  'output/bias': 'cls.predictions.bias',
+  'output': 'cls.predictions.decoder',
+}
+_ROBERTA_NAMES = {
+  **_BERT_NAMES,
+  'embedding': 'roberta.embeddings.word_embeddings',
+  'positional': 'roberta.embeddings.position_embeddings',
+  'token_types': 'roberta.embeddings.token_type_embeddings',
+  'embedding_norm': 'roberta.embeddings.LayerNorm',
+  'output/transform': 'lm_head.dense',
+  'output/transform_norm': 'lm_head.layer_norm',
+  'output/bias': 'lm_head.bias',
+  'output': 'lm_head.decoder',
+}
+# The name of a layer has no {i}, because all layers share one set of parameters.
+_ALBERT_NAMES = {
+  'embedding': 'albert.embeddings.word_embeddings',
+  'positional': 'albert.embeddings.position_embeddings',
+  'token_types': 'albert.embeddings.token_type_embeddings',
+  'embedding_norm': 'albert.embeddings.LayerNorm',
+  'embedding/project': 'albert.encoder.embedding_hidden_mapping_in',
+  'attention/query': '.attention.query',
+  'attention/key': '.attention.key',
+  'attention/value': '.attention.value',
+  'attention/output': '.attention.dense',
+  'attention_residual_norm': '.attention.LayerNorm',
+  'feed_forward/up': '.ffn',
+  'feed_forward/down': '.ffn_output',
+  'feed_forward_residual_norm': '.full_layer_layer_norm',
+  'output/transform': 'predictions.dense',
+  'output/transform_norm': 'predictions.LayerNorm',
+  'output/bias': 'predictions.bias',
+  'output': 'predictions.decoder',
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class _HeadNames:
+  """Tensor names of a model, which depend on the tying of the head.
+
+  The bias of the head has two names, predictions.bias and predictions.decoder.bias. If the head
+  is tied to the embedding, the two biases are one as well. Otherwise, transformers uses the
+  second, and never the first.
+
+  Attributes:
+    names: Tensor names for a tied head.
+  """
+
+  names: TensorNames
+
+  def of(self, cfg: ModelConfig) -> TensorNames:
+    """Returns the names for a model."""
+    if cfg.tie_embeddings:
+      return self.names
+    return {**self.names, 'output/bias': f'{self.names["output"]}.bias'}
+
+  def ignored(self, others: str) -> Callable[[Mapping[str, JSON]], str]:
+    """Returns a function for `CheckpointFamily.ignored_tensors`.
+
+    Args:
+      others: Pattern for the tensors that the model never uses.
+    """
+    bias = re.escape(self.names['output/bias'])
+
+    def pattern(config: Mapping[str, JSON]) -> str:
+      return others if config.get('tie_word_embeddings', True) else f'{others}|{bias}'
+
+    return pattern
+
+
+_BERT = _HeadNames(_BERT_NAMES)
+_ROBERTA = _HeadNames(_ROBERTA_NAMES)
+_ALBERT = _HeadNames(_ALBERT_NAMES)
 
 BERT = register_family(
   CheckpointFamily(
@@ -91,28 +185,11 @@ BERT = register_family(
       'classifier_dropout',
     ),
     layer_name='bert.encoder.layer.{i}',
-    tensor_names={
-      'embedding': 'bert.embeddings.word_embeddings',
-      'positional': 'bert.embeddings.position_embeddings',
-      'token_types': 'bert.embeddings.token_type_embeddings',
-      'embedding_norm': 'bert.embeddings.LayerNorm',
-      'attention/query': '.attention.self.query',
-      'attention/key': '.attention.self.key',
-      'attention/value': '.attention.self.value',
-      'attention/output': '.attention.output.dense',
-      'attention_residual_norm': '.attention.output.LayerNorm',
-      'feed_forward/up': '.intermediate.dense',
-      'feed_forward/down': '.output.dense',
-      'feed_forward_residual_norm': '.output.LayerNorm',
-      'output/transform': 'cls.predictions.transform.dense',
-      'output/transform_norm': 'cls.predictions.transform.LayerNorm',
-      'output/bias': 'cls.predictions.bias',
-      'output': 'cls.predictions.decoder',
-    },
+    tensor_names=_BERT.of,
     # A file may have the bias of the head under both names.
     tied_tensors={'cls.predictions.decoder.bias': 'cls.predictions.bias'},
     # The pooler and the classifier for next sentences are not used for masked tokens.
-    ignored_tensors=r'bert\.pooler\..*|cls\.seq_relationship\..*',
+    ignored_tensors=_BERT.ignored(r'bert\.pooler\..*|cls\.seq_relationship\..*'),
   )
 )
 
@@ -124,18 +201,9 @@ ROBERTA = register_family(
     fixed_fields={'head_activation': 'gelu'},
     converters=(FunctionConverter(_read_position_offset, _write_position_offset),),
     layer_name='roberta.encoder.layer.{i}',
-    tensor_names={
-      'embedding': 'roberta.embeddings.word_embeddings',
-      'positional': 'roberta.embeddings.position_embeddings',
-      'token_types': 'roberta.embeddings.token_type_embeddings',
-      'embedding_norm': 'roberta.embeddings.LayerNorm',
-      'output/transform': 'lm_head.dense',
-      'output/transform_norm': 'lm_head.layer_norm',
-      'output/bias': 'lm_head.bias',
-      'output': 'lm_head.decoder',
-    },
+    tensor_names=_ROBERTA.of,
     tied_tensors={'lm_head.decoder.bias': 'lm_head.bias'},
-    ignored_tensors=r'roberta\.pooler\..*',
+    ignored_tensors=_ROBERTA.ignored(r'roberta\.pooler\..*'),
   )
 )
 
@@ -163,29 +231,12 @@ ALBERT = register_family(
       'num_memory_blocks',
     ),
     converters=(FunctionConverter(_read_projection),),
-    # The name has no {i}, because all layers share one set of parameters.
     layer_name='albert.encoder.albert_layer_groups.0.albert_layers.0',
-    tensor_names={
-      'embedding': 'albert.embeddings.word_embeddings',
-      'positional': 'albert.embeddings.position_embeddings',
-      'token_types': 'albert.embeddings.token_type_embeddings',
-      'embedding_norm': 'albert.embeddings.LayerNorm',
-      'embedding/project': 'albert.encoder.embedding_hidden_mapping_in',
-      'attention/query': '.attention.query',
-      'attention/key': '.attention.key',
-      'attention/value': '.attention.value',
-      'attention/output': '.attention.dense',
-      'attention_residual_norm': '.attention.LayerNorm',
-      'feed_forward/up': '.ffn',
-      'feed_forward/down': '.ffn_output',
-      'feed_forward_residual_norm': '.full_layer_layer_norm',
-      'output/transform': 'predictions.dense',
-      'output/transform_norm': 'predictions.LayerNorm',
-      'output/bias': 'predictions.bias',
-      'output': 'predictions.decoder',
-    },
+    tensor_names=_ALBERT.of,
     tied_tensors={'predictions.decoder.bias': 'predictions.bias'},
     # The pooler and the classifier for sentence order are not used for masked tokens.
-    ignored_tensors=r'albert\.pooler\..*|sop_classifier\..*|predictions\.dropout\..*',
+    ignored_tensors=_ALBERT.ignored(
+      r'albert\.pooler\..*|sop_classifier\..*|predictions\.dropout\..*'
+    ),
   )
 )

@@ -73,16 +73,17 @@ COHERE = register_family(
 COHERE2 = register_family(
   COHERE.derive(
     'cohere2',
-    without=('use_qk_norm',),
     accepted_values={
+      'use_qk_norm': (False,),
       'use_gated_activation': (True,),
       'use_parallel_block': (True,),
-      'use_parallel_embedding': (False,),
       'use_embedding_sharing': (True,),
       'position_embedding_type': ('rope_gptj',),
       'rotary_pct': (1.0,),
       'order_of_interleaved_layers': ('local_attn_first',),
     },
+    # The class in transformers does not split the embedding, whatever this key is.
+    ignored_keys=(*COHERE.ignored_keys, 'use_parallel_embedding'),
     converters=(
       WindowByLayer(4, period_keys=('sliding_window_pattern', 'layer_switch')),
       FunctionConverter(_read_layers_without_positions),

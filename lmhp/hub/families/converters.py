@@ -38,6 +38,24 @@ _TYPE_NAMES: dict[type | None, str] = {
 """{type of a JSON value: words for it in an error message}."""
 
 
+class OutOfRange(float):
+  """A number of a file that is not finite, or a whole number that is too large to be exact.
+
+  Its value is infinity.
+  """
+
+  _text: str
+  """Beginning of the number in the file."""
+
+  def __new__(cls, digits: str) -> OutOfRange:
+    number = super().__new__(cls, 'inf')
+    number._text = digits[:20]
+    return number
+
+  def __repr__(self) -> str:
+    return self._text
+
+
 class ConfigReader:
   """Reads the keys of a JSON object one by one.
 
@@ -48,11 +66,20 @@ class ConfigReader:
     source: Name of the file, for error messages.
     prefix: Dotted path of the object in the file, such as `rope_scaling.`. Empty for the
       outermost object.
+    unknown: List to which `check_all_read` adds the keys that were not read. If None, it raises
+      an error for them.
   """
 
-  def __init__(self, config: Mapping[str, object], source: str, prefix: str = ''):
+  def __init__(
+    self,
+    config: Mapping[str, object],
+    source: str,
+    prefix: str = '',
+    unknown: list[str] | None = None,
+  ):
     self.source = source
     self.prefix = prefix
+    self.unknown = unknown
     self._unread = dict(config)
     self._names: list[str] = []
 
@@ -88,6 +115,10 @@ class ConfigReader:
       raise ConfigError(
         f'{self.source}: {self.prefix}{key}: missing, expected {_TYPE_NAMES[kinds[0]]}'
       )
+    number = _out_of_range(value)
+    if number is not None:
+      accepted = 'finite numbers, and whole numbers of an absolute value up to 2**53'
+      raise self.error(key, number, accepted)
     if kinds and not any(has_type(value, kind) for kind in kinds):
       raise self.error(key, value, ' or '.join(_TYPE_NAMES[kind] for kind in kinds))
     return value
@@ -103,7 +134,7 @@ class ConfigReader:
     value = self.take(key, None, dict, None)
     if not value:
       return None
-    return ConfigReader(value, self.source, f'{self.prefix}{key}.')
+    return ConfigReader(value, self.source, f'{self.prefix}{key}.', self.unknown)
 
   def has_any(self, keys: Iterable[str]) -> bool:
     """Returns True if at least one of the keys is present and not yet read."""
@@ -111,7 +142,7 @@ class ConfigReader:
 
   def copy(self) -> ConfigReader:
     """Returns an independent reader of the keys that are not yet read."""
-    return ConfigReader(self._unread, self.source, self.prefix)
+    return ConfigReader(self._unread, self.source, self.prefix, self.unknown)
 
   def rename(self, alias: str, key: str) -> None:
     """Renames a key that Hugging Face transformers accepts under two names.
@@ -137,16 +168,21 @@ class ConfigReader:
       self._unread.pop(key, None)
 
   def check_all_read(self) -> None:
-    """Checks that every key was read or ignored.
+    """Checks that every key was read or ignored. A key that is null counts as absent.
 
     Raises:
-      ConfigError: If a key is left. The message has the first such key.
+      ConfigError: If a key is left, and `unknown` is None. The message has the first such key.
     """
-    for key in self._unread:
-      raise ConfigError(
-        f'{self.source}: {self.prefix}{key}: unknown key for this model_type, it may change '
-        f'what the model computes{suggest(key, self._names)}'
-      )
+    for key, value in self._unread.items():
+      near = suggest(key, self._names)
+      if value is None:
+        continue
+      if self.unknown is None:
+        raise ConfigError(
+          f'{self.source}: {self.prefix}{key}: unknown key for this model_type, it may change '
+          f'what the model computes{near}'
+        )
+      self.unknown.append(f'{self.prefix}{key}{near}')
 
   def require(self, condition: bool, key: str, value: object, accepted: str) -> None:
     """Checks that the value of a key is accepted.
@@ -172,13 +208,23 @@ class ConfigReader:
       accepted: Description of the accepted values.
     """
     # A list or an object may be long, so only its beginning is printed.
-    is_nested = isinstance(value, (list, dict, tuple))
-    printed = reprlib.repr(value) if is_nested else json.dumps(value, default=repr)
+    is_python = isinstance(value, (list, dict, tuple, OutOfRange))
+    printed = reprlib.repr(value) if is_python else json.dumps(value, default=repr)
     if len(printed) > MAX_PRINTED:
       printed = printed[: MAX_PRINTED - 3] + '...'
     return ConfigError(
       f'{self.source}: {self.prefix}{key}: got {printed}, expected {accepted}'
     )
+
+
+def _out_of_range(value: object) -> OutOfRange | None:
+  """Returns the first number of a value, or of nested lists, that is out of range.
+
+  The numbers of an object are checked when its keys are read.
+  """
+  if isinstance(value, list):
+    return next(filter(None, map(_out_of_range, value)), None)
+  return value if isinstance(value, OutOfRange) else None
 
 
 def has_type(value: object, kind: type | None) -> bool:

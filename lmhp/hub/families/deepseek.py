@@ -6,6 +6,8 @@ and no experts in their first layers.
 Source: transformers 5, `models/deepseek_v2` and `models/deepseek_v3`.
 """
 
+from collections.abc import Mapping
+
 from lmhp.hub.families.converters import (
   ConfigKeys,
   ConfigReader,
@@ -18,6 +20,7 @@ from lmhp.hub.families.llama import LLAMA
 from lmhp.hub.families.rotary import Rotary
 from lmhp.hub.families.rotary_scaling import write_scaling, yarn_magnitude
 from lmhp.model.config import ModelConfig
+from lmhp.typing import JSON
 
 _MAX_MSCALE = 1e6
 _MAX_FACTOR = 1e18
@@ -134,6 +137,23 @@ def _write_groups(cfg: ModelConfig) -> ConfigKeys:
   }
 
 
+# --- layers that predict further tokens ---------------------------------------------
+
+
+def _prediction_layers(config: Mapping[str, JSON]) -> str:
+  """Returns the pattern for the tensors of the layers after the last one.
+
+  These layers predict the tokens after the next one. transformers ignores them too.
+  """
+  n_layers = config.get('num_hidden_layers', 61)
+  n_predicting = config.get('num_nextn_predict_layers', 1)
+  if not isinstance(n_layers, int) or not isinstance(n_predicting, int):
+    return ''
+  # Published files have one such layer. The bound keeps the pattern short.
+  numbers = range(n_layers, n_layers + min(n_predicting, 100))
+  return rf'model\.layers\.({"|".join(map(str, numbers))})\..*' if numbers else ''
+
+
 # --- families -----------------------------------------------------------------------
 
 DEEPSEEK_V2 = register_family(
@@ -205,6 +225,7 @@ DEEPSEEK_V3 = register_family(
       'routed_scaling_factor': 2.5,
     },
     without=('mlp_bias', 'scoring_func'),
+    nullable_keys=('num_key_value_heads',),
     fixed_fields={
       'router_score': 'sigmoid',
       'router_correction': True,
@@ -221,9 +242,7 @@ DEEPSEEK_V3 = register_family(
       FunctionConverter(_read_latent, _write_latent),
       LatentRotary(),
     ),
-    # Published files have a layer 61 after the layers 0 to 60. It predicts the token after the
-    # next one. transformers ignores it too.
-    ignored_tensors=r'model\.layers\.61\..*',
+    ignored_tensors=_prediction_layers,
     ignored_keys=(
       'output_router_logits',
       'aux_loss_alpha',

@@ -83,6 +83,8 @@ class CheckpointFamily:
       transformers)}.
     accepted_values: {key: values that `ModelConfig` can express}. The first value is the
       default of Hugging Face transformers. A value that is not listed is an error.
+    nullable_keys: Keys of `keys` with a default other than null that may be null too. For any
+      other key, null is an error, as in transformers.
     ignored_keys: Keys of published files that do not change what the model computes.
     aliases: {second name of a key: the key}.
     converters: Converters for what the table cannot express. Each one receives the fields of
@@ -94,7 +96,8 @@ class CheckpointFamily:
       returns such a mapping.
     tied_tensors: {name under which a checkpoint may repeat a tensor: name of the tensor}.
     ignored_tensors: Regular expression for the names of tensors that the language model does
-      not use, such as the tensors of a pooler.
+      not use, such as the tensors of a pooler. Or a function that returns it from the
+      config.json.
     is_tied_without_head: If True, a checkpoint without a matrix for the head has tied
       embeddings, whatever config.json has. If False, config.json decides.
     has_grouped_qkv: If True, a tensor that holds query, key and value is divided into groups,
@@ -110,6 +113,7 @@ class CheckpointFamily:
   fixed_fields: Mapping[str, object] = dataclasses.field(default_factory=dict)
   keys: KeyTable = dataclasses.field(default_factory=dict)
   accepted_values: AcceptedValues = dataclasses.field(default_factory=dict)
+  nullable_keys: tuple[str, ...] = ()
   ignored_keys: tuple[str, ...] = ()
   aliases: Mapping[str, str] = dataclasses.field(default_factory=dict)
   converters: tuple[Converter, ...] = ()
@@ -119,7 +123,7 @@ class CheckpointFamily:
     default_factory=dict
   )
   tied_tensors: Mapping[str, str] = dataclasses.field(default_factory=dict)
-  ignored_tensors: str = ''
+  ignored_tensors: str | Callable[[Mapping[str, JSON]], str] = ''
   is_tied_without_head: bool = False
   has_grouped_qkv: bool = False
   has_transposed_weights: bool = False
@@ -178,6 +182,15 @@ class CheckpointFamily:
       if modules not in names
     }
 
+  def ignored_pattern(self, config: Mapping[str, JSON]) -> str:
+    """Returns the regular expression for the names of tensors that the model does not use.
+
+    Args:
+      config: Content of config.json.
+    """
+    ignored = self.ignored_tensors
+    return ignored if isinstance(ignored, str) else ignored(config)
+
   def names_of(self, cfg: ModelConfig) -> TensorNames:
     """Returns the tensor names of a model. Empty if the family has none."""
     if isinstance(self.tensor_names, Mapping):
@@ -200,6 +213,11 @@ class CheckpointFamily:
     keys = {}
     for key, (fields, default) in self.keys.items():
       value = reader.take(key, default)
+      if value is None and default is not None and key not in self.nullable_keys:
+        # In transformers, a rate of null drops nothing, and other keys refuse null.
+        if not fields.endswith('dropout'):
+          raise reader.error(key, None, f'a value such as {json.dumps(default)}')
+        value = 0.0
       for field in fields.split():
         values[field] = read_value(reader, key, field, value)
         keys[field] = key
@@ -216,7 +234,10 @@ class CheckpointFamily:
     """
     for key, accepted in {**ACCEPTED_VALUES, **self.accepted_values}.items():
       value = reader.take(key, accepted[0])
-      if not any(_is_same(value, candidate) for candidate in accepted):
+      # Null stands for an absent key.
+      if value is not None and not any(
+        _is_same(value, candidate) for candidate in accepted
+      ):
         printed = ' or '.join(json.dumps(candidate) for candidate in accepted)
         raise reader.error(
           key, value, f'{printed}: lmhp has no other variant of {self.model_type}'

@@ -94,6 +94,9 @@ GEMMA2 = register_family(
       'final_logit_softcapping': ('logit_cap', 30.0),
     },
     accepted_values={'hidden_act': ('gelu_pytorch_tanh',)},
+    nullable_keys=('attn_logit_softcapping', 'final_logit_softcapping'),
+    # The class in transformers reads sliding_window, not sliding_window_size.
+    ignored_keys=(*GEMMA.ignored_keys, 'sliding_window_size'),
     converters=(
       EMBEDDING_SCALE,
       ATTENTION_SCALE,
@@ -109,9 +112,11 @@ GEMMA3_TEXT = register_family(
     defaults={
       'vocab_size': 262_208,
       'max_position_embeddings': 131_072,
-      'attn_logit_softcapping': None,
       'final_logit_softcapping': None,
     },
+    # The class in transformers has this key, but its attention does not use it.
+    without=('attn_logit_softcapping',),
+    ignored_keys=(*GEMMA2.ignored_keys, 'attn_logit_softcapping'),
     fixed_fields={'qk_norm': 'head'},  # with one scale for all heads
     converters=(
       EMBEDDING_SCALE,

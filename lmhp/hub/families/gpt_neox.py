@@ -29,10 +29,8 @@ GPT_NEOX = register_family(
       'use_parallel_residual': ('parallel_residual', True),
       'attention_bias': ('qkv_bias attention_output_bias', True),
     },
-    accepted_values={
-      'attention_probs_dropout_prob': (0.0,),
-      'hidden_dropout_prob': (0.0,),
-    },
+    # The class in transformers reads rotary_emb_base and rotary_pct instead.
+    ignored_keys=('rope_theta', 'partial_rotary_factor'),
     layer_name='gpt_neox.layers.{i}',
     tensor_names={
       'embedding': 'gpt_neox.embed_in',

@@ -52,15 +52,17 @@ GPT_OSS = register_family(
       'router_aux_loss_coef': ('load_balance_loss', 0.001),
     },
     # The class in transformers does not use hidden_act. Its activation is x * sigmoid(alpha x).
-    # With alpha = 1.702, this is quick_gelu. The class does not use the other two keys either.
-    accepted_values={
-      'swiglu_alpha': (1.702,),
-      'experts_per_token': (None, 4),
-      'initial_context_length': (4096,),
-    },
+    # With alpha = 1.702, this is quick_gelu. The class does not use experts_per_token and
+    # initial_context_length either, which published files repeat under other names.
+    accepted_values={'swiglu_alpha': (1.702,)},
     aliases={'num_experts': 'num_local_experts'},
     converters=(WindowByLayer(2, 128), Rotary(150_000.0, default_scaling=YARN)),
-    ignored_keys=('output_router_logits', 'hidden_act'),
+    ignored_keys=(
+      'output_router_logits',
+      'hidden_act',
+      'experts_per_token',
+      'initial_context_length',
+    ),
     # The columns of gate_up_proj alternate between the gate and the up projection.
     has_interleaved_gates=True,
     tensor_names={

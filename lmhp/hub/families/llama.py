@@ -48,6 +48,8 @@ LLAMA = register_family(
     converters=(Rotary(),),
     layer_name='model.layers.{i}',
     tensor_names=LLAMA_NAMES,
-    ignored_keys=('max_sequence_length',),
+    # In files of SmolLM 2, rope_interleaved is false. The class of transformers never
+    # interleaves.
+    accepted_values={'rope_interleaved': (False,)},
   )
 )

@@ -19,6 +19,7 @@ _ATTENTION = CheckpointFamily(
   model_type='mpt',
   keys={
     'softmax_scale': ('attention_scale', None),
+    'clip_qkv': ('clip_qkv', None),
     # transformers applies this rate to the residual additions too.
     'attn_pdrop': ('attention_dropout residual_dropout', 0.0),
   },
@@ -26,7 +27,6 @@ _ATTENTION = CheckpointFamily(
     'attn_type': ('multihead_attention',),
     'alibi': (True,),
     'alibi_bias_max': (8,),
-    'clip_qkv': (None, 0.0),
     'prefix_lm': (False,),
     'qk_ln': (False,),
     'attn_uses_sequence_id': (False,),
@@ -38,9 +38,10 @@ _ATTENTION = CheckpointFamily(
 def _read_attention(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   """Returns the fields of attn_config. If it is absent, its keys have their defaults."""
   inner = reader.take_object('attn_config') or ConfigReader({}, reader.source)
-  table_fields = _ATTENTION.read_table(inner)
+  fields = _ATTENTION.read_table(inner).values
   _ATTENTION.check_other_keys(inner)
-  return table_fields.values
+  # A bound of 0 means no bound.
+  return fields | {'clip_qkv': fields['clip_qkv'] or None}
 
 
 def _write_attention(cfg: ModelConfig) -> ConfigKeys:
@@ -49,8 +50,21 @@ def _write_attention(cfg: ModelConfig) -> ConfigKeys:
     'attn_config': {
       'softmax_scale': None if is_usual_scale else cfg.attention_scale,
       'attn_pdrop': cfg.attention_dropout,
+      'clip_qkv': cfg.clip_qkv,
     }
   }
+
+
+def _read_expansion(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  """Returns the hidden size of the feed-forward part, a multiple of the size of the model.
+
+  transformers always builds 4 d_model, so it cannot load a file with another ratio.
+  """
+  return {'d_ff': reader.take_positive('expansion_ratio', 4) * cfg.d_model}
+
+
+def _write_expansion(cfg: ModelConfig) -> ConfigKeys:
+  return {'expansion_ratio': cfg.d_ff // cfg.d_model}
 
 
 MPT = register_family(
@@ -68,7 +82,6 @@ MPT = register_family(
       'tie_word_embeddings': ('tie_embeddings', True),
     },
     accepted_values={
-      'expansion_ratio': (4,),
       'no_bias': (True,),
       'logit_scale': (None,),
       'emb_pdrop': (0.0,),
@@ -76,13 +89,22 @@ MPT = register_family(
       'embedding_fraction': (1.0,),
       'norm_type': ('low_precision_layernorm', 'layernorm'),
     },
-    ignored_keys=('learned_pos_emb', 'init_config', 'init_device', 'verbose'),
+    ignored_keys=(
+      'learned_pos_emb',
+      'init_config',
+      'init_device',
+      'verbose',
+      'fc_type',
+    ),
     aliases={
       'hidden_size': 'd_model',
       'num_attention_heads': 'n_heads',
       'num_hidden_layers': 'n_layers',
     },
-    converters=(FunctionConverter(_read_attention, _write_attention),),
+    converters=(
+      FunctionConverter(_read_attention, _write_attention),
+      FunctionConverter(_read_expansion, _write_expansion),
+    ),
     layer_name='transformer.blocks.{i}',
     tensor_names={
       'embedding': 'transformer.wte',

@@ -62,9 +62,9 @@ OLMOE = register_family(
       'num_experts_per_tok': ('experts_per_token', 8),
       'norm_topk_prob': ('router_normalize', False),
       'router_aux_loss_coef': ('load_balance_loss', 0.01),
+      'clip_qkv': ('clip_qkv', None),
     },
     aliases={'num_local_experts': 'num_experts'},
-    accepted_values={'clip_qkv': (None,)},
     ignored_keys=('output_router_logits',),
     tensor_names=EXPERT_NAMES,
   )

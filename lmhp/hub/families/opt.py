@@ -91,7 +91,13 @@ OPT = register_family(
       'enable_bias': ('qkv_bias attention_output_bias feed_forward_bias', True),
       'tie_word_embeddings': ('tie_embeddings', True),
     },
-    accepted_values={'layerdrop': (0.0,), 'activation_dropout': (0.0,)},
+    # The last two keys are from files of Galactica.
+    accepted_values={
+      'layerdrop': (0.0,),
+      'activation_dropout': (0.0,),
+      'learned_embeddings': (True,),
+      'scale_embeddings': (False,),
+    },
     converters=(FunctionConverter(_read_norms, _write_norms),),
     layer_name='model.decoder.layers.{i}',
     tensor_names=_NAMES,

@@ -66,6 +66,7 @@ QWEN2 = register_family(
     },
     without=('attention_bias', 'mlp_bias'),
     fixed_fields={'qkv_bias': True},
+    nullable_keys=('num_key_value_heads',),
     accepted_values={'use_mrope': (False,)},
     converters=(WINDOW_IN_UPPER_LAYERS, Rotary()),
   )
@@ -82,7 +83,9 @@ QWEN3 = register_family(
       'max_position_embeddings': 32_768,
     },
     without=('mlp_bias',),
+    accepted_values={'qkv_bias': (False,)},
     fixed_fields={'qk_norm': 'head'},  # with one scale for all heads
+    nullable_keys=('num_key_value_heads',),
     converters=(WINDOW_IN_UPPER_LAYERS, Rotary()),
   )
 )
@@ -105,6 +108,7 @@ QWEN3_MOE = register_family(
       'router_aux_loss_coef': ('load_balance_loss', 0.001),
     },
     aliases={'num_local_experts': 'num_experts'},
+    nullable_keys=(),
     converters=(
       FunctionConverter(_read_expert_layers, _write_expert_layers),
       FunctionConverter(_read_window, _write_window),

@@ -128,7 +128,9 @@ class Rotary:
       readers = {key: newer.take_object(key) or absent for key in LAYER_TYPES}
       newer.check_all_read()
       return readers
-    if newer and self.base_local is not None:
+    # transformers would read none of the keys of one object.
+    has_objects_by_layer = self.base_local is not None or self.scales_only_global_layers
+    if newer and has_objects_by_layer:
       raise ConfigError(
         f'{reader.source}: rope_parameters: got one object for all layers, expected an '
         f'object for each of {", ".join(LAYER_TYPES)}'

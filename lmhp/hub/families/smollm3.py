@@ -1,9 +1,10 @@
-"""SmolLM 3: Llama in which every fourth layer has no positions.
+"""SmolLM 3: Llama in which every fourth layer has no positions, and may have a window.
 
 Source: transformers 5, `models/smollm3`.
 """
 
 from lmhp.hub.families.converters import (
+  ConfigKeys,
   ConfigReader,
   FunctionConverter,
   ModelFields,
@@ -14,15 +15,35 @@ from lmhp.hub.families.rotary import Rotary
 from lmhp.hub.families.windows import (
   LAYERS_WITHOUT_POSITIONS,
   check_no_windows,
+  layers_with_positions,
   read_layer_types,
+  window_fields,
+  write_layer_types,
 )
 from lmhp.model.config import ModelConfig
 
 
-def _read_no_windows(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
-  """Checks that no layer has a window, and returns no fields."""
-  check_no_windows(reader, read_layer_types(reader, cfg, default=['global']))
-  return {}
+def _read_windows(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  """Returns the fields of the windows. By default, the layers without positions have one."""
+  is_used = reader.take('use_sliding_window', False, bool)
+  window = reader.take('sliding_window', None, int, None)
+  has_window = is_used and window is not None
+  default = [
+    'global' if has_positions or not has_window else 'local'
+    for has_positions in layers_with_positions(cfg.n_layers, cfg.no_position_every)
+  ]
+  layers = read_layer_types(reader, cfg, default)
+  if not is_used:
+    check_no_windows(reader, layers)
+  return window_fields(reader, layers, window)
+
+
+def _write_windows(cfg: ModelConfig) -> ConfigKeys:
+  return {
+    'use_sliding_window': any(cfg.windows),
+    'sliding_window': cfg.sliding_window if any(cfg.windows) else None,
+    'layer_types': write_layer_types(cfg),
+  }
 
 
 SMOLLM3 = register_family(
@@ -37,12 +58,12 @@ SMOLLM3 = register_family(
       'max_position_embeddings': 32_768,
       'tie_word_embeddings': True,
     },
-    # Without use_sliding_window, the two ignored keys have no effect.
-    accepted_values={'use_sliding_window': (False,)},
-    ignored_keys=('sliding_window', 'max_window_layers'),
+    nullable_keys=('num_key_value_heads',),
+    # The class in transformers does not use max_window_layers.
+    ignored_keys=('max_window_layers',),
     converters=(
       LAYERS_WITHOUT_POSITIONS,
-      FunctionConverter(_read_no_windows),
+      FunctionConverter(_read_windows, _write_windows),
       Rotary(2e6),
     ),
   )

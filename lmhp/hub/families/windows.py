@@ -216,16 +216,17 @@ def _read_period(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   """
   period = reader.take('no_rope_layer_interval', 4, int)
   listed = reader.take('no_rope_layers', None, list, None)
+  accepted = 'a whole number of at least 0'
+  reader.require(period >= 0, 'no_rope_layer_interval', period, accepted)
   if listed is not None:
     # The first layer without positions gives the period. Layers are numbered from 1.
     period = 1 + listed.index(0) if 0 in listed else 0
 
   # `listed` has 0 and 1, which are equal to False and True.
   periodic = layers_with_positions(cfg.n_layers, period)
-  is_periodic = period >= 0 and listed in (None, periodic)
-  value = period if listed is None else listed
+  is_periodic = listed in (None, periodic)
   accepted = f'0 for every n-th of the {cfg.n_layers} layers, 1 for the others'
-  reader.require(is_periodic, 'no_rope_layers', value, accepted)
+  reader.require(is_periodic, 'no_rope_layers', listed, accepted)
   return {'no_position_every': period}
 
 

@@ -26,6 +26,11 @@ class TokenPositions(NamedTuple):
   n_keys: int
 
   @property
+  def length(self) -> jax.Array | int:
+    """Number of tokens up to the last new one, those in the cache included."""
+    return self.start + self.in_document_BL.shape[1]
+
+  @property
   def distance_LM(self) -> jax.Array:
     """Position of each query minus that of each key, (L, M) int32.
 
@@ -66,6 +71,12 @@ def attention_masks(
   least_distance = 0 if cfg.is_causal else -positions.n_keys
   global_mask = (distance_LM >= least_distance)[None, None]
 
+  # All tokens attend to the prefix.
+  if batch.prefix_lengths is not None:
+    key_M = jnp.arange(positions.n_keys)[None, None, None]
+    in_prefix = key_M < batch.prefix_lengths[:, None, None, None]
+    global_mask = in_prefix | global_mask
+
   # Local attention leaves out keys beyond the window, or outside of the query's chunk.
   local_mask = global_mask
   if cfg.sliding_window:
@@ -73,16 +84,6 @@ def attention_masks(
     local_mask = global_mask & in_window
   if cfg.attention_chunk:
     local_mask = global_mask & _same_chunk(cfg.attention_chunk, positions)
-
-  # All tokens attend to the prefix, in local attention only to its part within the window. The
-  # window `n_keys + 1` is larger than any distance, so it has no effect.
-  if batch.prefix_lengths is not None:
-    key_M = jnp.arange(positions.n_keys)[None, None, None]
-    in_prefix = key_M < batch.prefix_lengths[:, None, None, None]
-    window = cfg.sliding_window or positions.n_keys + 1
-    in_window = jnp.abs(distance_LM)[None, None] < window
-    global_mask = in_prefix | global_mask
-    local_mask = (in_prefix & in_window) | local_mask
 
   # Tokens attend only within their document.
   if batch.segments is not None:

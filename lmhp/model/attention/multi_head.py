@@ -103,11 +103,15 @@ class Attention(nn.Module):
         self._projection_to_heads('value', cfg.n_kv_heads),
       ],
     )
+    q_BLHK = self._normalize_heads('query_norm', qkv[0])
+    k_BMGK = self._normalize_heads('key_norm', qkv[1])
+    v_BMGK = qkv[2]
     if cfg.clip_qkv is not None:
-      qkv = [jnp.clip(x, -cfg.clip_qkv, cfg.clip_qkv) for x in qkv]
-    q_BLHK, k_BMGK, v_BMGK = qkv
-    q_BLHK = self._normalize_heads('query_norm', q_BLHK)
-    k_BMGK = self._normalize_heads('key_norm', k_BMGK)
+      # OLMoE clips after the normalization.
+      bounds = (-cfg.clip_qkv, cfg.clip_qkv)
+      q_BLHK = jnp.clip(q_BLHK, *bounds)
+      k_BMGK = jnp.clip(k_BMGK, *bounds)
+      v_BMGK = jnp.clip(v_BMGK, *bounds)
     q_BLHK, k_BMGK = self._apply_positions(q_BLHK, k_BMGK, flags, inputs)
 
     # Keys and values of all tokens up to now.
@@ -320,15 +324,14 @@ class CrossAttention(Attention):
           self._projection_to_heads('value', cfg.n_kv_heads),
         ],
       )
-      q_BLHK = self._normalize_heads('query_norm', q_BLHK)
-      k_BMGK = self._normalize_heads('key_norm', k_BMGK)
+      k_BMGK = self._normalize_without_positions('key_norm', k_BMGK)
       if cache is not None:
         cache = (k_BMGK.astype(cache[0].dtype), v_BMGK.astype(cache[1].dtype))
     else:
       # The network checks that there is a cache. Its keys are normalized already.
       assert cache is not None
       k_BMGK, v_BMGK = cache
-      q_BLHK = self._normalize_heads('query_norm', q_BLHK)
+    q_BLHK = self._normalize_without_positions('query_norm', q_BLHK)
 
     # Attention. Its dropout has another PRNG key than that of the self-attention.
     assert inputs.encoder_mask_BLM is not None
@@ -337,3 +340,12 @@ class CrossAttention(Attention):
       AttentionContext(inputs.encoder_mask_BLM), key, inputs.hypers, flags
     )
     return self._output(self._attend(q_BLHK, k_BMGK, v_BMGK, context)), cache
+
+  def _normalize_without_positions(self, name: str, x_BLHK: jax.Array) -> jax.Array:
+    """Normalizes queries or keys by the kind `model.qk_norm`.
+
+    Here no rotation precedes the normalization 'l2'.
+    """
+    if self.cfg.qk_norm == 'l2':
+      return normalize(x_BLHK, 'rmsnorm', self.cfg.norm_eps)
+    return self._normalize_heads(name, x_BLHK)

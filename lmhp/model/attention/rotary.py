@@ -19,6 +19,9 @@ from lmhp.model.config import ModelConfig
 Frequencies = npt.NDArray[np.float64]
 """Rotation of each pair of coordinates, (P,) radians per token."""
 
+TracedFrequencies = Frequencies | jax.Array
+"""`Frequencies`, or a float32 array of a program if they depend on a traced length."""
+
 
 class RotaryTable(NamedTuple):
   """Cosines and sines of the rotation angles, times the factor on rotated queries and keys.
@@ -35,7 +38,7 @@ class RotaryTable(NamedTuple):
 
 
 def rotary_table(
-  cfg: ModelConfig, local: bool, positions_BL: Array, length: int
+  cfg: ModelConfig, local: bool, positions_BL: Array, length: jax.Array | int
 ) -> RotaryTable:
   """Returns the cosines and sines for layers with local or with global attention.
 
@@ -44,13 +47,14 @@ def rotary_table(
     local: True for layers with local attention, which may have another base and no scaling.
       False for layers with global attention.
     positions_BL: (B, L) int32.
-    length: Number of keys, M.
+    length: Number of tokens so far, those in the cache included. It is traced if there is a
+      cache.
   """
   # angle = position * frequency
   base = cfg.rotary_base_local if local else cfg.rotary_base
   is_scaled = cfg.rotary_scaling_local or not local
   frequencies, factor = rotary_frequencies(cfg, base, length, is_scaled)
-  frequencies = frequencies.astype(np.float32).reshape(1, 1, 1, -1)
+  frequencies = frequencies.reshape(1, 1, 1, -1).astype(np.float32)
   angles = positions_BL.astype(jnp.float32)[..., None, None] * frequencies
   return RotaryTable(jnp.cos(angles) * factor, jnp.sin(angles) * factor)
 
@@ -95,8 +99,8 @@ def rotate(x_BLHK: jax.Array, table: RotaryTable, interleaved: bool) -> jax.Arra
 
 
 def rotary_frequencies(
-  cfg: ModelConfig, base: float, length: int, is_scaled: bool = True
-) -> tuple[Frequencies, float]:
+  cfg: ModelConfig, base: float, length: jax.Array | int, is_scaled: bool = True
+) -> tuple[TracedFrequencies, float]:
   """Returns the frequencies of the pairs, and a factor on rotated queries and keys.
 
   Frequency i is base ** (-i / P), before the change by `model.rotary_scaling`.
@@ -104,11 +108,14 @@ def rotary_frequencies(
   Args:
     cfg: Config of the model.
     base: Base of the geometric sequence.
-    length: Number of keys, M. The scalings 'dynamic' and 'longrope' depend on it.
+    length: Number of tokens so far, on which the scalings 'dynamic' and 'longrope' depend. A
+      key in the cache keeps the frequencies of the length at which it was computed, as in
+      Hugging Face transformers.
     is_scaled: If False, the scaling is left out, and the factor is 1.
 
   Returns:
-    (P,) float64 radians per token, and the factor.
+    (P,) radians per token, and the factor. The frequencies are float64, or float32 if they
+    depend on a traced length.
 
   Source: arXiv:2104.09864 eq. 15.
   """
@@ -121,7 +128,7 @@ def rotary_frequencies(
   if cfg.rotary_scaling == 'linear':
     frequencies = frequencies / cfg.rotary_scaling_factor
   elif cfg.rotary_scaling == 'dynamic':
-    frequencies = _scale_dynamic(frequencies, cfg, base, length)
+    frequencies = _scale_dynamic(frequencies, cfg, length)
   elif cfg.rotary_scaling == 'llama3':
     frequencies = _scale_llama3(frequencies, cfg)
   elif cfg.rotary_scaling == 'yarn':
@@ -135,8 +142,8 @@ def rotary_frequencies(
 
 
 def _scale_dynamic(
-  frequencies: Frequencies, cfg: ModelConfig, base: float, length: int
-) -> Frequencies:
+  frequencies: Frequencies, cfg: ModelConfig, length: jax.Array | int
+) -> TracedFrequencies:
   """Increases the base if the sequence is longer than the trained context.
 
   Source: NTK-aware scaling, in the form of Hugging Face transformers.
@@ -145,12 +152,19 @@ def _scale_dynamic(
   factor = cfg.rotary_scaling_factor
   original = cfg.rotary_original_max_seq_len
   # With a single pair (width 2), the frequency is 1 for any base.
-  if length <= original or width <= 2:
+  if width <= 2:
     return frequencies
-  # base' = base * (factor * length / original - (factor - 1)) ** (width / (width - 2))
-  stretch = factor * length / original - (factor - 1)
-  exponents = np.arange(0, width, 2) / width
-  return (base * stretch ** (width / (width - 2))) ** -exponents
+  # base' = base * stretch ** (width / (width - 2)), with
+  # stretch = factor * length / original - (factor - 1), which is 1 at the original length.
+  # So frequency i, base' ** (-2 i / width), is the unscaled one times
+  # stretch ** (-2 i / (width - 2)).
+  exponents = np.arange(0, width, 2) / (width - 2)
+  if isinstance(length, int):
+    stretch = factor * max(length, original) / original - (factor - 1)
+    return frequencies * stretch**-exponents
+  stretch = factor * jnp.maximum(length, original) / original - (factor - 1)
+  powers = stretch ** -exponents.astype(np.float32)
+  return jnp.asarray(frequencies, jnp.float32) * powers
 
 
 def _scale_llama3(frequencies: Frequencies, cfg: ModelConfig) -> Frequencies:
@@ -201,15 +215,18 @@ def _yarn_index(cfg: ModelConfig, base: float, turns: float) -> float:
 
 
 def _scale_longrope(
-  frequencies: Frequencies, cfg: ModelConfig, length: int
-) -> Frequencies:
+  frequencies: Frequencies, cfg: ModelConfig, length: jax.Array | int
+) -> TracedFrequencies:
   """Divides each frequency by its own factor, for short or for long sequences.
 
   Source: arXiv:2402.13753.
   """
+  short = frequencies / np.array(cfg.rotary_short_factor)
+  long = frequencies / np.array(cfg.rotary_long_factor)
   is_long = length > cfg.rotary_original_max_seq_len
-  factors = cfg.rotary_long_factor if is_long else cfg.rotary_short_factor
-  return frequencies / np.array(factors)
+  if isinstance(is_long, bool):
+    return long if is_long else short
+  return jnp.where(is_long, long.astype(np.float32), short.astype(np.float32))
 
 
 def _longrope_attention_factor(cfg: ModelConfig) -> float:

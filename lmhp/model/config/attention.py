@@ -124,8 +124,8 @@ class AttentionKeys(PositionKeys, NormalizationKeys):
   )
   clip_qkv: float | None = static(
     None,
-    'upper bound of the absolute values of queries, keys and values (OLMo, MPT); None is no '
-    'bound',
+    'upper bound of the absolute values of queries, keys (after qk_norm) and values (OLMo, '
+    'MPT); None is no bound',
     low=0.0,
     open_low=True,
   )
@@ -245,5 +245,10 @@ class AttentionKeys(PositionKeys, NormalizationKeys):
         self.rotary_head_dim < self.head_dim and self.rotary_fraction == 1.0,
         'rotary_head_dim',
         f'below model.head_dim={self.head_dim}, with model.rotary_fraction=1.0',
+      ),
+      (
+        self.position != 'rotary' or self.rotary_head_dim % 2 == 0,
+        'rotary_head_dim',
+        'an even number, since rotary positions rotate pairs of coordinates',
       ),
     )

@@ -12,6 +12,7 @@ from __future__ import annotations
 from lmhp.errors import ConfigError, suggest
 from lmhp.model.config import ModelConfig
 from lmhp.model.presets import encoders, expert_models, gemma, gpt, llama, qwen, small
+from lmhp.model.presets.hub_ids import PRESET_OF_ID
 from lmhp.model.presets.table import Keys
 
 PRESETS: dict[str, Keys] = {
@@ -30,16 +31,22 @@ def preset(name: str) -> ModelConfig:
   """Returns the config of a published model.
 
   Args:
-    name: One of `PRESETS`, in upper or lower case.
+    name: One of `PRESETS`, or its id on the Hugging Face hub (`hub_ids.HUB_IDS`), in upper or
+      lower case.
 
   Raises:
     ConfigError: If there is no preset of this name. The message names the nearest one.
 
   >>> preset('GPT2').d_model
   768
+  >>> preset('meta-llama/Llama-3.1-8B').n_layers
+  32
   """
   key = str(name).lower()
+  key = PRESET_OF_ID.get(key, key)
   if key not in PRESETS:
+    # An id of another repository is compared by its name alone.
+    key = key.rpartition('/')[2]
     raise ConfigError(
       f'preset: got {name!r}, expected one of the {len(PRESETS)} presets in '
       f'lmhp.model.presets.PRESETS'

@@ -72,6 +72,16 @@ def test_a_prefix_attends_in_both_directions(tiny):
   np.testing.assert_array_equal(local_mask, (in_prefix | (KEY <= QUERY)) & in_window)
 
 
+def test_local_attention_to_a_prefix_stays_within_the_chunk(tiny):
+  lengths = np.array([1, 3, 5])
+  batch = Batch(TOKENS, prefix_lengths=jnp.asarray(lengths))
+  cfg = tiny(prefix_lm=True, attention_chunk=2, **LOCAL)
+  in_prefix = KEY < lengths[:, None, None]
+  same_chunk = QUERY // 2 == KEY // 2
+  expected = (in_prefix | (KEY <= QUERY)) & same_chunk
+  np.testing.assert_array_equal(masks_of(cfg, batch)[1], expected)
+
+
 def test_tokens_attend_within_their_document(tiny):
   segments = np.array([[1, 1, 1, 1, 1], [1, 1, 2, 2, 2], [1, 2, 2, 3, 3]])
   batch = Batch(TOKENS, segments=jnp.asarray(segments))

@@ -1,5 +1,6 @@
 """Attention against loops in float64, for each option by itself and for some together."""
 
+import dataclasses
 import math
 
 import jax
@@ -25,11 +26,11 @@ def root_mean_square_norm(x):
 def attention_by_loops(x_LD, p, cfg):
   """Attention of one sequence, one query and one head at a time (arXiv:1706.03762)."""
   q, k, v = (project_to_heads(x_LD, p[name], cfg) for name in ('query', 'key', 'value'))
-  if cfg.clip_qkv:
-    q, k, v = (np.clip(x, -cfg.clip_qkv, cfg.clip_qkv) for x in (q, k, v))
   if cfg.qk_norm in ('head', 'each_head', 'full'):
     q = normalized_heads(q, p['query_norm']['scale'], cfg.qk_norm)
     k = normalized_heads(k, p['key_norm']['scale'], cfg.qk_norm)
+  if cfg.clip_qkv:
+    q, k, v = (np.clip(x, -cfg.clip_qkv, cfg.clip_qkv) for x in (q, k, v))
   if cfg.position == 'rotary':
     q = rotated(q, cfg)
     k = rotated(k, cfg)
@@ -216,3 +217,18 @@ def test_large_logits_and_single_tokens_stay_finite(jit, tiny, fill):
   assert math.isfinite(value)
   for gradient in jax.tree.leaves(gradients):
     assert np.all(np.isfinite(gradient))
+
+
+@pytest.mark.parametrize('name', ['query', 'key'])
+def test_l2_normalizes_the_cross_attention_too(tiny, fill, name):
+  """The length of a normalized query or key does not matter."""
+  cfg = tiny(architecture='encoder_decoder', qk_norm='l2', norm_eps=1e-12)
+  model = build(dataclasses.replace(cfg, dtype='float32'))
+  params = fill(model.shapes)
+  tokens = jnp.arange(5)[None]
+  expected = model.apply(params, tokens, encoder_tokens_BM=tokens[:, ::-1])
+  cross_attention = params['decoder']['segment_0']['cross_attention']
+  kernel = cross_attention[name]['kernel']
+  cross_attention[name]['kernel'] = 3 * kernel
+  logits = model.apply(params, tokens, encoder_tokens_BM=tokens[:, ::-1])
+  np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4)

@@ -70,6 +70,7 @@ def test_layers_that_use_positions(fields, expected):
     ('position', {**LATENT, 'position': 'alibi'}),
     ('rotary_head_dim', {**LATENT, 'rotary_head_dim': 64, 'head_dim': 64}),
     ('rotary_head_dim', {**LATENT, 'rotary_head_dim': 8, 'rotary_fraction': 0.5}),
+    ('rotary_head_dim', {**LATENT, 'rotary_head_dim': 3}),
     ('logit_cap', {'logit_cap': 0.0}),
   ],
 )

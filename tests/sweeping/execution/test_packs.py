@@ -537,3 +537,20 @@ def test_a_pack_that_was_compiled_ahead_compiles_no_more(prepare):
   ((_, data),) = run.task.feed(run.jobs[0], run.population.hypers, False, 0, iter([4]))
   run.population.run(state, data, ChunkSteps(4, 0))
   assert run.population.compile_seconds == compile_seconds > 0
+
+
+@pytest.mark.parametrize('damage', [b'', b'{}', None])
+def test_final_states_that_cannot_be_read_are_computed_again(prepare, caplog, damage):
+  options = {'worth_saving_seconds': 0.0}
+  first = prepare(options=options)
+  expected = [bits(state) for state in first.run().states]
+  (path,) = first.directory.glob('checkpoints/9/*CHECKPOINT_METADATA')
+  if damage is None:
+    path.unlink()
+  else:
+    path.write_bytes(damage)
+  overrides_of = {10 + i: values for i, values in enumerate(OVERRIDES)}.__getitem__
+  states = PackStateStore(JobTable(first.task, overrides_of), first.workdir)
+  loaded = [bits(states.load(StateRef(first.pack.name, i))) for i in range(4)]
+  assert loaded == expected
+  assert str(first.directory) in caplog.text

@@ -105,7 +105,7 @@ def history_figure(runs: Runs) -> Figure:
 
 
 def _history_caption(numbers: np.ndarray, best: np.ndarray) -> str:
-  """Returns the caption, for the best so far from the first complete trial on."""
+  """Returns the caption. Both columns start at the first complete trial."""
   if not len(best):
     return 'No trial is complete.'
   # The first trial that has the final best.
