@@ -118,7 +118,8 @@ def test_a_manifest_survives_its_file(tmp_path, manifest):
 def test_the_file_has_the_provenance_at_its_top_level():
   keys = set(MANIFEST.to_json())
   provenance_keys = {'versions', 'git', 'device', 'command', 'started_utc'}
-  assert keys == {'config', 'overrides', 'data_sha256'} | provenance_keys
+  run_keys = {'config', 'overrides', 'data_sha256', 'jax_options'}
+  assert keys == run_keys | provenance_keys
 
 
 # A run of an older version did not store the options of jax.
