@@ -100,7 +100,7 @@ IDENTITIES = frozenset(
 ALWAYS_IDENTITIES = frozenset('id uuid commit sha hash'.split())
 """Last words that make any name an identity, as in `sweep_id`."""
 METADATA = frozenset(
-  """created started ended finished date datetime timestamp host hostname user
+  """created started ended finished date datetime timestamp host hostname user member
   author tags tag notes note comment comments description sweep project entity
   device node machine version git branch command job group worker pid wandb
   session restore gpu order row no notebook url link index hypothesis
@@ -327,6 +327,9 @@ class ColumnName:
   def is_other_outcome(self) -> bool:
     """True for names of measurements that are neither a metric nor a cost."""
     words = self.words
+    # `ep_len_mean` is measured, and `max_episode_length` is set.
+    if {'ep', 'episode'} & set(words) and {'len', 'length'} & set(words):
+      return 'max' not in words
     if not words or self.is_hyperparameter and not RATE_OUTCOMES & set(words):
       return False
     if words[-1] in RATES and RATE_OUTCOMES & set(words):

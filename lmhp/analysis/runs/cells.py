@@ -95,6 +95,32 @@ def one_header(rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
   return header, cells
 
 
+def joined_headers(rows: list[list[str]]) -> list[list[str]]:
+  """Joins a header of two lines, in which a group of columns shares a cell of the first line.
+
+  >>> joined_headers(
+  ...   [['run', 'A', '', 'B'], ['', 'acc', 'f1', 'acc'], ['x', '1', '2', '3']]
+  ... )
+  [['run', 'A.acc', 'A.f1', 'B.acc'], ['x', '1', '2', '3']]
+  """
+  first = rows[0]
+  # A column without a name, such as an index, is no group.
+  gaps = [i for i in range(1, len(first)) if not first[i]]
+  if len(rows) < 3 or not gaps or any(len(row) != len(first) for row in rows[1:3]):
+    return rows
+  has_numbers = [
+    parse_number(row[i] or 'x') is not None for row in rows[1:3] for i in gaps
+  ]
+  if has_numbers != [False] * len(gaps) + [True] * len(gaps):
+    return rows
+  header = []
+  group = ''
+  for above, below in zip(first, rows[1]):
+    group = above or group
+    header.append('.'.join(filter(None, (group, below))))
+  return [header, *rows[2:]]
+
+
 def rows_that_fit(
   header: Sequence[str], cells: list[list[str]]
 ) -> tuple[list[list[str]], list[str]]:

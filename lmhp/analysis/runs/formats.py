@@ -17,6 +17,7 @@ import numpy as np
 
 from lmhp.analysis.runs.cells import (
   DELIMITERS,
+  joined_headers,
   joined_rows,
   one_header,
   parse_column,
@@ -171,7 +172,7 @@ def _read_delimited(text: str, delimiter: str) -> RawTable:
     [cell.strip() for cell in row] for row in rows if any(cell.strip() for cell in row)
   ]
   # Join rows that a line break has cut, and tables that were appended to each other.
-  header, cells = one_header(joined_rows(rows))
+  header, cells = one_header(joined_headers(joined_rows(rows)))
   cells, notes = rows_that_fit(header, cells)
 
   decimal_comma = delimiter == ';'

@@ -51,6 +51,8 @@ BATCHES = frozenset(
 """Names of the batch size."""
 REPLICATES = frozenset('run trial index number id exp experiment iteration'.split())
 """Names of a column that may number the runs of each setting."""
+TIMESTEPS = frozenset('timesteps total_timesteps num_timesteps train_timesteps'.split())
+"""Names of the number of steps in an environment. Diffusion models have few of them."""
 NAMES_OF_RUNS = frozenset(
   'name run_name run experiment exp label file filename file_name'.split()
 )
@@ -246,6 +248,15 @@ def demote_settings_of_log(
   if setting and logged in free and roles[logged].role == HYPERPARAMETER:
     if table.columns[setting] != table.columns[logged]:
       roles[logged] = Column(OUTCOME, f'{setting} has the setting')
+
+
+def find_rollouts(roles: dict[str, Column], free: set[str]) -> None:
+  """Gives `n_steps` the role of a setting if another column has the steps of the whole run."""
+  names = {column_name(name).text: name for name in roles}
+  rollout = names.get('n_steps', '')
+  is_size = any(roles[names[text]].role == SIZE for text in TIMESTEPS if text in names)
+  if is_size and rollout in free:
+    roles[rollout] = Column(HYPERPARAMETER, 'timesteps are the steps of a run')
 
 
 def counts_steps_to_target(objective: str) -> bool:

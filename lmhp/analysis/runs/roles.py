@@ -13,6 +13,7 @@ import numpy as np
 
 from lmhp.analysis.runs.raw_table import UNKNOWN, Column, ColumnValues, RawTable
 from lmhp.analysis.runs.role_relations import (
+  TIMESTEPS,
   demote_settings_of_log,
   find_batches_of_targets,
   find_derived,
@@ -20,6 +21,7 @@ from lmhp.analysis.runs.role_relations import (
   find_parts,
   find_repeated,
   find_replicates,
+  find_rollouts,
   find_shapes,
   promote_names,
 )
@@ -105,6 +107,7 @@ def column_roles(
     name for name in table.columns if name not in given and name not in table.roles
   }
   demote_settings_of_log(table, roles, free)
+  find_rollouts(roles, free)
   find_parts(table, facts, roles, objective, free)
   find_measurements(table, facts, roles, objective, free)
   find_replicates(table, facts, roles, free)
@@ -201,7 +204,8 @@ def _is_size(words: ColumnName, values: ColumnValues) -> bool:
     return words.text in ('model_size', 'model_scale') and values.n_distinct > 1
   if words.is_size:
     return True
-  return words.text in ('n', 'd', 'c') and values.largest >= LARGE_SIZE
+  is_named = words.text in TIMESTEPS | {'n', 'd', 'c'}
+  return is_named and values.largest >= LARGE_SIZE
 
 
 def _is_flag(values: ColumnValues) -> bool:

@@ -17,6 +17,7 @@ from lmhp.analysis.runs.columns import (
 )
 from lmhp.analysis.runs.raw_table import Column, ColumnValues, RawTable, names_with
 from lmhp.analysis.runs.roles import LARGE_SIZE, column_roles
+from lmhp.analysis.runs.run_names import split_numbered_names
 from lmhp.analysis.runs.shapes import expand_seeds, is_number_of_seeds, one_row_per_run
 from lmhp.analysis.runs.table import DISCARDED, KEPT, STATUSES, Runs, StudyFacts
 from lmhp.errors import ConfigError, suggest
@@ -115,6 +116,7 @@ def runs_of_table(
   roles = column_roles(
     table, objective, _given_roles(table, source, options, objective)
   )
+  table, roles = split_numbered_names(table, roles)
   table, notes = _without_duplicates(table, roles)
   table, expanded = expand_seeds(table, names_with(roles, SEED), objective)
 

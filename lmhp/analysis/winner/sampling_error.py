@@ -1,6 +1,7 @@
 """The sampling error of a rate, such as an accuracy, that was measured on few test items.
 
-A rate over n items is a multiple of 1/n, so the values themselves show n if it is small. The
+A rate over n items is a multiple of 1/n, so the values themselves show n if it is small. A column
+of counts, such as `correct`, or of the number of items shows it at any size. The
 standard error of a rate p is sqrt(p (1 - p) / n). It stays the same however many seeds are run.
 """
 
@@ -11,6 +12,7 @@ import math
 
 import numpy as np
 
+from lmhp.analysis.runs.columns import number_column
 from lmhp.analysis.runs.table import Runs
 from lmhp.statistics.column_names import column_name
 
@@ -18,6 +20,13 @@ RATES = frozenset(
   """accuracy acc accs top1 top5 em success passrate winrate hits hr error err wer""".split()
 )
 """Metrics that are a number of items divided by the number of all items."""
+TOTALS = frozenset(
+  """total n_items num_items n_questions num_questions n_test test_size n_test_samples
+  num_test_samples""".split()
+)
+"""Names of a column that holds the number of items."""
+TOTAL_ERROR = 0.05
+"""Largest distance from whole numbers of the products of a total and rounded rates."""
 MAX_ITEMS = 2000
 CHANCE = 1e-3
 """Largest probability that arbitrary values look like multiples of 1/n for some n."""
@@ -51,19 +60,43 @@ def sampling_error(runs: Runs, rate: float) -> SamplingError | None:
   >>> error.n_items, round(error.standard_error, 4)
   (400, 0.0225)
   """
-  if not RATES & set(column_name(runs.objective_name).words):
-    return None
-  values = runs.complete_runs().objective
+  complete = runs.complete_runs()
+  values = complete.objective
   largest = max(np.max(values, initial=0.0), rate)
-  if np.min(values, initial=0.0) < 0 or largest > 100:
+  if np.min(values, initial=0.0) < 0 or not 0 < largest <= 100:
     return None
   scale = 1.0 if largest <= 1 else 100.0
-  n_items = _common_denominator(values / scale, scale)
+  n_items = _counted_items(complete, values / scale)
+  if n_items is None and RATES & set(column_name(runs.objective_name).words):
+    n_items = _common_denominator(values / scale, scale)
   if n_items is None:
     return None
   share = min(max(rate / scale, 1 / n_items), 1 - 1 / n_items)
   error = scale * math.sqrt(share * (1 - share) / n_items)
   return SamplingError(n_items, error, float(np.ptp(values)))
+
+
+def _counted_items(runs: Runs, rates: np.ndarray) -> int | None:
+  """Returns the number of items that another column shows. None if no column does.
+
+  A column such as `correct` is n times the rates (T,), and one such as `total` is n.
+  """
+  rows = [runs.configs.get(number, {}) for number in runs.number.tolist()]
+  best = int(np.argmax(rates))
+  for name in rows[best]:
+    words = column_name(name)
+    counts = number_column([row.get(name) for row in rows])
+    if words.is_metric or not np.isfinite(counts).all():
+      continue
+    is_total = words.text in TOTALS and np.ptp(counts) == 0
+    n_items = round(counts[best] if is_total else counts[best] / rates[best])
+    products = n_items * rates
+    is_counted = np.allclose(products, np.round(products), rtol=0, atol=TOTAL_ERROR)
+    if is_total and is_counted:
+      return n_items
+    if len(np.unique(counts)) > 2 and np.array_equal(np.round(products), counts):
+      return n_items
+  return None
 
 
 def _common_denominator(rates: np.ndarray, scale: float) -> int | None:

@@ -37,6 +37,11 @@ def roles_of(columns, objective='val_loss', given=None):
     ('N', [4, 8, 16], 'hyperparameter'),
     ('Episodes', [251, 300, 500], 'size'),
     ('epochs_ran', [58, 100, 47], 'outcome'),
+    ('final_ep_len_mean', [3207.9, 3182.2, 7598.9], 'outcome'),
+    ('max_episode_length', [100, 200, 300], 'hyperparameter'),
+    ('timesteps', [5 * 10**5, 2000, 1000], 'size'),
+    ('timesteps', [250, 500, 1000], 'hyperparameter'),
+    ('member', ['Ada', 'Bob', 'Ada'], 'metadata'),
     ('correct', [34, 38, 32], 'outcome'),
     ('hypers.KNOB', [10, 10, 10], 'hyperparameter'),
     ('weighted_ce', [True, False, True], 'hyperparameter'),
@@ -316,3 +321,17 @@ def test_sizes_make_blocks(tmp_path):
   assert runs.sizes == ('parameters',)
   assert runs.measured['parameters'].max() == 50e6
   assert len(np.unique(runs.blocks())) == 2
+
+
+def test_the_length_of_a_rollout_is_no_size():
+  columns = {
+    'n_steps': [512, 2048],
+    'timesteps': [150000, 300000],
+    'reward': [1.0, 2.0],
+  }
+  roles = roles_of(columns, objective='reward')
+  assert roles == {
+    'n_steps': 'hyperparameter',
+    'timesteps': 'size',
+    'reward': 'objective',
+  }
