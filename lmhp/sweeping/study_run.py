@@ -7,7 +7,8 @@ that copy each other's states (population-based training).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+import contextlib
 import dataclasses
 import time
 
@@ -36,7 +37,8 @@ from lmhp.sweeping.store.manifest import extended_manifest
 from lmhp.sweeping.store.study import Study
 from lmhp.sweeping.summary import format_study
 from lmhp.sweeping.tasks.task import Task
-from lmhp.training.signals import stop_on_signals
+from lmhp.sweeping.time_budget import CONFIRMATION, SEARCH, TimeBudget
+from lmhp.training.signals import Stop, stop_on_signals
 from lmhp.typing import PathLike
 
 ENGINES = ('local', 'ray')
@@ -114,6 +116,7 @@ class StudyRun:
       self._make_runner() as runner,
     ):
       self._extend(study, progress)
+      budget_left = TimeBudget(self.sweep, study.manifest.seconds)
       autotuner = runner.autotuner(
         self.task, self.workdir, self.sweep.execution, self.sweep.max_pack_width
       )
@@ -128,17 +131,23 @@ class StudyRun:
         workdir=self.workdir,
         autotuner=autotuner,
         runner=runner,
-        should_stop=lambda: bool(stop),
+        should_stop=lambda: bool(stop) or budget_left.is_spent(),
         progress=progress,
         after_stage=lambda: self._reports.write(study, progress),
       )
       progress.start(plan, engine.trials.values())
+      correlations: dict[int, float] = {}
+      confirmed: list[ConfirmedPoint] = []
       try:
-        correlations = self._search(engine, plan)
+        with self._within_budget(study, SEARCH, stop, progress) as may_run:
+          if may_run:
+            correlations = self._search(engine, plan)
+        budget_left.begin_confirmation()
         # The values of a member change during its training, so no config can repeat the training.
-        confirmed = []
         if self._population_rules is None:
-          confirmed = confirm(engine, self.sweep, plan.steps)
+          with self._within_budget(study, CONFIRMATION, stop, progress) as may_run:
+            if may_run:
+              confirmed = confirm(engine, self.sweep, plan.steps)
       except Stopped:
         _add_seconds(study, time.perf_counter() - start)
         study.flush()
@@ -187,6 +196,39 @@ class StudyRun:
     if study.manifest.rungs is None:
       study.set_manifest(dataclasses.replace(study.manifest, rungs=plan.schedule))
     return plan
+
+  @contextlib.contextmanager
+  def _within_budget(
+    self, study: Study, phase: str, stop: Stop, progress: StudyProgress
+  ) -> Iterator[bool]:
+    """Ends a phase when its seconds are spent, and stores that they are.
+
+    Args:
+      study: The study.
+      phase: 'search' or 'confirmation'.
+      stop: True after a signal, which ends the run itself.
+      progress: Display, for messages.
+
+    Yields:
+      False if an earlier run has spent the seconds of the phase.
+    """
+    seconds = self.sweep.seconds
+    spent = study.manifest.stopped.get(phase)
+    if seconds is not None and spent is not None and spent >= seconds:
+      progress.message(f'the {phase} has spent sweep.seconds={seconds:g} before')
+      yield False
+      return
+    try:
+      yield True
+    except Stopped:
+      if stop or seconds is None:
+        raise
+      stopped = {**study.manifest.stopped, phase: seconds}
+      study.set_manifest(dataclasses.replace(study.manifest, stopped=stopped))
+      progress.message(
+        f'the {phase} ends, because sweep.seconds={seconds:g} are spent; more seconds '
+        'continue it'
+      )
 
   def _search(self, engine: Engine, plan: budget.SearchPlan) -> dict[int, float]:
     """Runs the search.

@@ -175,6 +175,8 @@ class StudyManifest:
     rungs: Rungs of the study, or None before the search is planned.
     cohorts: Cohorts of the search, in order.
     seconds: Wall time of all runs of the study together.
+    stopped: {"search" or "confirmation": budget in seconds that ended it}. A larger budget
+      continues it.
   """
 
   task: TaskDescription
@@ -186,6 +188,7 @@ class StudyManifest:
   rungs: RungSchedule | None = None
   cohorts: tuple[Cohort, ...] = ()
   seconds: float = 0.0
+  stopped: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 # --- a study that is continued or extended ---------------------------------------------
