@@ -28,11 +28,15 @@ from lmhp.sweeping.search.rungs import HalvingCost, rungs
 from lmhp.sweeping.space import Space, paths_of
 from lmhp.sweeping.store.manifest import CalibrationCost, RungSchedule
 from lmhp.sweeping.tasks.task import Job, Task
+from lmhp.sweeping.time_budget import search_seconds
 
 _log = logging.getLogger(__name__)
 
 POINTS_FOR_MEAN_COST = 16
 """Number of points over which the cost of a trial is averaged, if trials differ in cost."""
+
+SECONDS_PER_TRIAL = 0.02
+"""Time that a trial takes apart from its training, at least."""
 
 DEFAULT_FIRST_RUNG_FRACTION = 1 / 27
 """First rung, as a fraction of training, if the warmups of the trials are short enough."""
@@ -190,6 +194,13 @@ def _n_points(
   # `cost` counts one trial for each point, so the budget is divided by the number of seeds.
   budget_steps = _budget_in_steps(task, sweep, space, autotuner)
   n_points = cost.points_for(budget_steps / sweep.seeds_per_point)
+  seconds = search_seconds(sweep)
+  if seconds is not None:
+    # The points of tiny trials, and their storage, take longer than the training.
+    largest = min(
+      largest, max(1, seconds // (SECONDS_PER_TRIAL * sweep.seeds_per_point))
+    )
+    n_points = max(1, n_points)
   if not n_points:
     raise ConfigError(
       f'sweep: got a budget of {budget_steps:,.0f} steps, expected at least one trial of '
@@ -216,7 +227,9 @@ def _budget_in_steps(
       'seconds',
       f'a budget in trials, since the base config cannot be measured ({measured.reason})',
     )
-    return sweep.seconds / min(measured.member_step_seconds.values())
+    seconds = search_seconds(sweep)
+    assert seconds is not None
+    return seconds / min(measured.member_step_seconds.values())
   # (steps of a trial) * budget / (mean cost of a trial)
   if sweep.tokens is not None:
     return base.steps * sweep.tokens / _mean_cost(task, sweep, space, 'tokens')

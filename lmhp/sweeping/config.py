@@ -102,7 +102,7 @@ class SweepConfig(Section):
   )
   seconds: float | None = static(
     None,
-    'budget: wall time of the search. The speed is measured before the first trial',
+    'budget: wall time of the search and the confirmation, with compiling',
     unit='seconds',
     low=0,
     open_low=True,

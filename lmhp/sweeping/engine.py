@@ -32,7 +32,13 @@ from lmhp.sweeping.execution.pack_widths import (
   devices_for,
   smallest_width,
 )
-from lmhp.sweeping.execution.packs import JobTable, Pack, PackFailure, PackResult
+from lmhp.sweeping.execution.packs import (
+  JobTable,
+  Pack,
+  PackFailure,
+  PackResult,
+  Stopped,
+)
 from lmhp.sweeping.execution.runner import Runner, RunnerContext
 from lmhp.sweeping.execution.stages import Stage, StateRef, TrialProgress
 from lmhp.sweeping.execution.trial_scores import TrialScores
@@ -200,6 +206,9 @@ class Engine:
   def _packs_of_group(self, stage: Stage, name: str, members: list[int]) -> list[Pack]:
     """Divides trials of one structure into packs, and writes the description of each pack."""
     jobs = [self.jobs[number] for number in members]
+    is_measured = self.autotuner.is_measured(jobs[0], stage.data_per_trial)
+    if not is_measured and self.should_stop():
+      raise Stopped
     method = self.autotuner.method_of(jobs, stage.data_per_trial, stage.planned_steps)
     # The method `loop` has an empty list of devices, and uses one.
     n_devices = len(devices_for(method.method)) or 1

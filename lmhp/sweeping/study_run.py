@@ -7,7 +7,8 @@ that copy each other's states (population-based training).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+import contextlib
 import dataclasses
 import time
 
@@ -37,7 +38,8 @@ from lmhp.sweeping.store.manifest import extended_manifest
 from lmhp.sweeping.store.study import Study
 from lmhp.sweeping.summary import format_study
 from lmhp.sweeping.tasks.task import Task
-from lmhp.training.signals import stop_on_signals
+from lmhp.sweeping.time_budget import CONFIRMATION, SEARCH, TimeBudget
+from lmhp.training.signals import Stop, stop_on_signals
 from lmhp.typing import PathLike
 
 ENGINES = ('local', 'ray')
@@ -118,9 +120,10 @@ class StudyRun:
       def should_stop() -> bool:
         # A pack would write its files at the old path of a renamed directory.
         study.check_in_place()
-        return bool(stop)
+        return bool(stop) or budget_left.is_spent()
 
       self._extend(study, progress)
+      budget_left = TimeBudget(self.sweep, study.manifest.seconds)
       autotuner = runner.autotuner(
         self.task,
         self.workdir,
@@ -144,12 +147,18 @@ class StudyRun:
         after_stage=lambda: self._reports.write(study, progress),
       )
       progress.start(plan, engine.trials.values())
+      correlations: dict[int, float] = {}
+      confirmed: list[ConfirmedPoint] = []
       try:
-        correlations = self._search(engine, plan)
+        with self._within_budget(study, SEARCH, stop, progress) as may_run:
+          if may_run:
+            correlations = self._search(engine, plan)
+        budget_left.begin_confirmation()
         # The values of a member change during its training, so no config can repeat the training.
-        confirmed = []
         if self._population_rules is None:
-          confirmed = confirm(engine, self.sweep, plan.steps)
+          with self._within_budget(study, CONFIRMATION, stop, progress) as may_run:
+            if may_run:
+              confirmed = confirm(engine, self.sweep, plan.steps)
       except Stopped:
         _add_seconds(study, time.perf_counter() - start)
         study.flush()
@@ -198,6 +207,39 @@ class StudyRun:
     if study.manifest.rungs is None:
       study.set_manifest(dataclasses.replace(study.manifest, rungs=plan.schedule))
     return plan
+
+  @contextlib.contextmanager
+  def _within_budget(
+    self, study: Study, phase: str, stop: Stop, progress: StudyProgress
+  ) -> Iterator[bool]:
+    """Ends a phase when its seconds are spent, and stores that they are.
+
+    Args:
+      study: The study.
+      phase: 'search' or 'confirmation'.
+      stop: True after a signal, which ends the run itself.
+      progress: Display, for messages.
+
+    Yields:
+      False if an earlier run has spent the seconds of the phase.
+    """
+    seconds = self.sweep.seconds
+    spent = study.manifest.stopped.get(phase)
+    if seconds is not None and spent is not None and spent >= seconds:
+      progress.message(f'the {phase} has spent sweep.seconds={seconds:g} before')
+      yield False
+      return
+    try:
+      yield True
+    except Stopped:
+      if stop or seconds is None:
+        raise
+      stopped = {**study.manifest.stopped, phase: seconds}
+      study.set_manifest(dataclasses.replace(study.manifest, stopped=stopped))
+      progress.message(
+        f'the {phase} ends, because sweep.seconds={seconds:g} are spent; more seconds '
+        'continue it'
+      )
 
   def _search(self, engine: Engine, plan: budget.SearchPlan) -> dict[int, float]:
     """Runs the search.

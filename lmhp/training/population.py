@@ -87,6 +87,8 @@ class Population:
     if 'data' in hypers[0] and not data_per_member:
       # Members that share their data share the hyperparameters of the data too.
       self.hypers = [{**h, 'data': hypers[0]['data']} for h in hypers]
+    # Called before each batch of `score`. It may raise an exception to stop an evaluation.
+    self.before_score: Callable[[], None] = lambda: None
     self._seconds_before = programs.program_cache.compile_seconds
     if method != 'loop' and self.width % len(self.devices):
       raise ValueError(
@@ -221,6 +223,7 @@ class Population:
 
   def score(self, state: PyTree, batch: PyTree) -> Mapping[str, jax.typing.ArrayLike]:
     """Returns sums over the sequences of a batch, for each member: {name: (R, B)}."""
+    self.before_score()
     if self.method == 'loop':
       sums = [self.programs.score(s, h, batch) for s, h in zip(state, self.hypers)]
       return {name: np.stack([np.asarray(s[name]) for s in sums]) for name in sums[0]}

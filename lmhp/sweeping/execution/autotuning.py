@@ -263,14 +263,16 @@ class Autotuner:
       data_per_trial: If True, each member reads different batches.
       n_steps: Updates that all trials of the structure will make together.
     """
-    key = jobs[0].structure
-    if data_per_trial:
-      key = f'{key}-data_per_trial'
+    key = _key(jobs[0], data_per_trial)
     if key not in self._methods:
       self._methods[key] = self._chosen(key, jobs, data_per_trial, n_steps)
       self._write()
     stored = self._methods[key]
     return dataclasses.replace(stored, max_pack_width=self._allowed_width(stored))
+
+  def is_measured(self, job: Job, data_per_trial: bool) -> bool:
+    """Returns True if the method of a structure is known."""
+    return _key(job, data_per_trial) in self._methods
 
   def _chosen(
     self, key: str, jobs: Sequence[Job], data_per_trial: bool, n_steps: float
@@ -347,3 +349,8 @@ def _read_measurements(path: epath.Path, is_needed: bool) -> Measurements:
     raise ConfigError(
       f'{error}; delete this file, and the methods are measured again'
     ) from None
+
+
+def _key(job: Job, data_per_trial: bool) -> str:
+  """Returns the name of a structure in `autotune.json`."""
+  return f'{job.structure}-data_per_trial' if data_per_trial else job.structure

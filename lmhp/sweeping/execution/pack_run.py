@@ -146,7 +146,13 @@ class PackRun:
       is_worth_saving = self._seconds() >= self.options.worth_saving_seconds
       if self.pack.keep_states and is_worth_saving:
         self._save(checkpoints, state, self.pack.last_step)
-      metrics = self._score(state)
+      # The scores may take long. If they are stopped, the state is kept.
+      self.population.before_score = self._stop_if_requested
+      try:
+        metrics = self._score(state)
+      except Stopped:
+        self._save(checkpoints, state, self.pack.last_step, wait=True)
+        raise
 
     # The padding members are left out.
     n_trials = len(self.jobs)
@@ -313,6 +319,10 @@ class PackRun:
     last_losses_R = losses_RS[: len(self.jobs), -1]
     step = first_step + losses_RS.shape[1]
     self.options.show(step, {self.task.loss: last_losses_R, 'seconds': self._seconds()})
+
+  def _stop_if_requested(self) -> None:
+    if self.options.should_stop():
+      raise Stopped
 
   def _seconds(self) -> float:
     """Returns the seconds spent on this pack so far, including earlier processes."""

@@ -113,9 +113,10 @@ class LocalRunner(Runner):
     """
     following = None
     for index, pack in enumerate(packs):
-      if context.should_stop():
-        raise Stopped
       current = following or _prepare(context, pack)
+      # A pack that an earlier process has run takes no time.
+      if current.read() is None and context.should_stop():
+        raise Stopped
       # The next pack compiles while this one trains.
       if index + 1 < len(packs):
         following = _prepare(context, packs[index + 1])

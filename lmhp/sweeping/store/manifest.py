@@ -179,6 +179,8 @@ class StudyManifest:
     confirmation_pairs: Largest number of pairs of runs of the confirmation. None before the
       confirmation begins.
     seconds: Wall time of all runs of the study together.
+    stopped: {"search" or "confirmation": budget in seconds that ended it}. A larger budget
+      continues it.
   """
 
   task: TaskDescription
@@ -191,6 +193,7 @@ class StudyManifest:
   cohorts: tuple[Cohort, ...] = ()
   confirmation_pairs: int | None = None
   seconds: float = 0.0
+  stopped: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 # --- a study that is continued or extended ---------------------------------------------
