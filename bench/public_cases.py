@@ -128,7 +128,7 @@ CASES = (
       'no batch is simply best',
     ),
     maximize=False,
-    roles={'parameters': SIZE, 'batch_size': TUNED},
+    roles={'parameters': SIZE, 'batch_size': SIZE},
   ),
   Case(
     'gemstones_export',

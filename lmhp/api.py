@@ -9,17 +9,15 @@ import os
 import tempfile
 from typing import TYPE_CHECKING, Any
 
-from etils import epath
-
 from lmhp import config as config_lib, experiment
-from lmhp.counting.counted_model import CountedModel
+from lmhp.config_keys import check_set_keys_are_read
 from lmhp.counting.description import describe
 from lmhp.data import dataset as datasets
 from lmhp.data.dataset import Dataset
 from lmhp.data.stream import TrainStream
 from lmhp.data.tokenizer import Tokenizer
 from lmhp.errors import ConfigError
-from lmhp.experiment import BaseConfig
+from lmhp.experiment import BaseConfig, model_of
 from lmhp.files import as_path
 from lmhp.generation import sampling
 from lmhp.generation.sampling import TextModel
@@ -27,14 +25,10 @@ from lmhp.hub.config_export import export_config
 from lmhp.hub.config_json import model_config
 from lmhp.hub.conversion import with_zero_biases
 from lmhp.hub.generation_ids import read_generation_ids
-from lmhp.hub.other_formats import other_format
 from lmhp.hub.pretrained import is_pretrained, load_pretrained, save_pretrained
-from lmhp.hub.published import read_published
 from lmhp.hypers import differences
 from lmhp.model.config import ModelConfig
-from lmhp.model.presets import PRESETS, preset
 from lmhp.model.transformer import Model, build
-from lmhp.optim.config import check_keys_are_read
 from lmhp.training.checkpoint import Checkpoints
 from lmhp.training.compile_cache import use_compile_cache
 from lmhp.training.config import RunConfig
@@ -77,38 +71,6 @@ def count(target: BaseConfig | ModelConfig, **options: Any) -> dict[str, Any]:
   return describe(model_of(target), **options).to_json()
 
 
-def model_of(target: BaseConfig | ModelConfig) -> CountedModel:
-  """Returns the model of a target of `count`, with a name to print."""
-  if isinstance(target, ModelConfig):
-    return CountedModel('model', target)
-  if not isinstance(target, (str, os.PathLike)):
-    cfg = config_lib.resolve(experiment.base_config(target))
-    return CountedModel('config', _with_vocab_size(cfg))
-
-  # A string is the name of a preset, or else the path of an experiment file, or else of a
-  # config.json, or else the Hugging Face id of a preset. FILE.py:TEXT passes TEXT to
-  # `get_config` of the experiment file.
-  name = os.fspath(target)
-  if name.lower() in PRESETS:
-    return CountedModel(name.lower(), preset(name))
-  if name.partition(':')[0].endswith('.py'):
-    cfg = config_lib.resolve(experiment.base_config(name))
-    return CountedModel(name, _with_vocab_size(cfg))
-  path = epath.Path(name)
-  if name.endswith('.json') or path.is_dir() or other_format(path):
-    return read_published(name)
-  # `preset` raises the error for an unknown name.
-  return CountedModel(name, preset(name))
-
-
-def _with_vocab_size(cfg: RunConfig) -> ModelConfig:
-  """Returns the config of the model. A missing vocabulary size is taken from the data."""
-  if cfg.model.vocab_size is not None:
-    return cfg.model
-  vocab_size = datasets.load(cfg.data).vocab_size
-  return dataclasses.replace(cfg.model, vocab_size=vocab_size)
-
-
 @dataclasses.dataclass(frozen=True)
 class _StoredRun:
   """An earlier run in a directory: its manifest, and the config that the manifest holds."""
@@ -145,8 +107,7 @@ def train(
   # Read and check the config before anything slow.
   config = experiment.base_config(config)
   cfg = config_lib.resolve(config_lib.override(config, overrides or {}))
-  check_keys_are_read(cfg.optimizer)
-  check_keys_are_read(cfg.schedule)
+  check_set_keys_are_read(cfg)
 
   # The workdir has a run to continue, or it must be free for a new run.
   stored = None if workdir is None else _stored_run(workdir)
@@ -156,6 +117,7 @@ def train(
   # The data decide the vocabulary and the length of an epoch.
   dataset = datasets.load(cfg.data)
   cfg = _complete(cfg, dataset, stored)
+  config_lib.check_multipliers_are_read(cfg)
   if workdir is None:
     workdir = tempfile.mkdtemp(prefix='lmhp-')
   elif stored is not None:

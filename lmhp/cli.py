@@ -16,6 +16,7 @@ from typing import NoReturn
 
 from lmhp.commands import COMMANDS
 from lmhp.commands.flags import HelpPrinted
+from lmhp.errors.redaction import redact
 
 USAGE = """lmhp: choose language-model hyperparameters, in JAX
 
@@ -43,6 +44,7 @@ def run() -> NoReturn:
   shell expects. Before a run installs its own signal handler, Ctrl-C ends the process at once.
   Python's handler is not used, because a KeyboardInterrupt during an import can be lost.
   """
+  _open_closed_streams()
   # Only Python's own handler is replaced. If the parent process ignores Ctrl-C (as for a
   # background job), it stays ignored.
   if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
@@ -50,9 +52,12 @@ def run() -> NoReturn:
   if isinstance(sys.stdout, io.TextIOWrapper):
     # A terminal that cannot print ± prints ? instead.
     sys.stdout.reconfigure(errors='replace')
-  logging.basicConfig(format='lmhp: %(message)s')
-  # Hide the log lines of Orbax, which uses absl. lmhp prints the important ones itself.
-  logging.root.handlers[0].addFilter(lambda record: record.name != 'absl')
+  logging.basicConfig()
+  logging.root.handlers[0].setFormatter(_LogFormatter('lmhp: %(message)s'))
+  # Hide the log lines of Orbax, which uses absl and asyncio. lmhp prints the important ones
+  # itself.
+  hidden = ('absl', 'asyncio')
+  logging.root.handlers[0].addFilter(lambda record: record.name not in hidden)
 
   try:
     status = main(sys.argv[1:])
@@ -65,6 +70,31 @@ def run() -> NoReturn:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     status = 128 + signal.SIGPIPE
   sys.exit(status)
+
+
+def _open_closed_streams() -> None:
+  """Opens the null device in place of each standard stream that the caller has closed.
+
+  Otherwise a file of a run could get the number of the stream, and printed lines would go there.
+  """
+  for descriptor in (0, 1, 2):
+    try:
+      os.fstat(descriptor)
+    except OSError:
+      # The lowest free number is `descriptor`, because the lower ones are open.
+      os.open(os.devnull, os.O_RDWR)
+  if sys.stdout is None:
+    sys.stdout = open(1, 'w', closefd=False)
+  if sys.stderr is None:
+    sys.stderr = open(2, 'w', closefd=False)
+
+
+class _LogFormatter(logging.Formatter):
+  """A formatter of log lines that hides passwords."""
+
+  def format(self, record: logging.LogRecord) -> str:
+    """Returns the line of a record."""
+    return redact(super().format(record))
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -104,7 +134,6 @@ def main(arguments: Sequence[str]) -> int:
     raise
   except OSError as error:
     # For instance a full disk, or a directory that was removed.
-    print(
-      f'lmhp: {error.filename or command}: {error.strerror or error}', file=sys.stderr
-    )
+    reason = f'{error.filename or command}: {error.strerror or error}'
+    print(f'lmhp: {redact(reason)}', file=sys.stderr)
   return EXIT_MISTAKE

@@ -10,7 +10,7 @@ Only this file imports ml_collections.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 import copy
 import dataclasses
 import math
@@ -33,6 +33,7 @@ from lmhp.files import to_jsonable
 from lmhp.hypers import flatten
 from lmhp.model.config import ModelConfig
 from lmhp.optim.schedules.config import in_fractions
+from lmhp.params import KINDS
 from lmhp.sections import require
 from lmhp.training.config import RunConfig, TrainConfig
 from lmhp.typing import JSON
@@ -319,6 +320,39 @@ def _check_objective(cfg: RunConfig) -> None:
     f'{model.prefix_lm}'
   )
   require(cfg.data, cfg.data.objective == objective, 'objective', accepted)
+
+
+def unread_multipliers(cfg: RunConfig) -> list[str]:
+  """Returns the learning-rate multipliers of the kinds of which the model has no parameter.
+
+  Args:
+    cfg: Complete config.
+
+  Returns:
+    Dotted paths, such as 'optimizer.positional_lr_multiplier' for a model without a table of
+    positions.
+  """
+  by_kind = count(cfg.model).by_kind
+  return [f'optimizer.{kind}_lr_multiplier' for kind in KINDS if not by_kind.get(kind)]
+
+
+def check_multipliers_are_read(cfg: RunConfig, varied: Collection[str] = ()) -> None:
+  """Checks that no learning-rate multiplier is set for a kind without parameters.
+
+  Args:
+    cfg: Complete config.
+    varied: Dotted paths that a sweep varies.
+
+  Raises:
+    ConfigError: If such a multiplier is set or varied.
+  """
+  for path in unread_multipliers(cfg):
+    value = getattr(cfg.optimizer, path.rpartition('.')[2])
+    if value != 1.0 or path in varied:
+      raise ConfigError(
+        f'{path}: got {"a parameter" if path in varied else value}, expected 1.0, since '
+        'the model has no parameter of this kind'
+      )
 
 
 # --- JSON ---------------------------------------------------------------------------

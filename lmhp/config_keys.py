@@ -1,20 +1,31 @@
-"""Keys of a config: their declarations and types, parsing of values, and unknown keys."""
+"""Keys of a config: declarations, types, values from text, unknown keys, unread keys."""
 
 from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
+import dataclasses
 import difflib
 import functools
 import typing
+from typing import Any, TypeAlias
 
 from lmhp import sections
+from lmhp.data import config as data_config
 from lmhp.declarations import Declaration, declared, options_of
 from lmhp.errors import ConfigError, suggest
+from lmhp.hypers import flatten
+from lmhp.model.config import read_rules
+from lmhp.optim import config as optim_config
+from lmhp.optim.config import OptimizerConfig
+from lmhp.optim.schedules.config import INTERVALS, ScheduleConfig
 from lmhp.registry import load_installed_plugins
 from lmhp.renamed_keys import RENAMED_KEYS
 from lmhp.sections import Section
 from lmhp.training.config import RunConfig
+
+Values: TypeAlias = Mapping[str, Any]
+"""{dotted path: value} of all keys of a config."""
 
 SECTIONS: dict[str, type[Section]] = typing.get_type_hints(RunConfig)
 """{name of a section: class of the section}."""
@@ -176,3 +187,140 @@ def _literal(text: str) -> object:
     return ast.literal_eval(text.strip())
   except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
     return text
+
+
+# --- keys that have no effect -------------------------------------------------------
+
+READ_RULES = (*data_config.READ_RULES, *read_rules.READ_RULES, *optim_config.READ_RULES)
+"""Rules for all keys but those that single optimizers and schedules read."""
+
+BY_NAME: dict[str, type[OptimizerConfig | ScheduleConfig]] = {
+  'optimizer': OptimizerConfig,
+  'schedule': ScheduleConfig,
+}
+"""Sections whose key `name` decides which of their keys are read."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Unread:
+  """Reason for which a key has no effect.
+
+  Attributes:
+    decider: Dotted path of the key that switches it off.
+    value: Value of this key.
+    accepted: Description of the values with which the key would have an effect.
+  """
+
+  decider: str
+  value: object
+  accepted: str
+
+  def __str__(self) -> str:
+    return f'it has no effect with {self.decider}={self.value!r}'
+
+
+def reason_unread(path: str, values: Values) -> Unread | None:
+  """Returns the reason for which a key has no effect, or None if it has an effect.
+
+  Args:
+    path: Dotted path of the key.
+    values: Values of all keys.
+  """
+  section, _, key = path.partition('.')
+  if section in BY_NAME and key != 'name':
+    name_path = f'{section}.name'
+    name = values[name_path]
+    if key not in _keys_read(section, name, sections.keys_version()):
+      return Unread(name_path, name, 'a name that reads it')
+  for rule in READ_RULES:
+    if path in rule.paths and not rule.accepts(values[rule.decider]):
+      return Unread(rule.decider, values[rule.decider], rule.accepted)
+  # The start of a warmup that does not exist.
+  if path == 'schedule.initial_lr_ratio' and not _has_warmup(values):
+    return Unread('schedule.warmup_fraction', 0.0, 'a number above 0')
+  return None
+
+
+@functools.lru_cache(maxsize=1000)
+def _keys_read(section: str, name: str, version: int) -> frozenset[str]:
+  """Returns the keys that an optimizer or a schedule reads. See `_keys` for `version`."""
+  return BY_NAME[section](name=name).keys_read()
+
+
+def _has_warmup(values: Values) -> bool:
+  """Returns True if the learning rate begins with a warmup."""
+  names = [f'{INTERVALS[0]}_fraction', *_other_units(INTERVALS[0])]
+  return any(values[f'schedule.{name}'] for name in names)
+
+
+def _other_units(interval: str) -> list[str]:
+  """Returns the keys that give an interval in another unit than a fraction."""
+  return [
+    name
+    for name in ScheduleConfig.__dataclass_fields__
+    if name.startswith(f'{interval}_') and name != f'{interval}_fraction'
+  ]
+
+
+# --- keys that are set ----------------------------------------------------------------
+
+
+def is_set(section: Section, key: str) -> bool:
+  """Returns True if the value of a key differs from its default.
+
+  A derived key that was None has been replaced by a number that depends on other keys. So the
+  value is compared with that of a section in which the key has its default.
+
+  Args:
+    section: Section of a resolved config.
+    key: Name of the key, without the section.
+  """
+  default = type(section).__dataclass_fields__[key].default
+  value = getattr(section, key)
+  if value == default:
+    return False
+  try:
+    with_default = dataclasses.replace(section, **{key: default})
+  except ConfigError:
+    # Another key needs the value.
+    return True
+  return getattr(with_default, key) != value
+
+
+def unread_set_keys(cfg: RunConfig) -> dict[str, Unread]:
+  """Returns {dotted path: reason} of the keys that are set but have no effect.
+
+  The keys of a model that comes from a checkpoint (`train.init_from`) are left out, because
+  published configs have keys without an effect.
+
+  >>> cfg = RunConfig(optimizer=OptimizerConfig(name='adamw', momentum=0.5))
+  >>> {path: str(reason) for path, reason in unread_set_keys(cfg).items()}
+  {'optimizer.momentum': "it has no effect with optimizer.name='adamw'"}
+  """
+  unread = {}
+  values = flatten(cfg)
+  for name in SECTIONS:
+    if name == 'model' and cfg.train.init_from is not None:
+      continue
+    section = getattr(cfg, name)
+    for path in keys_of_section(name):
+      key = path.rpartition('.')[2]
+      reason = reason_unread(path, values)
+      if reason is not None and is_set(section, key):
+        unread[path] = reason
+  return unread
+
+
+def check_set_keys_are_read(cfg: RunConfig) -> None:
+  """Checks that each key that is set has an effect.
+
+  Args:
+    cfg: Resolved config.
+
+  Raises:
+    ConfigError: If a key is set and has no effect. The message names the first.
+  """
+  for path, reason in unread_set_keys(cfg).items():
+    raise ConfigError(
+      f'{path}: got {flatten(cfg)[path]!r}, expected the default, since {reason}'
+    )

@@ -1,24 +1,41 @@
 """Experiment files: Python files whose `get_config()` returns the config of a run.
 
 An experiment file is executed as a Python module. It may also have a `get_sweep()`, which
-returns the sweep.
+returns the sweep. It may import the files beside it, as a Python script does
+(`from common import base`), or relatively (`from .common import base`), and the modules of the
+current directory.
+
+The targets of `lmhp count` are read here too: experiment files, presets and published configs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+import dataclasses
+import importlib
 import os
 import sys
 import traceback
 import types
 from typing import Any, TypeAlias
 
-from lmhp.config import ConfigDict, to_config_dict
+from etils import epath
+
+from lmhp.config import ConfigDict, resolve, to_config_dict
 from lmhp.config_keys import suggest_key
+from lmhp.counting.counted_model import CountedModel
+from lmhp.data import dataset as datasets
 from lmhp.errors import ConfigError, suggest
-from lmhp.registry import EXPERIMENT_MODULE
+from lmhp.hub.other_formats import other_format
+from lmhp.hub.published import read_published
+from lmhp.model.config import ModelConfig
+from lmhp.model.presets import PRESETS, preset
+from lmhp.registry import EXPERIMENT_MODULE, LOCAL_MODULES
 from lmhp.training.config import RunConfig
 from lmhp.typing import PathLike
+
+_import_folders: list[str] = []
+"""Folders that the newest experiment file has added to `sys.path`."""
 
 BaseConfig: TypeAlias = 'PathLike | ConfigDict | RunConfig | Mapping[str, object]'
 """A config, or the path of an experiment file that returns one."""
@@ -67,9 +84,11 @@ def load(path: PathLike) -> tuple[ConfigDict, types.ModuleType]:
         f'get_config() returned {type(config).__name__}, expected a ConfigDict'
       )
     return to_config_dict(config), module
-  except (Exception, SystemExit) as error:
+  except KeyboardInterrupt:
+    raise
+  except BaseException as error:
     # Any error of the user's file becomes one line with the line number in that file.
-    raise _file_error(file_path, file_path, error) from error
+    raise _file_error(file_path, os.path.abspath(file_path), error) from error
 
 
 def sweep_of(module: types.ModuleType) -> object:
@@ -91,7 +110,9 @@ def sweep_of(module: types.ModuleType) -> object:
     )
   try:
     return get_sweep()
-  except (Exception, SystemExit) as error:
+  except KeyboardInterrupt:
+    raise
+  except BaseException as error:
     raise _file_error(relative_path, file_path, error) from error
 
 
@@ -101,14 +122,66 @@ def _execute(path: str) -> types.ModuleType:
   The import system is not used, because its .pyc cache does not distinguish two versions of a
   file that were written in the same second.
   """
+  path = os.path.abspath(path)
+  folder = os.path.dirname(path)
+  _allow_imports(folder)
   module = types.ModuleType(EXPERIMENT_MODULE)
-  module.__file__ = os.path.abspath(path)
+  module.__file__ = path
+  # As a package of its folder, the module may import relatively.
+  module.__package__ = EXPERIMENT_MODULE
+  module.__path__ = [folder]
   # A dataclass in the file needs its module in `sys.modules`.
   sys.modules[module.__name__] = module
   with open(path, 'rb') as file:
+    # Tracebacks list the file under its absolute path.
     code = compile(file.read(), path, 'exec', dont_inherit=True)
   exec(code, module.__dict__)
+  LOCAL_MODULES.update(_modules_in_folders())
   return module
+
+
+def _allow_imports(folder: str) -> None:
+  """Makes the files of a folder, and those of the current directory, importable.
+
+  The folder comes first, as that of a Python script does. What an earlier experiment file has
+  imported in this way is forgotten, so that its modules are not taken for those of this one,
+  and a file that was changed since is read again.
+  """
+  for name in _modules_in_folders():
+    del sys.modules[name]
+  for name in [
+    name for name in sys.modules if name.startswith(f'{EXPERIMENT_MODULE}.')
+  ]:
+    del sys.modules[name]
+  for earlier in _import_folders:
+    if earlier in sys.path:
+      sys.path.remove(earlier)
+  _import_folders.clear()
+
+  importlib.invalidate_caches()
+  for position, added in ((0, folder), (len(sys.path) + 1, os.getcwd())):
+    # The empty entry stands for the current directory.
+    is_there = added in sys.path or (added == os.getcwd() and '' in sys.path)
+    if not is_there:
+      sys.path.insert(position, added)
+      _import_folders.append(added)
+
+
+def _modules_in_folders() -> list[str]:
+  """Returns the names of the modules that lie in `_import_folders`, with their submodules."""
+  top_level = set()
+  for name, module in sys.modules.items():
+    file = getattr(module, '__file__', None)
+    if file is None or '.' in name or name == EXPERIMENT_MODULE:
+      continue
+    # FOLDER/NAME.py, or FOLDER/NAME/__init__.py
+    is_package = os.path.basename(file).startswith('__init__.')
+    location = os.path.dirname(file)
+    if is_package:
+      location = os.path.dirname(location)
+    if location in _import_folders:
+      top_level.add(name)
+  return [name for name in sys.modules if name.partition('.')[0] in top_level]
 
 
 # --- error messages -------------------------------------------------------------------
@@ -153,7 +226,11 @@ def _line_number(path: str, error: BaseException) -> int | None:
 
 def _reason(error: BaseException) -> str:
   """Returns why an experiment file failed, in one line."""
-  first_line = (str(error).strip() or 'no message').splitlines()[0]
+  try:
+    first_line = (str(error).strip() or 'no message').splitlines()[0]
+  except Exception:
+    # The error of the user's file cannot be printed.
+    first_line = 'no message'
   if isinstance(error, ConfigError):
     return first_line
   if isinstance(error, (AttributeError, KeyError)):
@@ -162,7 +239,7 @@ def _reason(error: BaseException) -> str:
   return f'{type(error).__name__}: {first_line}'
 
 
-def _missing_key(error: Exception) -> str | None:
+def _missing_key(error: BaseException) -> str | None:
   """Returns the key that a ConfigDict lacks. None if the error has another reason.
 
   For `config.x`, ml_collections raises an AttributeError whose argument is a KeyError. For
@@ -180,3 +257,38 @@ def _missing_key(error: Exception) -> str | None:
   # The key is the first word in quotes.
   words = message.removeprefix('Key ').replace('"', "'").split("'")
   return next(filter(str.isidentifier, words), None)
+
+
+# --- targets of count -------------------------------------------------------------------
+
+
+def model_of(target: BaseConfig | ModelConfig) -> CountedModel:
+  """Returns the model of a target of `count`, with a name to print."""
+  if isinstance(target, ModelConfig):
+    return CountedModel('model', target)
+  if not isinstance(target, (str, os.PathLike)):
+    cfg = resolve(base_config(target))
+    return CountedModel('config', _with_vocab_size(cfg))
+
+  # A string is the name of a preset, or else the path of an experiment file, or else of a
+  # config.json, or else the Hugging Face id of a preset. FILE.py:TEXT passes TEXT to
+  # `get_config` of the experiment file.
+  name = os.fspath(target)
+  if name.lower() in PRESETS:
+    return CountedModel(name.lower(), preset(name))
+  if name.partition(':')[0].endswith('.py'):
+    cfg = resolve(base_config(name))
+    return CountedModel(name, _with_vocab_size(cfg))
+  path = epath.Path(name)
+  if name.endswith('.json') or path.is_dir() or other_format(path):
+    return read_published(name)
+  # `preset` raises the error for an unknown name.
+  return CountedModel(name, preset(name))
+
+
+def _with_vocab_size(cfg: RunConfig) -> ModelConfig:
+  """Returns the config of the model. A missing vocabulary size is taken from the data."""
+  if cfg.model.vocab_size is not None:
+    return cfg.model
+  vocab_size = datasets.load(cfg.data).vocab_size
+  return dataclasses.replace(cfg.model, vocab_size=vocab_size)

@@ -26,6 +26,12 @@ GROUP = 'lmhp.plugins'
 EXPERIMENT_MODULE = 'lmhp_experiment'
 """Name of the module that an experiment file becomes. It cannot be imported by name."""
 
+LOCAL_MODULES: set[str] = set()
+"""Names of modules that an experiment file imports from its folder.
+
+They cannot be imported by name without the experiment file, which registers their entries.
+"""
+
 T = TypeVar('T')
 _PACKAGE = 'lmhp'
 _all: list[Registry] = []
@@ -138,7 +144,8 @@ def load_installed_plugins() -> None:
 def importable_plugin_modules() -> tuple[str, ...]:
   """Returns the import names of all modules outside lmhp that registered an entry.
 
-  An experiment file is left out, because it cannot be imported by name.
+  An experiment file and the files beside it are left out, because they cannot be imported by
+  name.
   """
   modules = {}
   for registry in _all:
@@ -146,7 +153,8 @@ def importable_plugin_modules() -> tuple[str, ...]:
   return tuple(
     module
     for module in modules
-    if module.split('.')[0] != _PACKAGE and module != EXPERIMENT_MODULE
+    if module.split('.')[0] not in (_PACKAGE, EXPERIMENT_MODULE)
+    and module not in LOCAL_MODULES
   )
 
 

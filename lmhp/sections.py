@@ -8,11 +8,11 @@ This file imports no jax.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 import dataclasses
 import functools
 import typing
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from lmhp.declarations import check_value, declared
 from lmhp.errors import ConfigError, wrong_value
@@ -135,6 +135,56 @@ def require_all(cfg: Section, *checks: tuple[bool, str, str]) -> None:
   """
   for condition, field, accepted in checks:
     require(cfg, condition, field, accepted)
+
+
+# --- keys that have an effect only with some values of another key ---------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class ReadRule:
+  """A condition under which keys have an effect.
+
+  Attributes:
+    paths: Dotted paths of the keys.
+    decider: Dotted path of the key that decides.
+    accepts: Returns True for a value of the decider with which the keys have an effect.
+    accepted: Description of these values.
+  """
+
+  paths: tuple[str, ...]
+  decider: str
+  accepts: Callable[[Any], bool]
+  accepted: str
+
+
+def read_if(
+  section: str,
+  names: str,
+  decider: str,
+  accepts: Callable[[Any], bool],
+  accepted: str,
+) -> ReadRule:
+  """Returns a rule for keys of one section.
+
+  Args:
+    section: Name of the section.
+    names: Names of the keys, separated by spaces.
+    decider: Name of the key of this section that decides.
+    accepts: As in `ReadRule`.
+    accepted: As in `ReadRule`.
+  """
+  paths = tuple(f'{section}.{name}' for name in names.split())
+  return ReadRule(paths, f'{section}.{decider}', accepts, accepted)
+
+
+def is_one_of(*values: object) -> Callable[[object], bool]:
+  """Returns a function that is True for each of some values."""
+  return lambda value: value in values
+
+
+def is_none_of(*values: object) -> Callable[[object], bool]:
+  """Returns a function that is True for any value except some."""
+  return lambda value: value not in values
 
 
 # --- keys of registry entries --------------------------------------------------------

@@ -1,9 +1,11 @@
 """Functions of the API on small real runs: outputs, resuming, and accepted configs."""
 
+import dataclasses
 import json
 import math
 import pathlib
 
+from compilations import compilations
 import jax
 from ml_collections import FrozenConfigDict
 import numpy as np
@@ -84,6 +86,7 @@ def test_files_and_result_of_a_run(small, tmp_path):
   ].tolist() == [0, 10, 20, 25]
 
   result = json.loads((tmp_path / 'run' / 'result.json').read_text())
+  assert result.pop('checksum')
   assert result == run.result
   assert (result['steps'], result['tokens'], result['diverged_at']) == (25, 600, None)
   assert result['parameters'] == sum(result['parameters_by_kind'].values())
@@ -246,6 +249,17 @@ def test_finished_run_is_not_trained_again(small, tmp_path, capsys, monkeypatch)
   } == files
 
 
+def test_last_line_of_a_notebook_cell_prints_a_short_summary(small):
+  run = train(small())
+  assert len(repr(run)) < 1500
+  for name in ('final_eval_loss_nats', 'steps'):
+    value = run.result[name]
+    assert (f'{value:.4f}' if isinstance(value, float) else str(value)) in repr(run)
+  assert run.workdir in repr(run)
+  interrupted = dataclasses.replace(run, signal=15, result={})
+  assert 'interrupted' in repr(interrupted)
+
+
 def test_finished_run_without_checkpoints_can_be_read(small, tmp_path):
   first = train(small(**{'checkpoint.enabled': False}), tmp_path / 'run')
   assert first.params is not None and not (tmp_path / 'run' / 'checkpoints').exists()
@@ -256,14 +270,8 @@ def test_finished_run_without_checkpoints_can_be_read(small, tmp_path):
 
 
 def test_second_run_of_a_structure_does_not_compile(small):
-  compiled = []
-
-  def listen(name, seconds, **about):
-    return compiled.append(about) if 'backend_compile' in name else None
-
   train(small())
-  jax.monitoring.register_event_duration_secs_listener(listen)
-  try:
+  with compilations() as compiled:
     for values in (
       {'optimizer.learning_rate': 3e-3},
       {'optimizer.b2': 0.5, 'train.seed': 9, 'data.seed': 9},
@@ -280,8 +288,6 @@ def test_second_run_of_a_structure_does_not_compile(small):
     assert compiled == []
     train(small(**{'model.d_ff': 20}))
     assert compiled
-  finally:
-    jax.monitoring.unregister_event_duration_listener(listen)
 
 
 def test_every_form_of_a_config_is_accepted(small, tmp_path):

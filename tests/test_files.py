@@ -1,5 +1,6 @@
 """Atomic writes, and values as JSON can hold them."""
 
+import ast
 import collections
 import json
 import math
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from lmhp import files
+from lmhp.errors import ConfigError
 from lmhp.files import from_jsonable, to_jsonable, write_json
 
 
@@ -89,3 +91,82 @@ def test_words_for_nan_and_infinity_become_numbers_again():
   assert value['a'] == [math.inf, -math.inf]
   assert math.isnan(value['b'])
   assert value['c'] == 'information'
+
+
+# --- bounded reads ------------------------------------------------------------------
+
+
+def test_devices_pipes_and_directories_are_refused(tmp_path):
+  os.mkfifo(tmp_path / 'pipe')
+  os.symlink('/dev/zero', tmp_path / 'zero')
+  (tmp_path / 'directory').mkdir()
+  for name in ('pipe', 'zero', 'directory'):
+    with pytest.raises((ConfigError, IsADirectoryError), match=name):
+      files.read_bytes(tmp_path / name)
+
+
+def test_a_file_above_the_limit_is_refused(tmp_path):
+  (tmp_path / 'large').write_bytes(bytes(11))
+  assert files.read_bytes(tmp_path / 'large', max_bytes=11) == bytes(11)
+  with pytest.raises(ConfigError, match='larger than 10 bytes'):
+    files.read_bytes(tmp_path / 'large', max_bytes=10)
+
+
+@pytest.mark.parametrize(
+  'text', ['', 'x', '{} {}', '\xff', '[' * 3000 + ']' * 3000, '[' * 200 + ']' * 200]
+)
+def test_a_text_that_is_no_json_is_one_line(tmp_path, text):
+  (tmp_path / 'x.json').write_text(text, 'latin-1')
+  with pytest.raises(ConfigError) as error:
+    files.read_json(tmp_path / 'x.json')
+  assert '\n' not in str(error.value)
+  assert str(error.value).startswith(str(tmp_path / 'x.json'))
+
+
+def test_each_change_of_a_json_file_with_a_checksum_is_found(tmp_path):
+  path = tmp_path / 'x.json'
+  value = {'loss': 1.5, 'steps': [1, 20], 'word': 'nan', 'bad': math.nan}
+  write_json(path, value, checksum=True)
+  assert files.read_json(path) == to_jsonable(value)
+  text = path.read_text()
+  for position, character in enumerate(text):
+    if character.isdigit():
+      other = str((int(character) + 1) % 10)
+      path.write_text(text[:position] + other + text[position + 1 :])
+      with pytest.raises(ConfigError, match='x.json'):
+        files.read_json(path)
+
+
+def test_a_full_disk_names_the_file_and_leaves_no_temporary_one(tmp_path, monkeypatch):
+  write_json(tmp_path / 'x.json', {'x': 1})
+
+  def refuse(descriptor):
+    raise OSError(28, 'No space left on device')
+
+  monkeypatch.setattr(os, 'fsync', refuse)
+  with pytest.raises(OSError, match='No space left') as error:
+    write_json(tmp_path / 'x.json', {'x': 2})
+  assert error.value.filename == str(tmp_path / 'x.json')
+  assert os.listdir(tmp_path) == ['x.json']
+  assert parse_strictly((tmp_path / 'x.json').read_text()) == {'x': 1}
+
+
+# --- Python files -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+  'text',
+  [
+    'x"""+__import__("os").system("touch EXECUTED")+"""',
+    'C:\\Users\\Nov\\x\\u\\N{DIGIT ONE}',
+    'ends in a backslash\\',
+    'ends in a quote"',
+    '"""',
+    'line\nline\r\x00\x0c\u2028\ud800 é 漢',
+  ],
+)
+def test_a_docstring_holds_whatever_a_text_contains(text):
+  source = files.python_docstring(text) + '\nx = 1\n'
+  tree = ast.parse(source.encode())
+  assert ast.get_docstring(tree, clean=False) == text
+  assert len(tree.body) == 2

@@ -38,6 +38,7 @@ LAYERS = (
   'declarations',
   'registry',
   'renamed_keys',
+  'locks',
   'files',
   'statistics',
   'errors',
@@ -58,7 +59,7 @@ WALLS = {
   'wandb': ('lmhp.training.writers',),
   'datasets': ('lmhp.data.readers',),
   'pyarrow': ('lmhp.data', 'lmhp.sweeping.store', 'lmhp.analysis.runs'),
-  'tokenizers': ('lmhp.data.tokenizer',),
+  'tokenizers': ('lmhp.data.tokenizer', 'lmhp.data.bpe', 'lmhp.data.special_tokens'),
   'rich': (
     'lmhp.commands',
     'lmhp.counting.console',

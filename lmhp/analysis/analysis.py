@@ -54,6 +54,8 @@ MAX_AXES = 8
 """Number of axes with a figure of their own. If there are more, those with the smallest
 p-values are shown."""
 MAX_CONTOURS = 3
+MAX_COUNTS = 200
+"""Numbers of trials on the best-of-n curve."""
 MIN_BLOCK = 8
 """Smallest number of runs of one size whose best values enter a law over sizes."""
 INDEPENDENT_SEARCHES = ('random', 'halton', 'sobol')
@@ -158,7 +160,12 @@ class Analysis:
     if losses is None:
       return None
     is_loss = self.runs.objective_name.endswith('loss_nats')
-    return best_of_n(losses, support=(0.0 if is_loss else -math.inf, math.inf))
+    support = (0.0 if is_loss else -math.inf, math.inf)
+    # Numbers of trials in even ratios, if there are many.
+    counts = np.unique(np.geomspace(1, len(losses), MAX_COUNTS).round().astype(int))
+    return best_of_n(
+      losses, None if len(losses) <= MAX_COUNTS else counts, support=support
+    )
 
   @functools.cached_property
   def doubling_gain(self) -> DoublingGain | None:
@@ -202,7 +209,7 @@ class Analysis:
 
   @property
   def comparable_runs(self) -> Runs:
-    """Runs that effects and responses are read from."""
+    """Runs that effects and responses are computed from. See `Runs.comparable_runs`."""
     return self._comparable[0]
 
   @property
@@ -280,15 +287,14 @@ class Analysis:
     axis = self.runs.varied_axes().get(name)
     if axis is None or axis.is_choice or not self.runs.curves:
       return None
-    return isolation(self.runs, name)
+    return isolation(self.runs, name, self._surface, seed=self.seed)
 
   @functools.cached_property
   def contours(self) -> list[Contour]:
-    """Fitted loss over pairs that interact, or else over the two axes of largest effect."""
+    """Fitted loss over pairs that interact, or else over the two numbers of largest effect."""
     surface = self._surface
     if surface is None:
       return []
-    # Pairs that interact first. Otherwise the two numbers with the largest effects.
     significant = [one.axes for one in self.interactions if one.significant()]
     pairs = [
       axes for axes in significant[:MAX_CONTOURS] if set(axes) <= set(surface.axes)
@@ -325,7 +331,7 @@ class Analysis:
 
   @functools.cached_property
   def curve_runs(self) -> Runs:
-    """The table with curves only of runs that started and have rows."""
+    """The table of all runs, with the curves of those that started and logged rows."""
     return self.runs.with_usable_curves()
 
   @functools.cached_property

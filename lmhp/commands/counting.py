@@ -60,9 +60,9 @@ def count(arguments: list[str]) -> int:
     )
 
   # The imports load JAX, which is slow, so they follow the checks of the flags.
-  from lmhp import api
   from lmhp.counting.console import print_table
   from lmhp.counting.description import ModelDescription, describe
+  from lmhp.experiment import model_of
 
   # A target that cannot be counted does not end the table of the others.
   descriptions: list[ModelDescription] = []
@@ -71,7 +71,7 @@ def count(arguments: list[str]) -> int:
   for target in values.target:
     try:
       description = describe(
-        api.model_of(target),
+        model_of(target),
         seq_len=values.seq_len,
         batch_size=values.batch_size,
         device=values.device,

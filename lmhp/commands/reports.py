@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import os
 
-from lmhp.analysis.runs.names import ROLES
 from lmhp.commands.flags import CommandParser
 from lmhp.errors import ConfigError
+from lmhp.statistics.column_names import ROLES
 
 FORMATS = ('html', 'md', 'json')
 """Formats of a report. A report file ends in the name of its format, as in report.md."""

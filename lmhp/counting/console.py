@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+import math
 from typing import NamedTuple
 
 from rich import box
@@ -11,7 +12,7 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
-from lmhp.counting.description import ModelDescription
+from lmhp.counting.description import ModelDescription, TrainingCost
 from lmhp.counting.memory import optimizer_bytes, parameter_bytes
 from lmhp.params import KINDS
 from lmhp.statistics.number_format import (
@@ -98,10 +99,29 @@ def table_rows(descriptions: Sequence[ModelDescription]) -> list[Row]:
     rows += [
       Row('training tokens', [format_with_unit(cost.tokens) for cost in costs]),
       Row('training FLOPs', [f'{cost.flops:.3g}' for cost in costs]),
-      Row(device, [format_long_duration(cost.device_seconds) for cost in costs]),
+      Row(device, [_device_time(cost.device_seconds) for cost in costs]),
       Row('cost', [f'${cost.cost_usd:,.2f}' for cost in costs]),
+      Row(f'fits on one {costs[0].device}', [_fit(cost) for cost in costs]),
     ]
   return rows
+
+
+def _device_time(seconds: float) -> str:
+  """Returns the time on one device. Long times are in hours, because devices share them."""
+  hours = seconds / 3600
+  if hours < 2:
+    return format_long_duration(seconds)
+  return f'{float(f"{hours:.3g}"):,g} hours' if hours < 100 else f'{hours:,.0f} hours'
+
+
+def _fit(cost: TrainingCost) -> str:
+  """Returns if the training fits into the memory of one device, by the estimate."""
+  if not cost.memory_bytes:
+    return 'unknown'
+  share = cost.needed_bytes / cost.memory_bytes
+  if share <= 1:
+    return f'yes, about {share:.0%} of its memory'
+  return f'no, {math.ceil(share):,} devices at least'
 
 
 def _parameter_rows(descriptions: Sequence[ModelDescription]) -> list[Row]:
@@ -131,6 +151,12 @@ def _flops_and_memory_rows(descriptions: Sequence[ModelDescription]) -> list[Row
     for convention in ('causal', 'full'):
       cells = [format_with_unit(by_convention[convention]) for by_convention in flops]
       rows.append(Row(f'{name} FLOPs/token, {convention}', cells))
+
+  if any(d.torchtitan for d in descriptions):
+    cells = [
+      format_with_unit(d.torchtitan.train) if d.torchtitan else '' for d in descriptions
+    ]
+    rows.append(Row('training FLOPs/token, torchtitan', cells))
 
   cache = [format_bytes(d.kv_cache_bytes_per_token) for d in descriptions]
   parameters = [format_bytes(parameter_bytes(d.counts)) for d in descriptions]

@@ -7,6 +7,7 @@ import dataclasses
 from typing import TypeAlias
 
 from lmhp.counting.counted_model import CountedModel
+from lmhp.counting.flops import TorchtitanFlops, torchtitan_flops
 from lmhp.counting.hardware import cost_usd, find_device, time_seconds
 from lmhp.counting.memory import (
   activation_bytes_by_policy,
@@ -40,6 +41,10 @@ class TrainingCost:
     flops: FLOPs of the whole training.
     device_seconds: Time of the whole training on one device.
     cost_usd: Price in US dollars.
+    memory_bytes: Memory of the device. 0 if it is unknown.
+    needed_bytes: Estimated memory of training on one device: parameters, gradients and AdamW's
+      state in float32, and the activations of the thriftiest rematerialization policy if a batch
+      size is given. Buffers of the compiled program come on top.
   """
 
   device: str
@@ -48,6 +53,8 @@ class TrainingCost:
   flops: float
   device_seconds: float
   cost_usd: float
+  memory_bytes: float = 0.0
+  needed_bytes: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +67,7 @@ class ModelDescription:
     seq_len: Number of tokens in a sequence.
     flops_per_token_forward: FLOPs of the forward pass for one token.
     flops_per_token_train: FLOPs of the forward and the backward pass for one token.
+    torchtitan: The same in the convention of torchtitan. None if it does not cover the model.
     kv_cache_bytes_per_token: Bytes of the key/value cache for one token, in bfloat16.
     batch_size: Number of sequences in a training step. None if it is not given.
     activation_bytes: {rematerialization policy: bytes of the activations of a training step}.
@@ -74,6 +82,7 @@ class ModelDescription:
   flops_per_token_forward: FlopsByConvention
   flops_per_token_train: FlopsByConvention
   kv_cache_bytes_per_token: Number
+  torchtitan: TorchtitanFlops | None = None
   batch_size: int | None = None
   activation_bytes: Mapping[str, int] | None = None
   training: TrainingCost | None = None
@@ -92,6 +101,7 @@ class ModelDescription:
       'seq_len': self.seq_len,
       'flops_per_token_forward': self.flops_per_token_forward,
       'flops_per_token_train': self.flops_per_token_train,
+      'torchtitan': self.torchtitan and dataclasses.asdict(self.torchtitan),
       'kv_cache_bytes_per_token': self.kv_cache_bytes_per_token,
       'parameter_bytes': {
         'float32': parameter_bytes(counts),
@@ -160,6 +170,7 @@ def describe(
   if device is not None:
     n_tokens = TOKENS_PER_PARAMETER * counts.total if tokens is None else tokens
     training = _training_cost(causal.train * n_tokens, n_tokens, device, utilization)
+    training = _with_memory(training, counts, activation_bytes)
 
   return ModelDescription(
     name=model.name,
@@ -167,12 +178,35 @@ def describe(
     seq_len=seq_len,
     flops_per_token_forward={'causal': causal.forward, 'full': full.forward},
     flops_per_token_train={'causal': causal.train, 'full': full.train},
+    torchtitan=_torchtitan_flops(model, counts, seq_len),
     kv_cache_bytes_per_token=cache_bytes_per_token(cfg, seq_len),
     batch_size=batch_size,
     activation_bytes=activation_bytes,
     training=training,
     notes=model.notes,
   )
+
+
+def _torchtitan_flops(
+  model: CountedModel, counts: Count, seq_len: int
+) -> TorchtitanFlops | None:
+  if model.other_head is not None:
+    return None
+  n_active = counts.active
+  if not model.cfg.tie_embeddings:
+    n_active = counts.active_excluding_embedding
+  return torchtitan_flops(model.cfg, n_active, seq_len)
+
+
+def _with_memory(
+  cost: TrainingCost, counts: Count, activations: Mapping[str, int] | None
+) -> TrainingCost:
+  """Adds the memory of the device, and the memory that training needs."""
+  needed = 2 * parameter_bytes(counts) + optimizer_bytes(counts)
+  if activations:
+    needed += min(activations.values())
+  memory = find_device(cost.device).memory_bytes
+  return dataclasses.replace(cost, memory_bytes=memory, needed_bytes=needed)
 
 
 def _training_cost(

@@ -116,6 +116,58 @@ def flops_per_token(cfg: ModelConfig, seq_len: int, causal: bool) -> Flops:
   )
 
 
+@dataclasses.dataclass(frozen=True)
+class TorchtitanFlops:
+  """Training FLOPs per token in the convention of torchtitan, and its distance to `Flops`.
+
+  Attributes:
+    train: 6 FLOPs for each active parameter without the input embedding, and the pairs of tokens
+      in the windows, without a causal mask.
+    without_product: FLOPs of parameters that are no matrix product (norms, biases, sinks), which
+      the full count leaves out.
+    outside_windows: FLOPs of pairs outside the windows, which the full count has.
+  """
+
+  train: int
+  without_product: int
+  outside_windows: int
+
+
+def torchtitan_flops(
+  cfg: ModelConfig, n_active: int, seq_len: int
+) -> TorchtitanFlops | None:
+  """Returns the training FLOPs per token as torchtitan counts them.
+
+  It holds that train = 3 * full forward FLOPs + without_product - outside_windows.
+
+  Args:
+    cfg: Config of the model. `vocab_size` is set.
+    n_active: Number of active parameters without the input embedding. A tied matrix is the
+      output matrix too, and counts.
+    seq_len: Number of tokens in the sequence.
+
+  Returns:
+    The FLOPs. None for an encoder-decoder and for layers without attention, which the
+    convention does not cover.
+
+  Source: pytorch/torchtitan, `get_nparams_and_flops` of the models.
+
+  >>> cfg = ModelConfig(vocab_size=65, d_model=128, n_layers=4, tie_embeddings=False)
+  >>> torchtitan_flops(cfg, n_active=800_000, seq_len=64).train
+  5193216
+  """
+  if cfg.is_encoder_decoder or set(cfg.mixers) != {'attention'}:
+    return None
+  per_pair = 3 * attention.pair_flops(cfg)
+  seen = sum(min(window or seq_len, seq_len) for window in cfg.windows)
+  products = 3 * sum(weight_flops(cfg).values())
+  return TorchtitanFlops(
+    train=6 * n_active + per_pair * seen,
+    without_product=6 * n_active - products,
+    outside_windows=per_pair * (cfg.n_layers * seq_len - seen),
+  )
+
+
 def encoder_decoder_flops(
   cfg: ModelConfig, decoder_len: int, encoder_len: int, causal: bool
 ) -> int:

@@ -1,7 +1,7 @@
 """Bytes of parameters, gradients, optimizer state, activations, and the key/value cache.
 
-The bytes of the activations are found with `jax.eval_shape` on the forward pass of training, so
-they are right for every architecture. No array is allocated.
+The bytes of the activations are found by tracing the forward pass of training, so they follow
+every architecture. No array is allocated.
 """
 
 from __future__ import annotations
@@ -64,9 +64,9 @@ def optimizer_bytes(counts: Count) -> int:
 def activation_bytes(cfg: ModelConfig, batch_size: int, seq_len: int) -> int:
   """Returns the bytes that the forward pass keeps for the backward pass.
 
-  These are the arrays that `jax.vjp` of the loss keeps (its residuals), without the parameters.
-  XLA may need less memory, because it fuses operations. With rematerialization it may need
-  more, while it computes a layer again.
+  These are the arrays that `jax.vjp` of the loss keeps (its residuals), without the parameters
+  themselves. It is an estimate: XLA may need less memory, because it fuses operations. With
+  rematerialization it may need more, while it computes a layer again.
 
   Args:
     cfg: Config of the model. `cfg.remat` is the rematerialization policy.
@@ -94,11 +94,14 @@ def activation_bytes(cfg: ModelConfig, batch_size: int, seq_len: int) -> int:
     # The function that `jax.vjp` returns is a pytree of the residuals.
     return jax.vjp(loss, params)[1]
 
-  # The residuals include the parameters, which are not activations, so subtract them. With
-  # bfloat16, some residuals are bfloat16 copies of parameters. The float32 size is subtracted
-  # for these too, so the result is too small.
-  kept = tree_bytes(jax.eval_shape(residuals, model.shapes, tokens_BL))
-  return max(kept - tree_bytes(model.shapes), 0)
+  # Leave out residuals that are parameters, which take no memory of their own. Copies of
+  # parameters in another dtype or layout do.
+  traced = jax.make_jaxpr(residuals)(model.shapes, tokens_BL).jaxpr
+  inputs = {id(variable) for variable in traced.invars}
+  kept = {id(each): each.aval for each in traced.outvars if id(each) not in inputs}
+  return tree_bytes(
+    [jax.ShapeDtypeStruct(aval.shape, aval.dtype) for aval in kept.values()]
+  )
 
 
 def activation_bytes_by_policy(

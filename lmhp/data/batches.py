@@ -114,7 +114,7 @@ def evaluation_batches(
     if len(stream) < seq_len + 1:
       raise ConfigError(
         f'data.validation_fraction: got {len(stream)} validation tokens, expected at '
-        f'least {seq_len + 1} (sequence length + 1)'
+        f'least {seq_len + 1} (sequence length + 1), also for data.validation_path'
       )
 
   # Neighbouring windows share one token, the last target of the first and the first input of
@@ -170,8 +170,8 @@ def _evaluation_batch(
     batch = transform(batch, np.resize(np.asarray(numbers, np.uint32), batch_size))
 
   _, weights = batch.targets_and_weights()
-  if weights.shape != is_real.shape:
-    # With span corruption, the number of targets is not the number of tokens. So if a window
-    # has padding, all its targets get weight 0.
+  if batch.encoder_tokens is not None:
+    # With span corruption, a target is not at the place of its token. So if a window has
+    # padding, all its targets get weight 0.
     is_real = is_real.min(axis=-1, keepdims=True)
   return dataclasses.replace(batch, weights=np.asarray(weights) * is_real)

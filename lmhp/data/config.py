@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from lmhp.data.formats.token_files import DTYPES
 from lmhp.declarations import static, traced
-from lmhp.sections import Section, assign, require, section
+from lmhp.sections import (
+  Section,
+  assign,
+  is_none_of,
+  is_one_of,
+  read_if,
+  require,
+  section,
+)
 
 MIXTURE_BLOCK = 1024
 """Number of training sequences in a block. Each source has a fixed number of them.
@@ -22,10 +31,23 @@ class DataConfig(Section):
   path: tuple[str, ...] = static(
     ('docstrings',),
     'sources of text or tokens; several make a mixture. Each is docstrings (the built-in '
-    'corpus), a .txt, .jsonl or .parquet file or a directory of them, a .bin file of '
-    'uint16 tokens (nanoGPT), a directory of token shards, or a Hugging Face dataset (hf:NAME, '
-    'hf:NAME:SUBSET or hf:DIRECTORY)',
+    'corpus), a .txt, .md, .jsonl, .json, .csv, .tsv or .parquet file (also .gz, .bz2, .xz or '
+    '.zst), a directory or a glob of them, .bin or .npy files of tokens (nanoGPT, llm.c, '
+    'Megatron-LM), a directory of token shards, or a Hugging Face dataset (hf:NAME, '
+    'hf:NAME:SUBSET, hf:NAME:SUBSET:SPLIT or hf:DIRECTORY)',
     aliases=('data_dir', 'dataset', 'dataset_name', 'train_file'),
+  )
+  validation_path: tuple[str, ...] = static(
+    (),
+    'sources of the validation split, as in path (such as hf:NAME::validation); () holds out '
+    'a part of each source of path. With it, all of path is trained on, except a val.bin',
+    aliases=('validation_file', 'val_file', 'eval_file', 'val_data_path'),
+  )
+  token_dtype: str = static(
+    'auto',
+    'dtype of the tokens in .bin and .npy files; auto takes it from a header or from the '
+    'bytes, and refuses a file that does not show it',
+    choices=('auto', *DTYPES),
   )
   tokenizer: str = static(
     'byte',
@@ -39,8 +61,8 @@ class DataConfig(Section):
   )
   text_field: str = static(
     'text',
-    'field of a .jsonl line, or column of a .parquet file or Hugging Face dataset, that '
-    'holds the text',
+    'field of a row of .jsonl, .json, .csv, .tsv, .parquet or a Hugging Face dataset that '
+    'holds the text; a dot leads to a nested field, as in data.text',
     aliases=('dataset_text_field', 'text_column', 'text_column_name'),
   )
   split: str = static(
@@ -51,7 +73,7 @@ class DataConfig(Section):
   )
   validation_fraction: float = static(
     0.1,
-    'fraction of each source that is held out for validation',
+    'fraction of each source that is held out for validation, if there is no validation_path',
     low=0.0,
     open_low=True,
     high=1.0,
@@ -167,6 +189,8 @@ class DataConfig(Section):
     """Fills in equal mixture weights and checks keys against each other."""
     is_named = bool(self.path) and all(self.path)
     require(self, is_named, 'path', 'at least one source, and no empty name')
+    is_named = all(self.validation_path)
+    require(self, is_named, 'validation_path', 'no empty name')
     require(
       self,
       self.mask_random_fraction + self.mask_keep_fraction <= 1,
@@ -189,3 +213,31 @@ class DataConfig(Section):
       'mixture_weights',
       f'each 0 or at least 1/{MIXTURE_BLOCK} of the sum, and not all 0',
     )
+
+
+READ_RULES = (
+  read_if(
+    'data',
+    'mask_fraction mask_random_fraction mask_keep_fraction',
+    'objective',
+    is_one_of('masked'),
+    'masked',
+  ),
+  read_if('data', 'span_fraction span_length', 'objective', is_one_of('span'), 'span'),
+  read_if(
+    'data',
+    'dynamic_masking',
+    'objective',
+    is_none_of('causal'),
+    'another value than causal',
+  ),
+  read_if('data', 'tokenizer_vocab_size', 'tokenizer', is_one_of('bpe'), 'bpe'),
+  read_if(
+    'data',
+    'mixture_weights',
+    'path',
+    lambda path: len(path) > 1,
+    'several sources',
+  ),
+)
+"""Conditions under which keys have an effect."""

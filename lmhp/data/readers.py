@@ -1,28 +1,55 @@
 """Sources of `data.path`: the kind of a source, and the documents of a source of text.
 
-Sources of text are .txt, .jsonl and .parquet files and Hugging Face datasets. Sources of tokens
-(token shards and .bin files) are opened in `lmhp.data.dataset`.
+Sources of text are files (`lmhp.data.formats.text_formats`) and Hugging Face datasets. Sources
+of tokens are token shards (`lmhp.data.shards`) and arrays of ids
+(`lmhp.data.formats.token_files`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 import dataclasses
 import hashlib
-import json
+import os
 from typing import cast
 
 from etils import epath
 
 from lmhp.data import corpus
+from lmhp.data.formats import token_files
+from lmhp.data.formats.source_files import (
+  COMPRESSIONS,
+  SkippedFile,
+  find_files,
+  format_of,
+  is_glob,
+  report_skipped,
+)
+from lmhp.data.formats.text_formats import (
+  FORMATS,
+  WITHOUT_FIELDS,
+  missing_field,
+  text_of_row,
+)
 from lmhp.data.shards import INDEX
 from lmhp.errors import ConfigError, suggest
-from lmhp.files import as_path
+from lmhp.files import as_path, check_is_regular, is_remote
 
 CORPUS = 'docstrings'
 """Name of the built-in corpus in `data.path`."""
 HUGGING_FACE = 'hf:'
 """Beginning of the name of a Hugging Face dataset in `data.path`."""
+DIRECTORY_FORMATS = (
+  ('.txt', '.jsonl', '.parquet'),
+  ('.csv', '.tsv', '.json'),
+  ('.md',),
+)
+"""Groups of formats. Of a directory, only files of the first group that occurs are read.
+
+A directory of .parquet files often has a README.md and a .json file that are no data.
+"""
+_VERSION = 'documents 2'
+"""Version of the readers. Increase it if they give other documents for the same files."""
 _PIECE_BYTES = 1 << 24
 """Bytes of a file that are read at a time, to hash it."""
 
@@ -48,7 +75,9 @@ class Text:
 
 def is_tokens(name: str) -> bool:
   """Returns True if a source holds tokens, and False if it holds text."""
-  return is_shard(name) or bool(bin_files(name))
+  if name.startswith(HUGGING_FACE) or name == CORPUS:
+    return False
+  return is_shard(name) or bool(token_files.find(name).train)
 
 
 def is_shard(name: str) -> bool:
@@ -56,27 +85,14 @@ def is_shard(name: str) -> bool:
   return not name.startswith(HUGGING_FACE) and (as_path(name) / INDEX).exists()
 
 
-def bin_files(name: str) -> tuple[epath.Path, ...]:
-  """Returns the .bin files of a source: one file, or nanoGPT's train.bin and val.bin.
-
-  The result is empty if the source has no .bin file.
-  """
-  if name.startswith(HUGGING_FACE):
-    return ()
-  path = as_path(name)
-  train = path / 'train.bin' if path.is_dir() else path
-  if train.name == 'train.bin' and train.exists():
-    validation = train.parent / 'val.bin'
-    return (train, validation) if validation.exists() else (train,)
-  return (path,) if path.suffix == '.bin' and path.exists() else ()
-
-
 def open_text(name: str, text_field: str, cache: epath.Path) -> Text:
   """Opens a source of text.
 
+  Files of a directory or a glob that are not read are named in a warning.
+
   Args:
-    name: `docstrings`, a path, or hf:NAME.
-    text_field: Field of .jsonl lines, or column of a table, that holds the text.
+    name: `docstrings`, a path, a glob, or hf:NAME.
+    text_field: Field of a row that holds the text. See `text_formats.text_of_row`.
     cache: Cache directory, which stores the built-in corpus.
 
   Raises:
@@ -87,35 +103,46 @@ def open_text(name: str, text_field: str, cache: epath.Path) -> Text:
   if name == CORPUS:
     return _text_of_files(name, [corpus.write_corpus(cache)], 'text')
   path = as_path(name)
-  if not path.exists():
+  if not path.exists() and not is_glob(name):
     raise ConfigError(f'data.path: no file or directory {name!r}{_suggest_path(path)}')
 
-  # A single file, or all files of a supported format below a directory.
-  formats = ', '.join(FORMATS)
-  if not path.is_dir():
-    if path.suffix.lower() not in FORMATS:
+  found = find_files(name)
+  accepted = f'{", ".join(FORMATS)} (also compressed: {", ".join(COMPRESSIONS)})'
+  if path.exists() and not path.is_dir():
+    if format_of(path, FORMATS) is None:
       raise ConfigError(
-        f'data.path: got {name!r}, expected a file of type {formats} or .bin'
+        f'data.path: got {name!r}, expected a file of type {accepted}, .bin or .npy'
       )
-    return _text_of_files(name, [path], text_field)
-  files = [file for file in _files_below(path) if file.suffix.lower() in FORMATS]
+    return _text_of_files(name, found.files, text_field)
+
+  files, others = _readable_files(found.files)
   if not files:
+    kind = 'directory' if path.exists() else 'glob'
     raise ConfigError(
-      f'data.path: the directory {name!r} has no file that can be read, expected {formats}, '
+      f'data.path: the {kind} {name!r} has no file that can be read, expected {accepted}, '
       f'a token shard ({INDEX}) or train.bin'
     )
+  report_skipped(name, [*found.skipped, *others])
   return _text_of_files(name, files, text_field)
 
 
-def _files_below(directory: epath.Path) -> Iterator[epath.Path]:
-  """Yields all files below a directory in order of name, except hidden ones."""
-  for path in sorted(directory.iterdir()):
-    if path.name.startswith('.'):
-      continue
-    if path.is_dir():
-      yield from _files_below(path)
-    else:
-      yield path
+def _readable_files(
+  files: Sequence[epath.Path],
+) -> tuple[list[epath.Path], list[SkippedFile]]:
+  """Returns the files of the first group of `DIRECTORY_FORMATS` that occurs, and the others."""
+  by_format = {file: format_of(file, FORMATS) for file in files}
+  occurring = set(by_format.values())
+  groups = [group for group in DIRECTORY_FORMATS if occurring.intersection(group)]
+  chosen: tuple[str, ...] = groups[0] if groups else ()
+  read = [file for file in files if by_format[file] in chosen]
+  skipped = []
+  for file in files:
+    if by_format[file] is None:
+      skipped.append(SkippedFile(file, 'no text format'))
+    elif by_format[file] not in chosen:
+      reason = f'beside {", ".join(chosen)}, only a path of its own reads it'
+      skipped.append(SkippedFile(file, reason))
+  return read, skipped
 
 
 def _suggest_path(path: epath.Path) -> str:
@@ -126,127 +153,42 @@ def _suggest_path(path: epath.Path) -> str:
   return suggest(path.name, names)
 
 
-def _text_of_files(name: str, files: list[epath.Path], text_field: str) -> Text:
+def _text_of_files(name: str, files: Sequence[epath.Path], text_field: str) -> Text:
   """Returns the text of all files. Its hash covers their formats, sizes and contents."""
+  readers = []
+  for file in files:
+    file_format = format_of(file, FORMATS)
+    assert file_format is not None, 'the caller has chosen files that can be read'
+    readers.append((file, file_format))
 
   def documents() -> Iterator[str]:
-    for file in files:
-      yield from FORMATS[file.suffix.lower()](file, text_field)
+    for file, file_format in readers:
+      yield from FORMATS[file_format](file, text_field)
 
-  digest = hashlib.sha256()
-  for file in files:
-    suffix = file.suffix.lower()
-    field = '' if suffix == '.txt' else text_field
+  digest = hashlib.sha256(_VERSION.encode())
+  for file, file_format in readers:
+    # A device or a pipe has no end.
+    if not is_remote(file):
+      check_is_regular(f'data.path: {file}', os.stat(file))
+    field = '' if file_format in WITHOUT_FIELDS else text_field
+    compression = file.suffix.lower() if file.suffix.lower() in COMPRESSIONS else ''
     # Format, field and size of each file, and then its bytes in pieces.
-    digest.update(f'{suffix} {field} {file.stat().length}\n'.encode())
+    head = f'{file_format}{compression} {field} {file.stat().length}\n'
+    digest.update(head.encode())
     with file.open('rb') as content:
       while piece := content.read(_PIECE_BYTES):
         digest.update(piece)
   return Text(name, documents, digest.hexdigest())
 
 
-# --- formats ------------------------------------------------------------------------
-
-
-def _read_txt(file: epath.Path, text_field: str) -> Iterator[str]:
-  """Yields the whole file as one document."""
-  del text_field  # Only other formats have fields.
-  data = file.read_bytes()
-  try:
-    yield data.decode()
-  except UnicodeDecodeError as error:
-    line = data.count(b'\n', 0, error.start) + 1
-    raise _not_utf8(f'{file}:{line}', f'byte 0x{data[error.start]:02x}') from error
-
-
-def _read_jsonl(file: epath.Path, text_field: str) -> Iterator[str]:
-  """Yields one document for each line that is not blank."""
-  with file.open('rb') as lines:
-    for number, line in enumerate(lines, 1):
-      if line.strip():
-        yield _text_of_line(line, text_field, f'{file}:{number}')
-
-
-def _text_of_line(line: bytes, text_field: str, place: str) -> str:
-  """Returns the text of a .jsonl line. `place` is FILE:LINE, for error messages."""
-  try:
-    row = json.loads(line)
-  except UnicodeDecodeError as error:
-    raise _not_utf8(place, f'byte 0x{line[error.start]:02x}') from error
-  except ValueError as error:
-    raise ConfigError(f'data.path: {place}: not JSON: {error}') from error
-  if not isinstance(row, dict):
-    raise ConfigError(
-      f'data.path: {place}: got a {type(row).__name__}, expected an object with the field '
-      f'{text_field!r} (data.text_field)'
-    )
-  if text_field not in row:
-    raise ConfigError(
-      f'data.text_field: {place} has no field {text_field!r}{suggest(text_field, row)}'
-    )
-  return _checked_text(row[text_field], place)
-
-
-def _read_parquet(file: epath.Path, text_field: str) -> Iterator[str]:
-  """Yields one document for each row."""
-  import pyarrow as pa  # Loaded only for this format: it takes 40 ms.
-  import pyarrow.parquet as pq
-
-  try:
-    with file.open('rb') as content, pq.ParquetFile(content) as table:
-      names = table.schema_arrow.names
-      if text_field not in names:
-        raise ConfigError(
-          f'data.text_field: {file} has no column {text_field!r}{suggest(text_field, names)}'
-        )
-      # Read in batches, so that a large file does not have to fit into memory.
-      row = 0
-      for batch in table.iter_batches(columns=[text_field], batch_size=1024):
-        for value in batch.column(0).to_pylist():
-          row += 1
-          yield _checked_text(value, f'{file} row {row}')
-  except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-    reason = ' '.join(str(error).split())
-    raise ConfigError(
-      f'data.path: cannot read the parquet file {file}: {reason}'
-    ) from error
-
-
-FORMATS: Mapping[str, Callable[[epath.Path, str], Iterator[str]]] = {
-  '.txt': _read_txt,
-  '.jsonl': _read_jsonl,
-  '.parquet': _read_parquet,
-}
-"""Readers by file suffix. Each yields the documents of a file, given the text field."""
-
-
-def _checked_text(value: object, place: str) -> str:
-  """Returns the text of a document, after checks. None becomes an empty document."""
-  if value is None:
-    return ''
-  if not isinstance(value, str):
-    raise ConfigError(
-      f'data.text_field: {place}: got {type(value).__name__}, expected text'
-    )
-  try:
-    # JSON can contain a lone surrogate, which UTF-8 cannot encode.
-    value.encode()
-  except UnicodeEncodeError as error:
-    raise _not_utf8(place, f'lone surrogate {value[error.start]!r}') from error
-  return value
-
-
-def _not_utf8(place: str, problem: str) -> ConfigError:
-  return ConfigError(f'data.path: {place}: not UTF-8 text ({problem})')
-
-
 # --- Hugging Face datasets ----------------------------------------------------------
 
 
 def _hugging_face_text(name: str, text_field: str) -> Text:
-  """Opens hf:NAME, hf:NAME:SUBSET, or hf:DIRECTORY (written by `Dataset.save_to_disk`).
+  """Opens hf:NAME, hf:NAME:SUBSET, hf:NAME:SUBSET:SPLIT or hf:DIRECTORY.
 
-  A dataset with several splits is read from its split `train`.
+  A directory was written by `Dataset.save_to_disk`. SUBSET may be empty. If there is no SPLIT,
+  a dataset with several splits is read from its split `train`.
   """
   try:
     import datasets  # pyright: ignore[reportMissingImports]  # an optional extra
@@ -255,7 +197,7 @@ def _hugging_face_text(name: str, text_field: str) -> Text:
       f'data.path: {name!r} needs the extra datasets (pip install "lmhp[datasets]")'
     ) from error
 
-  target, _, subset = name.removeprefix(HUGGING_FACE).partition(':')
+  target, subset, split = [*name.removeprefix(HUGGING_FACE).split(':', 2), '', ''][:3]
   directory = epath.Path(target).expanduser()
   if directory.is_dir() and subset:
     raise ConfigError(
@@ -271,24 +213,29 @@ def _hugging_face_text(name: str, text_field: str) -> Text:
     raise ConfigError(f'data.path: cannot load {name!r}: {reason}') from error
 
   # A dict has one table for each split.
+  wanted = split or 'train'
   if isinstance(table, datasets.DatasetDict):
-    if 'train' not in table:
+    splits = [str(existing) for existing in table]
+    if wanted not in splits:
       raise ConfigError(
-        f'data.path: {name!r} has no split train, only {", ".join(map(str, table))}'
+        f'data.path: {name!r} has no split {wanted}, only {", ".join(splits)}'
+        f'{suggest(wanted, splits)}'
       )
-    table = table['train']
+    table = table[wanted]
+  elif split:
+    raise ConfigError(f'data.path: {name!r} has no splits, expected hf:{target}')
+  # A column with this name, or else the column that has the nested field.
   names = table.column_names
-  if text_field not in names:
-    raise ConfigError(
-      f'data.text_field: {name!r} has no column {text_field!r}{suggest(text_field, names)}'
-    )
+  column = text_field if text_field in names else text_field.partition('.')[0]
+  if column not in names:
+    raise missing_field(repr(name), text_field, names, 'column')
 
   def documents() -> Iterator[str]:
-    rows = cast(Iterable[dict[str, object]], table.select_columns([text_field]))
-    for number, row in enumerate(rows):
-      yield _checked_text(row[text_field], f'{name} row {number}')
+    rows = cast(Iterable[dict[str, object]], table.select_columns([column]))
+    for number, row in enumerate(rows, 1):
+      yield text_of_row(row, text_field, f'{name} row {number}')
 
-  digest = hashlib.sha256()
+  digest = hashlib.sha256(_VERSION.encode())
   for text in documents():
     digest.update(f'{len(text)}\n{text}'.encode())
   return Text(name, documents, digest.hexdigest())

@@ -4,13 +4,15 @@ A shard is a directory with these files:
 
   tokens.bin      ids of all documents, uint16 or uint32, without a header
   documents.npy   index of the first token of each document, int64
+  hashes.npy      a hash of the text of each document, uint64, to find equal documents
   tokenizer.json  the tokenizer
   index.json      counts, and the sha256 of the text, tokens and tokenizer
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import array
+from collections.abc import Iterable, Iterator, Sequence
 import dataclasses
 import hashlib
 import io
@@ -22,13 +24,14 @@ import numpy as np
 from lmhp.data.cache import new_directory
 from lmhp.data.tokenizer import FILE as TOKENIZER_FILE, Tokenizer, load_tokenizer
 from lmhp.errors import ConfigError
-from lmhp.files import is_remote
+from lmhp.files import is_remote, read_bytes
 
 INDEX = 'index.json'
 FORMAT = 'lmhp tokens 1'
 """Name and version of the format of a shard."""
 _TOKENS = 'tokens.bin'
 _DOCUMENTS = 'documents.npy'
+_HASHES = 'hashes.npy'
 _BATCH_CHARACTERS = 1 << 20
 """Characters of text that are tokenized at a time."""
 
@@ -38,7 +41,7 @@ class TokenStream:
   """Tokens of consecutive documents.
 
   Attributes:
-    ids: (n,) uint16 or uint32, memory-mapped if the file is local.
+    ids: (n,) uint8, uint16 or uint32, memory-mapped if the file is local.
     starts: (documents,) int64, index of the first token of each document. If the stream
       begins in the middle of a document, the rest of that document is the first one.
   """
@@ -71,6 +74,7 @@ class ShardIndex:
     text_sha256: Hash of the text, with a zero byte between documents.
     tokens_sha256: Hash of `tokens.bin`.
     documents_sha256: Hash of `documents.npy`.
+    hashes_sha256: Hash of `hashes.npy`. None for a shard of an older version, without that file.
     tokenizer: Kind of the tokenizer, such as 'bpe'.
     tokenizer_sha256: Hash of the tokenizer.
   """
@@ -86,15 +90,24 @@ class ShardIndex:
   documents_sha256: str
   tokenizer: str
   tokenizer_sha256: str
+  hashes_sha256: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Shard:
-  """A shard on disk: its tokens, its tokenizer and the contents of its `index.json`."""
+  """A shard on disk.
+
+  Attributes:
+    tokens: Tokens of all documents.
+    tokenizer: Tokenizer of the tokens.
+    index: Contents of `index.json`.
+    hashes: (documents,) uint64, hash of the text of each document. None if it is unknown.
+  """
 
   tokens: TokenStream
   tokenizer: Tokenizer
   index: ShardIndex
+  hashes: np.ndarray | None = None
 
 
 # --- writing ------------------------------------------------------------------------
@@ -119,18 +132,19 @@ def write(
     ConfigError: If all documents are empty, or the tokenizer cannot encode a text.
   """
   with new_directory(epath.Path(directory)) as unfinished:
-    index, starts = _write_tokens(unfinished / _TOKENS, documents, tokenizer)
+    index, starts, hashes = _write_tokens(unfinished / _TOKENS, documents, tokenizer)
     if not index.tokens:
       raise ConfigError(f'data.path: {name} is empty')
     (unfinished / _DOCUMENTS).write_bytes(starts)
+    (unfinished / _HASHES).write_bytes(hashes)
     tokenizer.save(unfinished)
     (unfinished / INDEX).write_text(json.dumps(dataclasses.asdict(index), indent=2))
 
 
 def _write_tokens(
   file: epath.Path, documents: Iterable[str], tokenizer: Tokenizer
-) -> tuple[ShardIndex, bytes]:
-  """Writes `tokens.bin`. Returns the index and the content of `documents.npy`."""
+) -> tuple[ShardIndex, bytes, bytes]:
+  """Writes `tokens.bin`. Returns the index, and the content of the two .npy files."""
   # The smallest dtype that holds every id.
   dtype = np.dtype(np.uint16 if tokenizer.vocab_size <= 1 << 16 else np.uint32)
   end = [] if tokenizer.end_of_text is None else [tokenizer.end_of_text]
@@ -138,6 +152,7 @@ def _write_tokens(
   text_hash = hashlib.sha256()
   token_hash = hashlib.sha256()
   starts: list[int] = []
+  hashes = array.array('Q')
   n_tokens = 0
   text_bytes = 0
   n_empty = 0
@@ -151,14 +166,15 @@ def _write_tokens(
         # A zero byte between documents makes the hash depend on the borders.
         text_hash.update((b'\0' if starts else b'') + text.encode())
         text_bytes += len(text.encode())
+        hashes.append(_hash_of_document(text))
         data = np.concatenate([ids.astype(dtype), end_ids]).tobytes()
         token_hash.update(data)
         out.write(data)
         starts.append(n_tokens)
         n_tokens += len(ids) + len(end_ids)
 
-  starts_npy = io.BytesIO()
-  np.save(starts_npy, np.asarray(starts, np.int64), allow_pickle=False)
+  starts_npy = _to_npy(np.asarray(starts, np.int64))
+  hashes_npy = _to_npy(np.asarray(hashes, np.uint64))
   index = ShardIndex(
     format=FORMAT,
     dtype=dtype.name,
@@ -168,11 +184,23 @@ def _write_tokens(
     text_bytes=text_bytes,
     text_sha256=text_hash.hexdigest(),
     tokens_sha256=token_hash.hexdigest(),
-    documents_sha256=hashlib.sha256(starts_npy.getvalue()).hexdigest(),
+    documents_sha256=hashlib.sha256(starts_npy).hexdigest(),
     tokenizer=tokenizer.kind,
     tokenizer_sha256=tokenizer.hash,
+    hashes_sha256=hashlib.sha256(hashes_npy).hexdigest(),
   )
-  return index, starts_npy.getvalue()
+  return index, starts_npy, hashes_npy
+
+
+def _hash_of_document(text: str) -> int:
+  """Returns 64 bits of a hash of a text. Two different texts are almost never equal."""
+  return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
+
+
+def _to_npy(values: np.ndarray) -> bytes:
+  npy = io.BytesIO()
+  np.save(npy, values, allow_pickle=False)
+  return npy.getvalue()
 
 
 def _batches(documents: Iterable[str]) -> Iterator[list[str]]:
@@ -204,21 +232,24 @@ def read(directory: epath.PathLike) -> Shard:
     return _read(path)
   except ConfigError:  # Also a ValueError, but its message is already complete.
     raise
-  except (OSError, ValueError, KeyError, TypeError) as error:
+  except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
     raise ConfigError(
       f'data.path: cannot read the token shard {path}: {error!r}'
     ) from error
 
 
 def _read(directory: epath.Path) -> Shard:
-  content = json.loads((directory / INDEX).read_text())
+  content = json.loads(read_bytes(directory / INDEX))
   if content['format'] != FORMAT:
     raise ConfigError(
       f'data.path: {directory / INDEX}: got format {content["format"]!r}, expected {FORMAT!r}'
     )
   index = ShardIndex(**content)
-  ids = read_ids(directory / _TOKENS, np.dtype(index.dtype))
+  ids = _read_ids(directory / _TOKENS, np.dtype(index.dtype))
   starts = (directory / _DOCUMENTS).read_bytes()
+  hashes = None
+  if index.hashes_sha256 is not None:
+    hashes = (directory / _HASHES).read_bytes()
   tokenizer = load_tokenizer(directory)
 
   if len(ids) != index.tokens:
@@ -230,6 +261,7 @@ def _read(directory: epath.Path) -> Shard:
   for name, sha256, expected in (
     (_TOKENS, hashlib.sha256(ids.data).hexdigest(), index.tokens_sha256),
     (_DOCUMENTS, hashlib.sha256(starts).hexdigest(), index.documents_sha256),
+    (_HASHES, hashes and hashlib.sha256(hashes).hexdigest(), index.hashes_sha256),
     (TOKENIZER_FILE, tokenizer.hash, index.tokenizer_sha256),
   ):
     if sha256 != expected:
@@ -237,11 +269,16 @@ def _read(directory: epath.Path) -> Shard:
         f'data.path: {directory / name} is corrupt: got sha256 {sha256}, expected '
         f'{expected} ({INDEX})'
       )
-  return Shard(TokenStream(ids, np.load(io.BytesIO(starts))), tokenizer, index)
+  return Shard(
+    TokenStream(ids, np.load(io.BytesIO(starts))),
+    tokenizer,
+    index,
+    hashes=None if hashes is None else np.load(io.BytesIO(hashes)),
+  )
 
 
-def read_ids(file: epath.Path, dtype: np.dtype) -> np.ndarray:
-  """Returns the token ids of a .bin file, memory-mapped if the file is local.
+def _read_ids(file: epath.Path, dtype: np.dtype) -> np.ndarray:
+  """Returns the token ids of a shard, memory-mapped if the file is local.
 
   Raises:
     ConfigError: If the file is empty, or its size is not a multiple of the size of an id.
@@ -256,3 +293,63 @@ def read_ids(file: epath.Path, dtype: np.dtype) -> np.ndarray:
   if is_remote(file):
     return np.frombuffer(file.read_bytes(), dtype)
   return np.memmap(file, dtype, 'r')
+
+
+# --- equal documents ----------------------------------------------------------------
+
+NOTABLE_FRACTION = 0.01
+"""Smallest fraction of repeated documents of which a warning is logged."""
+
+
+@dataclasses.dataclass(frozen=True)
+class RepeatedDocuments:
+  """Numbers of equal documents, over all sources of text.
+
+  Attributes:
+    documents: Number of documents, training and validation together.
+    distinct: Number of different documents.
+    validation: Number of documents of the validation split.
+    validation_in_training: Number of those that are also documents of the training split.
+  """
+
+  documents: int
+  distinct: int
+  validation: int
+  validation_in_training: int
+
+  @property
+  def is_notable(self) -> bool:
+    """True if at least 1% of all, or of the validation documents, are repeated."""
+    n_repeated = self.documents - self.distinct
+    is_leak = 0 < self.validation_in_training >= NOTABLE_FRACTION * self.validation
+    return is_leak or 0 < n_repeated >= NOTABLE_FRACTION * self.documents
+
+  def describe(self) -> str:
+    """Returns the numbers in one line."""
+    return (
+      f'{self.documents:,} documents, of which {self.distinct:,} are distinct; '
+      f'{self.validation_in_training:,} of {self.validation:,} validation documents are also '
+      'in the training split'
+    )
+
+
+def count_repeated(
+  train: Sequence[np.ndarray], validation: Sequence[np.ndarray]
+) -> RepeatedDocuments | None:
+  """Counts equal documents. Returns None if the hash of no document is known.
+
+  Args:
+    train: (documents,) uint64 hashes of each training split.
+    validation: The same of each validation split.
+  """
+  train_hashes = np.concatenate(train)
+  validation_hashes = np.concatenate(validation)
+  all_hashes = np.concatenate([train_hashes, validation_hashes])
+  if not len(all_hashes):
+    return None
+  return RepeatedDocuments(
+    documents=len(all_hashes),
+    distinct=len(np.unique(all_hashes)),
+    validation=len(validation_hashes),
+    validation_in_training=int(np.isin(validation_hashes, train_hashes).sum()),
+  )

@@ -11,6 +11,7 @@ import json
 
 from etils import epath
 
+from lmhp.files import read_bytes
 from lmhp.typing import JSON
 
 CONFIG_FILE = 'tokenizer_config.json'
@@ -108,7 +109,7 @@ def _read_object(path: epath.Path) -> Mapping[str, JSON]:
   """Returns the JSON object of a file. Empty if there is no such file."""
   if not path.exists():
     return {}
-  content = json.loads(path.read_text())
+  content = json.loads(read_bytes(path))
   if not isinstance(content, dict):
     raise ValueError(f'{path}: got a {type(content).__name__}, expected an object')
   return content

@@ -29,6 +29,7 @@ from lmhp.data.special_tokens import (
   read_special_tokens,
 )
 from lmhp.errors import ConfigError
+from lmhp.files import read_bytes
 from lmhp.typing import JSON
 
 FILE = 'tokenizer.json'
@@ -199,6 +200,10 @@ class IdTokenizer(Tokenizer):
 # --- files: `tokenizer.json` of Hugging Face or of lmhp, and BPE training -----------
 
 
+MAX_VOCAB_SIZE = 1 << 24
+"""Largest vocabulary. The tables of a model have a row for each id, also for unused ones."""
+
+
 class JsonTokenizer(Tokenizer):
   """Tokenizer of a Hugging Face `tokenizer.json`.
 
@@ -225,6 +230,10 @@ class JsonTokenizer(Tokenizer):
 
     vocabulary = self._tokenizer.get_vocab(with_added_tokens=True)
     self.vocab_size = max(vocabulary.values()) + 1
+    if self.vocab_size > MAX_VOCAB_SIZE:
+      raise ValueError(
+        f'got the id {self.vocab_size - 1}, expected ids below {MAX_VOCAB_SIZE}'
+      )
     for name in (self._special.begin, self._special.end):
       if name is not None and name not in vocabulary:
         raise ValueError(
@@ -343,30 +352,6 @@ def _n_bytes(token: str) -> int:
   return len(token.removeprefix('##').replace('▁', ' ').encode())
 
 
-def train_bpe(texts: Iterable[str], vocab_size: int) -> JsonTokenizer:
-  """Trains a byte-level BPE tokenizer with an end-of-text token.
-
-  Args:
-    texts: Training text, in pieces of any size.
-    vocab_size: Largest size of the vocabulary. A short text gives a smaller vocabulary.
-
-  Source: GPT-2 (Radford et al. 2019).
-  """
-  tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
-  byte_level = tokenizers.pre_tokenizers.ByteLevel
-  tokenizer.pre_tokenizer = byte_level(add_prefix_space=False)
-  tokenizer.decoder = tokenizers.decoders.ByteLevel()
-  trainer = tokenizers.trainers.BpeTrainer(
-    vocab_size=vocab_size,
-    special_tokens=[END_OF_TEXT],
-    show_progress=False,
-    # All 256 bytes, so that any text can be encoded.
-    initial_alphabet=sorted(byte_level.alphabet()),
-  )
-  tokenizer.train_from_iterator(texts, trainer)
-  return JsonTokenizer(tokenizer.to_str())
-
-
 def load_tokenizer(path: epath.PathLike) -> Tokenizer:
   """Returns the tokenizer of a `tokenizer.json`, or of a directory with such a file.
 
@@ -385,7 +370,7 @@ def load_tokenizer(path: epath.PathLike) -> Tokenizer:
 
 
 def _load(file: epath.Path) -> Tokenizer:
-  text = file.read_text()
+  text = read_bytes(file).decode()
   # A file without lmhp's key is a tokenizer of Hugging Face.
   content = json.loads(text)
   kind = content.get(FORMAT_KEY)

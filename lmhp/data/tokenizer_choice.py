@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from etils import epath
 
+from lmhp.data.bpe import train_bpe
 from lmhp.data.cache import cache_key, new_directory, read_or_write
 from lmhp.data.config import DataConfig
 from lmhp.data.readers import Text
@@ -16,7 +17,6 @@ from lmhp.data.tokenizer import (
   IdTokenizer,
   Tokenizer,
   load_tokenizer,
-  train_bpe,
 )
 from lmhp.errors import ConfigError
 from lmhp.files import as_path
@@ -27,7 +27,10 @@ KINDS = ('byte', 'char', 'bpe')
 
 
 def choose_tokenizer(
-  cfg: DataConfig, texts: Sequence[Text], cache: epath.Path
+  cfg: DataConfig,
+  texts: Sequence[Text],
+  cache: epath.Path,
+  validation_texts: Sequence[Text] = (),
 ) -> Tokenizer | None:
   """Returns the tokenizer of `data.tokenizer`.
 
@@ -35,8 +38,10 @@ def choose_tokenizer(
 
   Args:
     cfg: Section `data`.
-    texts: All sources of text.
+    texts: All sources of text in `data.path`.
     cache: Cache directory, which stores tokenizers that depend on the texts.
+    validation_texts: All sources of text in `data.validation_path`. They give characters to a
+      char tokenizer. A bpe tokenizer is not trained on them.
 
   Raises:
     ConfigError: If `data.tokenizer` is not byte, char, bpe or the path of a tokenizer that can
@@ -48,24 +53,28 @@ def choose_tokenizer(
       accepted = 'byte, char, bpe or the path of a tokenizer.json'
       raise wrong(cfg, 'tokenizer', accepted, KINDS)
     return load_tokenizer(path)
-  if not texts:
+  if not texts and not validation_texts:
     return None
   if cfg.tokenizer == 'byte':
     return ByteTokenizer()
 
   # The cache key covers all that the tokenizer depends on. The 1 after the kind is the version
   # of the code that makes the tokenizer. The validation fraction decides which text trains bpe.
-  hashes = [text.sha256 for text in texts]
   is_char = cfg.tokenizer == 'char'
-  sizes = () if is_char else (cfg.tokenizer_vocab_size, cfg.validation_fraction)
+  read = [*texts, *validation_texts] if is_char else list(texts)
+  if not read:
+    raise wrong(cfg, 'tokenizer', 'byte or char, since data.path has no text', KINDS)
+  hashes = [text.sha256 for text in read]
+  held_out = 0.0 if cfg.validation_path else cfg.validation_fraction
+  sizes = () if is_char else (cfg.tokenizer_vocab_size, held_out)
   key = cache_key(f'{cfg.tokenizer} 1', hashes, *sizes)
 
   def write(directory: epath.Path) -> None:
     with new_directory(directory) as unfinished:
       if is_char:
-        tokenizer = _char_tokenizer(texts)
+        tokenizer = _char_tokenizer(read)
       else:
-        pieces = _training_text(texts, 1 - cfg.validation_fraction)
+        pieces = _training_text(read, 1 - held_out)
         tokenizer = train_bpe(pieces, cfg.tokenizer_vocab_size)
       tokenizer.save(unfinished)
 
@@ -105,7 +114,7 @@ def _training_text(texts: Sequence[Text], fraction: float) -> Iterator[str]:
 
 
 def shared_tokenizer(
-  cfg: DataConfig,
+  names: Sequence[str],
   streams: Sequence[Sequence[TokenStream]],
   tokenizers: Sequence[Tokenizer | None],
   file_tokenizer: Tokenizer | None,
@@ -113,7 +122,7 @@ def shared_tokenizer(
   """Returns the tokenizer that all sources share.
 
   Args:
-    cfg: Section `data`, for the names of the sources.
+    names: Names of the sources in the config.
     streams: Streams of each source.
     tokenizers: Tokenizer of each source. None if it is unknown.
     file_tokenizer: Tokenizer of the file that `data.tokenizer` names. None if the key is
@@ -132,7 +141,7 @@ def shared_tokenizer(
   # If no tokenizer is known, the largest id gives the size of the vocabulary.
   tokenizer = known[0] if known else IdTokenizer(max(largest_ids) + 1)
 
-  for name, source_tokenizer, largest_id in zip(cfg.path, tokenizers, largest_ids):
+  for name, source_tokenizer, largest_id in zip(names, tokenizers, largest_ids):
     is_equal = source_tokenizer is not None and source_tokenizer.hash == tokenizer.hash
     if known and not is_equal:
       kind = 'no' if source_tokenizer is None else f'another {source_tokenizer.kind}'

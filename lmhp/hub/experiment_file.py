@@ -6,15 +6,18 @@ import os
 
 from lmhp import hypers
 from lmhp.errors import ConfigError
+from lmhp.files import python_docstring
 from lmhp.hub.pretrained import load_pretrained
 from lmhp.model.config import ModelConfig
 from lmhp.typing import PathLike
 
-_TEMPLATE = '''"""Fine-tunes {name}.
+_DOCSTRING = """Fine-tunes {name}.
 
 `lmhp import` wrote this file. Data, steps and learning rate are values to start from.
 `lmhp train --help_config` lists every key.
 """
+
+_TEMPLATE = """{docstring}
 
 import lmhp
 
@@ -30,7 +33,7 @@ def get_config():
   # Pretrained parameters need a smaller learning rate than random ones.
   config.optimizer.learning_rate = 2e-5
   return config
-'''
+"""
 
 MAX_SEQ_LEN = 512
 """Largest train.seq_len of the written experiment, in tokens. It fits a small machine."""
@@ -61,8 +64,7 @@ def experiment_text(name: str, path: str, cfg: ModelConfig, has_tokenizer: bool)
     if path not in _SKIPPED_KEYS
   ]
   return _TEMPLATE.format(
-    # The name stands in a docstring, which a quote or a backslash could break.
-    name=name.replace('\\', '').replace('"', ''),
+    docstring=python_docstring(_DOCSTRING.format(name=name)),
     model='\n'.join(lines),
     path=path,
     tokenizer=f'{path}/tokenizer.json' if has_tokenizer else 'byte',

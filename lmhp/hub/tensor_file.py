@@ -35,7 +35,7 @@ import safetensors
 import safetensors.numpy
 
 from lmhp.errors import ConfigError
-from lmhp.files import as_path, is_remote
+from lmhp.files import as_path, check_is_regular, is_remote, read_bytes
 from lmhp.hub.config_json import parse
 from lmhp.typing import JSON, PathLike
 
@@ -98,6 +98,7 @@ def read_tensors(path: PathLike) -> dict[str, np.ndarray]:
     ConfigError: If the file cannot be read, if it is cut short, or if its header is wrong.
   """
   if not is_remote(path):
+    check_is_regular(path, os.stat(as_path(path)))
     return _map_tensors(os.fspath(as_path(path)), str(path))
   with tempfile.NamedTemporaryFile(suffix='.safetensors') as copy:
     try:
@@ -246,12 +247,7 @@ def read_directory(directory: epath.Path) -> dict[str, np.ndarray]:
 
 def _read_index(path: epath.Path) -> dict[str, str]:
   """Returns {name of a tensor: name of its shard}."""
-  n_bytes = path.stat().length
-  if n_bytes > MAX_INDEX_BYTES:
-    raise ConfigError(
-      f'{path}: got {n_bytes} bytes, expected at most {MAX_INDEX_BYTES}'
-    )
-  weight_map = parse(path.read_bytes(), str(path)).get('weight_map')
+  weight_map = parse(read_bytes(path, MAX_INDEX_BYTES), str(path)).get('weight_map')
 
   error = ConfigError(
     f'{path}: weight_map: expected an object {{name of a tensor: name of its shard}}'

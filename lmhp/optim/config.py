@@ -1,18 +1,14 @@
-"""The section `optimizer` of the config, and a check for keys that have no effect.
+"""The section `optimizer` of the config.
 
 Each optimizer adds its own keys to the section.
 """
 
 from __future__ import annotations
 
-import dataclasses
-
 from lmhp.declarations import declared, static, traced
-from lmhp.errors import ConfigError
-from lmhp.optim.schedules.config import ScheduleConfig
 from lmhp.optim.spec import DECAY_MODES, OPTIMIZERS
 from lmhp.params import KINDS, ROLES
-from lmhp.sections import Section, assign, path_of, section
+from lmhp.sections import Section, assign, is_none_of, read_if, section
 
 UNREAD_DEFAULTS = {'b1': 0.9, 'b2': 0.95, 'eps': 1e-8, 'momentum': 0.95}
 """Values of keys that default to None, if the chosen optimizer does not read them.
@@ -188,54 +184,13 @@ class OptimizerConfig(Section):
     return names - read_by_some | OPTIMIZERS[self.name].keys_read
 
 
-# --- keys that have no effect -------------------------------------------------------
-
-
-def unread_keys(cfg: OptimizerConfig | ScheduleConfig) -> tuple[str, ...]:
-  """Returns the keys of a section that are set but have no effect, as dotted paths.
-
-  A key has no effect if the chosen optimizer or schedule does not read it. A key is set if
-  its value is not the default. If the default is None, the section has replaced None by a
-  number (derived keys). Then the key is set if its value is not that number.
-
-  `cfg.keys_read()` returns the keys that have an effect. A sweep checks that each key of its
-  space has an effect in at least one trial.
-
-  Args:
-    cfg: The section `optimizer` or `schedule`.
-
-  >>> unread_keys(OptimizerConfig(name='adamw', momentum=0.5))
-  ('optimizer.momentum',)
-  >>> unread_keys(ScheduleConfig(name='cosine', cooldown_steps=100))
-  ('schedule.cooldown_steps',)
-  """
-  keys_read = cfg.keys_read()
-  unread = [field for field in dataclasses.fields(cfg) if field.name not in keys_read]
-  # The keys here are not read, so `UNREAD_DEFAULTS` has the numbers that replaced None.
-  return tuple(
-    path_of(cfg, field.name)
-    for field in unread
-    if getattr(cfg, field.name) != UNREAD_DEFAULTS.get(field.name, field.default)
-  )
-
-
-def check_keys_are_read(cfg: OptimizerConfig | ScheduleConfig) -> None:
-  """Checks that each key that is set has an effect.
-
-  Args:
-    cfg: The section `optimizer` or `schedule`.
-
-  Raises:
-    ConfigError: If `unread_keys` returns a key. The message names the first.
-
-  >>> cfg = OptimizerConfig(name='lion', eps=1e-6)
-  >>> check_keys_are_read(cfg)  # doctest: +ELLIPSIS
-  Traceback (most recent call last):
-  lmhp.errors.ConfigError: optimizer.eps: got 1e-06, expected the default, since ...
-  """
-  for path in unread_keys(cfg):
-    value = getattr(cfg, path.rpartition('.')[2])
-    raise ConfigError(
-      f'{path}: got {value!r}, expected the default, since {path_of(cfg, "name")}='
-      f'{cfg.name} does not read it'
-    )
+READ_RULES = (
+  read_if(
+    'optimizer',
+    'weight_decay_mode weight_decay_roles weight_decay_kinds',
+    'weight_decay',
+    is_none_of(0),
+    'a number above 0',
+  ),
+)
+"""Conditions under which keys have an effect, for keys that all optimizers share."""

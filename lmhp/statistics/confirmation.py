@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmhp.statistics.intervals import MeanInterval, paired_difference
+from lmhp.statistics.sequential_pairs import is_futile, repeated_interval
 
 CONFIDENCE = 0.95
 """Confidence of a claim that one config is better than another."""
@@ -48,9 +49,10 @@ class Confirmation:
     winner_diverged: Number of seeds on which the winner diverged.
     base_diverged: Number of seeds on which the base config diverged.
     difference: Mean loss of the winner minus that of the base config. NaN if a run diverged.
-    low: Lower end of Student's confidence interval of `difference`, from pairs of runs with the
-      same seed. NaN for one seed, and if a run diverged.
+    low: Lower end of the confidence interval of `difference`, from pairs of runs with the same
+      seed. It allows for looks at fewer pairs. NaN for one seed, and if a run diverged.
     high: Upper end of the same interval.
+    max_pairs: Largest number of pairs of the comparison, which it may have stopped before.
     confidence: Confidence of the interval, such as 0.95.
   """
 
@@ -62,6 +64,7 @@ class Confirmation:
   difference: float
   low: float
   high: float
+  max_pairs: int
   confidence: float = CONFIDENCE
 
   @property
@@ -83,15 +86,27 @@ class Confirmation:
       return BETTER
     return WORSE if self.low > 0 else NO_DIFFERENCE
 
+  @property
+  def is_decided(self) -> bool:
+    """True if more pairs are not needed: one config is better, or that will hardly be shown."""
+    if self.verdict in (BETTER, WORSE):
+      return True
+    has_losses = math.isfinite(self.difference)
+    return has_losses and is_futile(self.winner - self.base, self.max_pairs)
+
 
 def confirm_on_seeds(
-  winner: Mapping[int, SeedLoss], base: Mapping[int, SeedLoss]
+  winner: Mapping[int, SeedLoss],
+  base: Mapping[int, SeedLoss],
+  max_pairs: int | None = None,
 ) -> Confirmation | None:
   """Compares a winner with the base config, seed by seed.
 
   Args:
     winner: {seed: result of the winner}.
     base: {seed: result of the base config}.
+    max_pairs: Largest number of pairs, if the comparison may stop before it. None takes the
+      number of seeds, with Student's interval.
 
   Returns:
     The comparison on the seeds that both have. None if they have no seed in common.
@@ -112,8 +127,12 @@ def confirm_on_seeds(
 
   # The loss of a diverged run is a penalty, so a mean that includes it has no meaning.
   difference = MeanInterval(math.nan, math.nan, math.nan)
+  most = max(max_pairs or 0, len(seeds))
   if not winner_diverged and not base_diverged:
-    difference = paired_difference(winner_S, base_S, CONFIDENCE)
+    if max_pairs is None:
+      difference = paired_difference(winner_S, base_S, CONFIDENCE)
+    else:
+      difference = repeated_interval(winner_S - base_S, most)
   return Confirmation(
     seeds=np.array(seeds),
     winner=winner_S,
@@ -123,4 +142,5 @@ def confirm_on_seeds(
     difference=difference.mean,
     low=difference.low,
     high=difference.high,
+    max_pairs=most,
   )

@@ -8,10 +8,10 @@ import math
 MISSING = '–'
 """Text for a number that is not known."""
 
-DECIMAL_UNITS = ('', 'k', 'M', 'G', 'T')
+DECIMAL_UNITS = ('', 'k', 'M', 'G', 'T', 'P', 'E')
 """Units with a ratio of 1,000, from the smallest."""
 
-BINARY_UNITS = ('', 'KiB', 'MiB', 'GiB', 'TiB')
+BINARY_UNITS = ('', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB')
 """Units of bytes with a ratio of 1,024, from the smallest. `format_bytes` writes '' as 'B'."""
 
 _SECONDS_PER_UNIT = (

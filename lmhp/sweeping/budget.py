@@ -9,6 +9,7 @@ fork is trained further with a falling learning rate.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 
 from lmhp.errors import ConfigError
@@ -16,6 +17,7 @@ from lmhp.sections import require
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.execution.autotuning import Autotuner
 from lmhp.sweeping.search.designs import max_points
+from lmhp.sweeping.search.grid import number_of_points
 from lmhp.sweeping.search.method import (
   SEARCH_METHODS,
   SearchState,
@@ -26,6 +28,8 @@ from lmhp.sweeping.search.rungs import HalvingCost, rungs
 from lmhp.sweeping.space import Space, paths_of
 from lmhp.sweeping.store.manifest import CalibrationCost, RungSchedule
 from lmhp.sweeping.tasks.task import Job, Task
+
+_log = logging.getLogger(__name__)
 
 POINTS_FOR_MEAN_COST = 16
 """Number of points over which the cost of a trial is averaged, if trials differ in cost."""
@@ -131,12 +135,14 @@ def rungs_of(task: Task, sweep: SweepConfig, space: Space) -> RungSchedule:
   n_steps = task.job({}).steps
   if sweep.halving == 'none':
     return RungSchedule((n_steps,))
+  # Scores during a warmup could not be compared. By default, the first rung is at least at twice
+  # the longest warmup of any trial.
   first_fraction = sweep.first_rung_fraction
+  warmup = task.longest_warmup_fraction(space)
   if first_fraction is None:
-    # The first rung is at least at twice the longest warmup of any trial. Scores during a
-    # warmup could not be compared.
-    after_warmup = 2 * task.longest_warmup_fraction(space)
-    first_fraction = min(1.0, max(DEFAULT_FIRST_RUNG_FRACTION, after_warmup))
+    first_fraction = min(1.0, max(DEFAULT_FIRST_RUNG_FRACTION, 2 * warmup))
+  accepted = f'at least {warmup:.3g}, the longest warmup as a fraction of training'
+  require(sweep, first_fraction >= warmup, 'first_rung_fraction', accepted)
   return RungSchedule(
     steps=rungs(n_steps, sweep.eta, first_fraction),
     cooldown=_scores_forks(task, sweep, space),
@@ -177,8 +183,10 @@ def _n_points(
       f'at least {n_points}, the points of search={sweep.search}, or a smaller space',
     )
     return n_points
+  # A space of few points has no more, whatever the budget is.
+  largest = number_of_points(space) or math.inf
   if sweep.trials is not None:
-    return sweep.trials
+    return int(min(sweep.trials, largest))
   # `cost` counts one trial for each point, so the budget is divided by the number of seeds.
   budget_steps = _budget_in_steps(task, sweep, space, autotuner)
   n_points = cost.points_for(budget_steps / sweep.seeds_per_point)
@@ -187,7 +195,7 @@ def _n_points(
       f'sweep: got a budget of {budget_steps:,.0f} steps, expected at least one trial of '
       f'{cost.rungs[-1]:,} steps'
     )
-  return n_points
+  return int(min(n_points, largest))
 
 
 def _budget_in_steps(
@@ -241,7 +249,10 @@ def preview_jobs(
     n_planned: Number of points that the search plans in total. The first points may depend on
       it: a Bayesian search makes a fraction of them quasi-random.
     n_points: Number of jobs to return. Fewer are returned if the first cohort (the points
-      that are chosen at one time) has fewer points.
+      that are chosen at one time) has fewer points, or if some are not valid.
+
+  Raises:
+    ConfigError: If no point is valid.
   """
   state = SearchState(
     sweep=sweep,
@@ -252,7 +263,21 @@ def preview_jobs(
   )
   # With `sweep.match_budget`, `with_matched_length` adds the number of steps that gives the
   # point the same tokens, FLOPs or seconds as the base config.
-  return [
-    task.job(task.with_matched_length(point.overrides))
-    for point in preview_points(sweep.search, state, n_points)
-  ]
+  jobs = []
+  errors = []
+  for point in preview_points(sweep.search, state, n_points):
+    try:
+      jobs.append(task.job(task.with_matched_length(point.overrides)))
+    except ConfigError as error:
+      # The search leaves such a point out.
+      errors.append(error)
+  if errors and not jobs:
+    raise errors[0]
+  if errors:
+    _log.warning(
+      '%d of the first %d points are no valid config, and are left out, such as %s',
+      len(errors),
+      len(errors) + len(jobs),
+      errors[0],
+    )
+  return jobs

@@ -12,6 +12,7 @@ from lmhp.config_keys import suggest_key
 from lmhp.declarations import Declaration, declared, static
 from lmhp.errors import ConfigError
 from lmhp.sections import Section, add_keys, require, section, wrong
+from lmhp.statistics.column_names import column_name
 from lmhp.sweeping.search import bayesian, designs, grid, population_exchange
 from lmhp.sweeping.search.method import SEARCH_METHODS, SearchMethod
 from lmhp.sweeping.search.rungs import MIN_CALIBRATION_POINTS
@@ -19,7 +20,6 @@ from lmhp.sweeping.space import SpaceLike
 
 BUDGETS = ('trials', 'tokens', 'flops', 'seconds')
 """Keys that state the budget of a search. At most one of them is set."""
-
 MATCHED_BUDGETS = ('steps', 'tokens', 'flops', 'seconds', 'none')
 """Values of the key `match_budget`."""
 
@@ -28,9 +28,8 @@ MATCHED_BUDGETS = ('steps', 'tokens', 'flops', 'seconds', 'none')
 class SweepConfig(Section):
   """A sweep: the search space, the search, its budget, and the objective.
 
-  `static` declares a key that is not traced by JAX. `aliases`, `value_aliases` and
-  `converted_aliases` are names that other libraries use. The error message for such a name
-  contains the key or the value of lmhp. `open_low=True` excludes the bound `low` itself.
+  `aliases`, `value_aliases` and `converted_aliases` are names that other libraries use. Error
+  messages for them contain the name in lmhp.
 
   Attributes:
     space: The search space: a dict from dotted path to `Float`, `Int`, `Choice` and so on, or
@@ -85,6 +84,7 @@ class SweepConfig(Section):
     'budget: number of points to try. Each point is trained seeds_per_point times, each time '
     'with another seed',
     low=1,
+    high=1_000_000,
     aliases=('n_trials', 'num_samples', 'run_cap', 'count'),
   )
   tokens: float | None = static(
@@ -121,14 +121,15 @@ class SweepConfig(Section):
 
   objective: tuple[str, ...] = static(
     ('eval_loss_nats',),
-    'metric to minimize, or two metrics for a Pareto front. Accepted: the metrics of the last '
+    'metric to optimize, or two metrics for a Pareto front. Accepted: the metrics of the last '
     'evaluation, the metrics of the last training step, parameters, flops, tokens, '
     'latency_seconds, kv_cache_bytes_per_token',
     aliases=('metric', 'monitor', 'target'),
   )
-  maximize: tuple[str, ...] = static(
-    (),
-    'objectives that are maximized instead, such as eval_accuracy',
+  maximize: tuple[str, ...] | None = static(
+    None,
+    'objectives that are maximized. None: those named as a metric that should be high, such as '
+    'eval_accuracy',
     converted_aliases={
       'direction': "the name of the objective, for direction='maximize'",
       'directions': "the names of the objectives with the direction 'maximize'",
@@ -235,15 +236,16 @@ class SweepConfig(Section):
     'config. 0: no confirmation',
     low=0,
   )
-  confirm_seeds: int = static(
-    8, 'number of new seeds for each point of the confirmation', low=2
+  confirm_seeds: int | None = static(
+    None,
+    'largest number of new seeds for each point of the confirmation. It stops before as soon as '
+    'the difference is clear, or will hardly become clear. None: as many as cost less than the '
+    'search, and 2 to 8',
+    low=2,
   )
 
   def __new__(cls, **values: object) -> SweepConfig:
-    """Checks the names of the keys.
-
-    The generated `__init__` would raise a TypeError that suggests no other key.
-    """
+    """Checks the names of the keys, and suggests others, which `__init__` would not."""
     for name in values:
       if name not in {field.name for field in dataclasses.fields(cls)}:
         raise unknown_key(name)
@@ -291,17 +293,14 @@ class SweepConfig(Section):
       'search',
       f'another method, since {self.search} accepts only one objective',
     )
-    for name in self.maximize:
+    for name in self.maximize or ():
       if name not in self.objective:
         accepted = f'some of the objectives {", ".join(self.objective)}'
         raise wrong(self, 'maximize', accepted, self.objective)
 
   def _check_population(self) -> None:
-    """Checks the keys that cannot be combined with a population method.
-
-    Its trials, the members of the population, copy states from each other while they train.
-    So no trial can be stopped early, or be repeated with another seed.
-    """
+    """Checks the keys that cannot be combined with a population method."""
+    # The members copy states from each other, so no trial can stop early or be repeated.
     reason = f'with search={self.search}, whose trials copy states from each other'
     require(self, self.halving == 'none', 'halving', f'none {reason}')
     require(self, self.seeds_per_point == 1, 'seeds_per_point', f'1 {reason}')
@@ -325,13 +324,19 @@ class SweepConfig(Section):
   def directions(self) -> tuple[str, ...]:
     """'minimize' or 'maximize' for each objective, in the words of Optuna."""
     return tuple(
-      'maximize' if name in self.maximize else 'minimize' for name in self.objective
+      'maximize' if self.maximizes(name) else 'minimize' for name in self.objective
     )
 
   @property
   def signs(self) -> tuple[float, ...]:
     """Factor of each objective that makes lower better: -1 if it is maximized, else 1."""
-    return tuple(-1.0 if name in self.maximize else 1.0 for name in self.objective)
+    return tuple(-1.0 if self.maximizes(name) else 1.0 for name in self.objective)
+
+  def maximizes(self, objective: str) -> bool:
+    """Returns True if an objective is maximized."""
+    if self.maximize is not None:
+      return objective in self.maximize
+    return column_name(objective).direction > 0
 
   @property
   def reseeds_data(self) -> bool:
@@ -343,16 +348,11 @@ class SweepConfig(Section):
 
 
 def register_search(name: str, method: SearchMethod) -> SearchMethod:
-  """Adds a search method, and its keys to `SweepConfig`.
-
-  Experiment files and plugins may call this function too.
+  """Adds a search method, and its keys to `SweepConfig`. Plugins call this too.
 
   Args:
     name: Name of the method, a value of `sweep.search`.
-    method: The method.
-
-  Returns:
-    The method.
+    method: The method, which is returned.
 
   Raises:
     ConfigError: If another module has registered this name, or a key of the method exists with

@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 from collections.abc import Sequence
 import dataclasses
+import itertools
 import math
 import tempfile
 
@@ -17,8 +18,9 @@ from etils import epath
 
 from lmhp.sweeping.budget import SearchPlan, plan_search, preview_jobs
 from lmhp.sweeping.config import SweepConfig
+from lmhp.sweeping.confirmation import max_seeds
 from lmhp.sweeping.execution.autotuning import Autotuner
-from lmhp.sweeping.execution.pack_widths import cut_into_packs
+from lmhp.sweeping.execution.pack_widths import WIDTHS, cut_into_packs
 from lmhp.sweeping.space import as_space
 from lmhp.sweeping.store.manifest import CalibrationCost
 from lmhp.sweeping.tasks.task import Job, Task
@@ -126,8 +128,8 @@ def estimate_sweep(task: Task, sweep: SweepConfig) -> SweepEstimate:
 
   # The confirmation trains the best points and the base config.
   n_points = sweep.confirm_points + 1 if sweep.confirm_points else 0
-  n_confirmed = n_points * sweep.confirm_seeds
   base = task.job({})
+  n_confirmed = n_points * max_seeds(sweep, search.steps, n_points * base.steps)
   # The mean time of an update in the search.
   hours_per_step = search.hours / max(search.steps, 1)
   unaffordable = plan.schedule.unaffordable_calibration
@@ -202,7 +204,8 @@ def _structure_cost(
   """
   # The method that the study would choose for this number of trials.
   steps = trained_fraction * n_trials * jobs[0].steps
-  repeated = (list(jobs) * n_trials)[:n_trials]
+  # Only the first ones are measured, so at most one pack of them is needed.
+  repeated = list(itertools.islice(itertools.cycle(jobs), min(n_trials, WIDTHS[-1])))
   method = autotuner.method_of(repeated, sweep.reseeds_data, steps)
   step_seconds = min(method.member_step_seconds.values(), default=math.nan)
 

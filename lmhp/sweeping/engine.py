@@ -74,6 +74,7 @@ class Engine:
     self.trials: dict[int, Trial] = {t.number: t for t in self.study.trials}
     self.jobs = JobTable(self.task, lambda number: self.trials[number].overrides)
     self.progress_of: dict[int, TrialProgress] = collections.defaultdict(TrialProgress)
+    self._trained_cohorts: set[str] = set()
     self.states = PackStateStore(self.jobs, self.workdir)
     self.scores = TrialScores(
       self.task, self.sweep, self.autotuner, LossCurves(self.workdir, self.task.loss)
@@ -135,7 +136,7 @@ class Engine:
   def train_cohorts(
     self, kind: str, new: Sequence[Trial], data_per_trial: bool, planned_steps: float
   ) -> None:
-    """Trains all cohorts of a kind to their ends.
+    """Trains the cohorts of a kind that this process has not trained yet to their ends.
 
     Args:
       kind: "seeds" or "confirm".
@@ -147,6 +148,9 @@ class Engine:
     if new:
       self.add(new)
     for name in self.cohorts(kind):
+      if name in self._trained_cohorts:
+        continue
+      self._trained_cohorts.add(name)
       stage = Stage(
         name=name,
         trials=tuple(trial.number for trial in self.trials_of_cohort(name)),

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from lmhp import config as config_lib, config_keys
 from lmhp.errors import ConfigError
 from lmhp.hypers import flatten
-from lmhp.optim.config import OptimizerConfig, unread_keys
-from lmhp.optim.schedules.config import ScheduleConfig
-from lmhp.sections import path_of, wrong
+from lmhp.sections import wrong
+from lmhp.sweeping.comparability import check_evaluations
 from lmhp.sweeping.config import SweepConfig
+from lmhp.sweeping.key_effects import check_keys_have_effects
 from lmhp.sweeping.space import Space, as_space, check_space, paths_of, values_of
 from lmhp.sweeping.tasks.language_model import LanguageModel
 from lmhp.training.config import LENGTHS
-
-TOKENIZER_KEYS = ('data.path', 'data.tokenizer', 'data.tokenizer_vocab_size')
-"""Keys that change the tokens of a text."""
-
-SCORES_PER_TOKEN = ('eval_loss_nats', 'eval_perplexity', 'eval_accuracy')
-"""Metrics that cannot be compared between tokenizers."""
 
 STRUCTURE_SECTIONS = ('model.', 'train.', 'data.')
 """Path prefixes of the sections whose static keys can change the cost of a trial."""
@@ -37,71 +29,31 @@ def checked_language_model(
 
   Raises:
     ConfigError: In one of these cases:
-      - The space does not fit the config, or a key has no effect in any trial.
+      - The space does not fit the config, or a key has no effect at some point.
       - The tokens or FLOPs of trials differ, and `sweep.match_budget` is not set.
       - The space varies the length of training, and `sweep.match_budget` is not 'none'.
       - The space varies `train.seed`, and `sweep.seeds_per_point` is above 1.
-      - An objective per token is compared between tokenizers.
+      - Trials would be scored on different tokens or text.
   """
   space = as_space(sweep.space)
   # Cheap checks first. `LanguageModel` loads the data.
   base = config_lib.resolve(config_lib.to_config_dict(config))
   check_space(space, config_keys.keys(), flatten(base), config_keys.suggest_key)
-  _check_keys_are_read(base.optimizer, space)
-  _check_keys_are_read(base.schedule, space)
+  check_keys_have_effects(base, space)
   paths = paths_of(space)
   _check_seeds_and_length(sweep, paths)
-  _check_tokenizers(sweep, paths)
   task = LanguageModel(
     config,
     present=_present_keys(space),
     match_budget=sweep.match_budget,
     dtype=dtype,
   )
+  if not any(path.startswith('model.') for path in paths):
+    config_lib.check_multipliers_are_read(task.base, paths)
   _check_matched_budget(task, sweep, space)
+  check_evaluations(task, sweep, space)
   task.check(sweep)
   return task
-
-
-def _check_keys_are_read(base: OptimizerConfig | ScheduleConfig, space: Space) -> None:
-  """Checks that each key that is set or varied has an effect in some trial.
-
-  Args:
-    base: Section of the base config.
-    space: Space of the sweep.
-  """
-  # The keys that each optimizer or schedule of the sweep reads.
-  name_path = path_of(base, 'name')
-  names = values_of(space, name_path, base.name)
-  keys_read = {name: type(base)(name=str(name)).keys_read() for name in names}
-
-  # Keys of the base config.
-  for path in unread_keys(base):
-    key = path.rpartition('.')[2]
-    if not any(key in keys for keys in keys_read.values()):
-      raise wrong(base, key, f'the default, since {_describe_names(name_path, names)}')
-
-  # Keys of the space. An entry may have a condition on the name of the optimizer or schedule.
-  # It then exists only for some names.
-  for entry in space.entries():
-    for path in entry.paths:
-      section, _, key = path.rpartition('.')
-      if section != name_path.rpartition('.')[0]:
-        continue
-      possible_names = set(names)
-      for condition in entry.conditions:
-        if condition.parent == name_path:
-          possible_names &= set(condition.values)
-      if possible_names and not any(key in keys_read[name] for name in possible_names):
-        reason = _describe_names(name_path, sorted(map(str, possible_names)))
-        raise ConfigError(
-          f'{path}: got {entry.domain}, expected no entry, since {reason}'
-        )
-
-
-def _describe_names(name_path: str, names: Iterable[object]) -> str:
-  """Returns the reason why a key has no effect."""
-  return f'{name_path}={" or ".join(map(str, names))} does not read it'
 
 
 def _present_keys(space: Space) -> list[str]:
@@ -129,17 +81,6 @@ def _check_seeds_and_length(sweep: SweepConfig, paths: set[str]) -> None:
     )
   if 'train.seed' in paths and sweep.seeds_per_point > 1:
     raise wrong(sweep, 'seeds_per_point', '1, since the space varies train.seed')
-
-
-def _check_tokenizers(sweep: SweepConfig, paths: set[str]) -> None:
-  """Checks that scores per token are not compared between tokenizers."""
-  varied = [path for path in TOKENIZER_KEYS if path in paths]
-  per_token = [name for name in sweep.objective if name in SCORES_PER_TOKEN]
-  if varied and per_token:
-    raise ConfigError(
-      f"sweep.objective: got {per_token[0]!r}, expected 'eval_bits_per_byte', since the space "
-      f'varies {varied[0]}, and different tokens make losses per token incomparable'
-    )
 
 
 def _check_matched_budget(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 import dataclasses
 import json
+import logging
 import os
 
 from lmhp import config as config_lib, experiment
@@ -16,6 +17,7 @@ from lmhp.registry import importable_plugin_modules, load_plugin_modules
 from lmhp.sections import types_of
 from lmhp.sweeping import space as spaces
 from lmhp.sweeping.config import BUDGETS, SweepConfig, sweep_keys, unknown_key
+from lmhp.sweeping.key_effects import set_keys_of_train
 from lmhp.sweeping.language_model_checks import checked_language_model
 from lmhp.sweeping.store.manifest import Origin, StudyManifest
 from lmhp.sweeping.store.study import read_manifest
@@ -23,6 +25,8 @@ from lmhp.sweeping.tasks.task import Task
 from lmhp.training.config import RunConfig
 from lmhp.training.manifest import collect_provenance
 from lmhp.typing import PathLike
+
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +104,8 @@ def build_request(
     # A study that exists keeps its precision.
     dtype = stored.task.base_values.get('model.dtype') if stored else None
     task = checked_language_model(base, checked_sweep, str(dtype) if dtype else None)
+    for path in set_keys_of_train(config_lib.resolve(base)):
+      _log.warning('%s: only lmhp train reads it, a sweep does not', path)
   else:
     task = config
     if config_overrides:

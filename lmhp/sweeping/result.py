@@ -6,11 +6,12 @@ import collections
 from collections.abc import Mapping, Sequence
 import dataclasses
 import math
+import shlex
 
 import numpy as np
 
 from lmhp.config_keys import SECTIONS, keys
-from lmhp.files import as_path, to_jsonable, write_atomic
+from lmhp.files import as_path, python_docstring, to_jsonable, write_atomic
 from lmhp.statistics.pareto import pareto_front
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.confirmation import ConfirmedPoint, ranked_points, seed_noise
@@ -18,10 +19,7 @@ from lmhp.sweeping.store.manifest import CalibrationCost
 from lmhp.sweeping.store.trial import ENDED, Trial
 from lmhp.typing import PathLike
 
-_BEST_FILE = '''"""{docstring}
-
-  lmhp train --config={path}
-"""
+_BEST_FILE = """{docstring}
 
 import lmhp
 
@@ -31,7 +29,7 @@ def get_config():
 
 {lines}
   return config
-'''
+"""
 """Template of `best.py`."""
 
 
@@ -109,6 +107,14 @@ class StudyResult:
   def confirmed(self) -> tuple[ConfirmedPoint, ...]:
     """The best points and the base config on new seeds. Empty without a confirmation."""
     return () if self.summary is None else self.summary.confirmed
+
+  def __repr__(self) -> str:
+    """Returns a short summary. The last cell of a notebook prints it."""
+    n_trials = f'{len(self.trials):,} trials'
+    if self.summary is None:
+      return f'study in {self.workdir}, interrupted after {n_trials}'
+    best = ', '.join(f'{path}={value!r}' for path, value in self.best.items())
+    return f'study of {n_trials} in {self.workdir}; best: {best or "the base config"}'
 
 
 def pareto_trials(trials: Sequence[Trial], signs: Sequence[float]) -> list[Trial]:
@@ -207,13 +213,18 @@ def write_best_file(
       if f'{name}.{key}' in keys() and value != fields[key].default:
         lines.append(f'  config.{name}.{key} = {_literal(value)}')
   path = as_path(workdir) / 'best.py'
-  text = _BEST_FILE.format(docstring=docstring, path=path, lines='\n'.join(lines))
+  command = f'lmhp train --config={shlex.quote(str(path))}'
+  text = _BEST_FILE.format(
+    docstring=python_docstring(f'{docstring}\n\n  {command}\n'), lines='\n'.join(lines)
+  )
   write_atomic(path, text.encode())
 
 
 def _literal(value: object) -> str:
   """Returns a value as Python code."""
+  if isinstance(value, (list, tuple)):
+    items = ', '.join(map(_literal, value))
+    return f'({items},)' if len(value) == 1 else f'({items})'
   if isinstance(value, float) and not math.isfinite(value):
     return f"float('{value}')"
-  plain = to_jsonable(value)
-  return repr(tuple(plain) if isinstance(plain, list) else plain)
+  return repr(to_jsonable(value))

@@ -12,12 +12,13 @@ import dataclasses
 import time
 
 from lmhp.errors import ConfigError
+from lmhp.errors.redaction import redact
 from lmhp.files import as_path, write_json
 from lmhp.sweeping import budget, space as spaces
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.confirmation import ConfirmedPoint, confirm
 from lmhp.sweeping.engine import Engine
-from lmhp.sweeping.execution.autotuning import Autotuner
+from lmhp.sweeping.execution.autotuning import Autotuner, MeasurementStore
 from lmhp.sweeping.execution.packs import Stopped
 from lmhp.sweeping.execution.runner import LocalRunner, Runner
 from lmhp.sweeping.progress.display import study_progress
@@ -113,9 +114,19 @@ class StudyRun:
       study_progress(self.sweep, self.workdir.name, self.options.display) as progress,
       self._make_runner() as runner,
     ):
+
+      def should_stop() -> bool:
+        # A pack would write its files at the old path of a renamed directory.
+        study.check_in_place()
+        return bool(stop)
+
       self._extend(study, progress)
       autotuner = runner.autotuner(
-        self.task, self.workdir, self.sweep.execution, self.sweep.max_pack_width
+        self.task,
+        self.workdir,
+        self.sweep.execution,
+        self.sweep.max_pack_width,
+        MeasurementStore(study.measurements, study.set_measurements),
       )
       plan = self._plan(study, autotuner)
       unaffordable = plan.schedule.unaffordable_calibration
@@ -128,7 +139,7 @@ class StudyRun:
         workdir=self.workdir,
         autotuner=autotuner,
         runner=runner,
-        should_stop=lambda: bool(stop),
+        should_stop=should_stop,
         progress=progress,
         after_stage=lambda: self._reports.write(study, progress),
       )
@@ -275,7 +286,8 @@ class Reports:
       self._write_report()
     except Exception as error:
       # The trials are stored, so the study continues. `lmhp report` gives the error again.
-      progress.message(f'no report was written: {type(error).__name__}: {error}')
+      reason = redact(f'{type(error).__name__}: {error}'.splitlines()[0])
+      progress.message(f'no report was written: {reason}')
     end = time.monotonic()
     self._due = end + REPORT_INTERVAL * (end - start)
 

@@ -97,8 +97,10 @@ def _format_confirmed(point: ConfirmedPoint, base: ConfirmedPoint) -> str:
     line += f', diverged on {n_diverged}, the base config on {n_base_diverged}'
   else:
     low, high = point.difference_interval
+    # A point that was decided early has fewer seeds than the base config.
+    of_base = sum(base.values[: len(point.values)]) / len(point.values)
     line += (
-      f', the base config {base.mean:.4f}, difference {point.difference:+.4f} '
+      f', the base config {of_base:.4f}, difference {point.difference:+.4f} '
       f'[{low:+.4f}, {high:+.4f}] at 95%'
     )
   return f'{line}: {point.verdict}'

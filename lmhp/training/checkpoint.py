@@ -23,17 +23,15 @@ import logging
 import math
 import time
 from typing import Any
-import zlib
 
 from etils import epath
 import jax
-import jax.numpy as jnp
-import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from lmhp.errors import ConfigError
-from lmhp.files import as_path, is_remote
+from lmhp.files import as_path, is_remote, with_checksum, without_checksum
 from lmhp.training.config import CheckpointConfig
+from lmhp.training.states.leaves import checksum, describe
 from lmhp.typing import JSON, PathLike, PyTree
 
 COMMIT_MARKER = 'commit_success.txt'
@@ -158,7 +156,7 @@ class Checkpoints(contextlib.AbstractContextManager['Checkpoints']):
 
     Raises:
       TypeError: If `extra` is not JSON.
-      ConfigError: If the save in flight failed.
+      ConfigError: If the save in flight failed, or this one cannot start.
     """
     self.wait()
     self._remove_unfinished()
@@ -177,9 +175,14 @@ class Checkpoints(contextlib.AbstractContextManager['Checkpoints']):
     }
     # Serialize here, so that an error is not raised in Orbax's thread.
     metadata = json.loads(json.dumps(metadata))
-    self._saving = ocp.save_checkpointables_async(
-      self._path(step), {'state': state}, custom_metadata=metadata
-    )
+    stored: Any = with_checksum(metadata)
+    try:
+      self._saving = ocp.save_checkpointables_async(
+        self._path(step), {'state': state}, custom_metadata=stored
+      )
+    except Exception as error:
+      # For instance, the operating system refuses a new thread or more memory.
+      raise self._not_saved(error) from error
     self._metadata[step] = _StepMetadata(**metadata)
     self._damaged.discard(step)
     if wait:
@@ -200,12 +203,15 @@ class Checkpoints(contextlib.AbstractContextManager['Checkpoints']):
       saving.result()
     except Exception as error:
       # For a full disk alone, tensorstore raises errors of several types.
-      reason = str(error).splitlines()[0]
-      raise ConfigError(
-        f'{self.directory}: step {self._saved_step} could not be saved: {reason}'
-      ) from error
+      raise self._not_saved(error) from error
     for step in set(self.steps()) - self._steps_to_keep():
       self._remove(step)
+
+  def _not_saved(self, error: Exception) -> ConfigError:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    return ConfigError(
+      f'{self.directory}: step {self._saved_step} could not be saved: {reason}'
+    )
 
   def _steps_to_keep(self) -> set[int]:
     """Returns the last steps and the steps with the lowest loss."""
@@ -317,7 +323,12 @@ class Checkpoints(contextlib.AbstractContextManager['Checkpoints']):
       stored: Any = ocp.checkpointables_metadata(self._path(step)).custom_metadata
       if not isinstance(stored, dict):
         raise ValueError('the step has no metadata')
-      self._metadata[step] = _StepMetadata(**stored)
+      # Without a checksum, a changed name of a leaf would look like another config.
+      try:
+        metadata: dict[str, Any] = without_checksum(stored, self._path(step))
+      except ConfigError as error:
+        raise ValueError(str(error)) from None
+      self._metadata[step] = _StepMetadata(**metadata)
     return self._metadata[step]
 
   def _check_leaves(
@@ -351,38 +362,6 @@ class Checkpoints(contextlib.AbstractContextManager['Checkpoints']):
 
   def _path(self, step: int) -> epath.Path:
     return self.directory / str(step)
-
-
-def describe(state: PyTree) -> dict[str, str]:
-  """Returns {path: dtype and shape} of the leaves of a state.
-
-  >>> describe({'params': {'kernel': jnp.zeros((14, 31))}})
-  {'params/kernel': 'float32[14,31]'}
-  """
-  descriptions = {}
-  for path, leaf in jax.tree.leaves_with_path(state):
-    name = jax.tree_util.keystr(path, simple=True, separator='/')
-    descriptions[name] = f'{leaf.dtype}[{",".join(map(str, leaf.shape))}]'
-  return descriptions
-
-
-def checksum(state: PyTree) -> int | None:
-  """Returns the CRC-32 of the bits of all leaves, in order.
-
-  The checksum is None if another process holds a part of the leaves. The speed is about 4 GB a
-  second.
-  """
-  crc = 0
-  for leaf in jax.tree.leaves(state):
-    # A part of the array is on another host, and its bits cannot be read here.
-    if not leaf.is_fully_addressable:
-      return None
-    # A PRNG key cannot be converted to NumPy, but its data can.
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-      leaf = jax.random.key_data(leaf)
-    content = np.ascontiguousarray(leaf).reshape(-1).view(np.uint8)
-    crc = zlib.crc32(content.data, crc)
-  return crc
 
 
 def _with_sharding(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:

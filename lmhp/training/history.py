@@ -19,31 +19,86 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 import contextlib
+import dataclasses
 import itertools
 import json
 import math
 import os
-from types import ModuleType
 from typing import Any
+import zlib
 
 from etils import epath
 import numpy as np
 
 from lmhp.errors import ConfigError
-from lmhp.files import NONFINITE_WORDS, as_path, is_remote, to_jsonable
+from lmhp.files import (
+  NONFINITE_WORDS,
+  as_path,
+  is_remote,
+  named_errors,
+  read_bytes,
+  to_jsonable,
+)
+from lmhp.locks import FileLock
 from lmhp.typing import PathLike
 
-fcntl: ModuleType | None
-try:
-  import fcntl
-except ImportError:
-  # Windows has no `fcntl`. There, two runs in one directory are not noticed.
-  fcntl = None
-
 METRICS_FILE = 'metrics.jsonl'
+MAX_BYTES = 1 << 32
+"""Size of the largest `metrics.jsonl` that is read, 4 GiB."""
 
 Row = Mapping[str, Any]
 """One row: `step` and metrics, as JSON can hold them or as numpy scalars."""
+
+
+@dataclasses.dataclass(frozen=True)
+class HistoryMark:
+  """The rows of `metrics.jsonl` up to a step, by their number and their checksum.
+
+  Each checkpoint and each result hold a mark, so that lost or changed rows are found.
+
+  Attributes:
+    step: Step up to which the rows were written.
+    n_rows: Number of rows.
+    crc32: Checksum of the rows without their `seconds`, which differ between equal runs.
+  """
+
+  step: int
+  n_rows: int
+  crc32: int
+
+  def check(self, path: epath.Path, text: bytes) -> bytes:
+    """Checks that a text begins with the rows.
+
+    Args:
+      path: Path of the file, for the message.
+      text: Content of the file.
+
+    Returns:
+      The part of the text that holds the rows.
+
+    Raises:
+      ConfigError: If the rows are missing, or were changed.
+    """
+    lines = text.split(b'\n')[: self.n_rows + 1]
+    kept = b''.join(line + b'\n' for line in lines[:-1])
+    problem = 'are missing'
+    if len(lines) > self.n_rows:
+      problem = 'were changed'
+      with contextlib.suppress(ConfigError):
+        if _checksum(_parse_rows(path, kept)) == self.crc32:
+          return kept
+    raise ConfigError(
+      f'{path}: rows up to step {self.step:,} {problem}, expected those that the run wrote; '
+      'restore the file, or train again in another workdir'
+    )
+
+
+def _checksum(rows: Iterable[Row], crc32: int = 0) -> int:
+  """Returns the checksum of rows that follow rows with the checksum `crc32`."""
+  for row in rows:
+    content = {name: value for name, value in row.items() if name != 'seconds'}
+    crc32 = zlib.crc32(json.dumps(content).encode(), crc32)
+  return crc32
 
 
 class History(contextlib.AbstractContextManager['History']):
@@ -61,82 +116,111 @@ class History(contextlib.AbstractContextManager['History']):
 
   def __init__(self, directory: PathLike) -> None:
     self.path = as_path(directory) / METRICS_FILE
-    self._file = None  # stays None for an object store
+    self._lock: FileLock | None = None  # stays None for an object store
     self._text = b''
+    # Number and checksum of the rows since the last `restart`, with those before its mark.
+    self._n_rows = 0
+    self._crc32 = 0
     if is_remote(self.path):
       # An object store cannot append to a file. The text is kept here, and each write
       # replaces the file.
       self._text = self.path.read_bytes() if self.path.exists() else b''
       return
     self.path.parent.mkdir(parents=True, exist_ok=True)
-    file = open(self.path, 'ab+')
-    self._file = file
-    if not _lock(file.fileno()):
-      file.close()
-      raise ConfigError(
-        f'{self.path.parent}: another run is writing there; expected another workdir'
-      )
+    message = (
+      f'{self.path.parent}: another run is writing there; expected another workdir'
+    )
+    self._lock = FileLock(self.path, message)
     # A killed run may leave half a line at the end. Cut the file after the last whole line.
-    file.seek(0)
-    file.truncate(file.read().rfind(b'\n') + 1)
+    text = read_bytes(self.path, MAX_BYTES)
+    text = text[: text.rfind(b'\n') + 1]
+    self._lock.file.truncate(len(text))
 
   def __exit__(self, *exception: object) -> None:
     self.close()
 
   def append(self, rows: Iterable[Row]) -> None:
     """Adds rows, in the order of their steps, with one write."""
-    lines = [json.dumps(to_jsonable(row), allow_nan=False) + '\n' for row in rows]
+    rows = [to_jsonable(row) for row in rows]
+    lines = [json.dumps(row, allow_nan=False) + '\n' for row in rows]
     text = ''.join(lines).encode()
-    if self._file is None:
+    if self._lock is None:
       self._text += text
       self.path.write_bytes(self._text)
     else:
-      self._file.write(text)
-      self._file.flush()
+      with named_errors(self.path):
+        self._lock.file.write(text)
+        self._lock.file.flush()
+    self._n_rows += len(rows)
+    self._crc32 = _checksum(rows, self._crc32)
 
-  def truncate_after(self, step: int) -> None:
-    """Removes the rows after a step. A run that resumes at this step writes them again."""
-    text = self.path.read_bytes() if self.path.exists() else b''
-    # Steps grow along the file, so the rows to keep are its beginning. Each line has a newline.
-    size = sum(
-      len(line) + 1
-      for line, row in zip(text.split(b'\n'), _parse_rows(self.path, text))
-      if row['step'] <= step
-    )
-    if self._file is None:
-      self._text = text[:size]
-      self.path.write_bytes(self._text)
+  def mark(self, step: int) -> HistoryMark:
+    """Returns the mark of all rows so far. Their last step is `step`."""
+    return HistoryMark(step, self._n_rows, self._crc32)
+
+  def restart(self, mark: HistoryMark | None) -> None:
+    """Removes all rows after a mark. A run that resumes writes them again.
+
+    Args:
+      mark: Mark of the checkpoint from which the run resumes. None removes all rows.
+
+    Raises:
+      ConfigError: If the rows before the mark are missing, or were changed.
+    """
+    text = b''
+    if mark is not None:
+      text = read_bytes(self.path, MAX_BYTES) if self._lock else self._text
+      text = mark.check(self.path, text)
+    self._n_rows = 0 if mark is None else mark.n_rows
+    self._crc32 = 0 if mark is None else mark.crc32
+    if self._lock is None:
+      self._text = text
+      self.path.write_bytes(text)
     else:
-      self._file.truncate(size)
+      self._lock.file.truncate(len(text))
       self.sync()
 
   def sync(self) -> None:
     """Writes the rows to the disk. Call this before a checkpoint is saved.
 
     A run that resumes from the checkpoint does not write the rows again.
+
+    Raises:
+      ConfigError: If the directory of the run was renamed or deleted. A checkpoint would then be
+        saved in another directory than the rows.
     """
-    if self._file is not None:
-      os.fsync(self._file.fileno())
+    if self._lock is not None:
+      self._lock.check_in_place()
+      with named_errors(self.path):
+        os.fsync(self._lock.file.fileno())
 
   def close(self) -> None:
     """Writes the rows to the disk, and releases the lock of the file."""
-    if self._file is not None and not self._file.closed:
-      self.sync()
-      self._file.close()
+    if self._lock is not None and not self._lock.file.closed:
+      with contextlib.closing(self._lock), named_errors(self.path):
+        os.fsync(self._lock.file.fileno())
 
 
-def _lock(descriptor: int) -> bool:
-  """Locks an open file. Returns False if another process has locked it."""
-  if fcntl is None:
-    return True
-  try:
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-  except BlockingIOError:
-    return False
-  except OSError:
-    # The file system has no locks.
-    pass
-  return True
+def check_rows(directory: PathLike, result: Mapping[str, Any]) -> None:
+  """Checks that `metrics.jsonl` of a complete run has the rows that the run wrote.
+
+  Args:
+    directory: Directory of the run.
+    result: Content of `result.json`. A result of an older version is not checked.
+
+  Raises:
+    ConfigError: If rows are missing, or were changed.
+  """
+  mark = result.get('history')
+  if isinstance(mark, Mapping):
+    path = as_path(directory) / METRICS_FILE
+    text = read_bytes(path, MAX_BYTES) if path.exists() else b''
+    try:
+      HistoryMark(**mark).check(path, text)
+    except TypeError:
+      raise ConfigError(
+        f'{as_path(directory)}: its result is of another version'
+      ) from None
 
 
 # --- reading ------------------------------------------------------------------------
@@ -149,7 +233,7 @@ def _parse_rows(path: epath.Path, text: bytes) -> list[dict[str, Any]]:
   for number, line in enumerate(text.split(b'\n')[:-1], start=1):
     try:
       row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
       row = None
     if not isinstance(row, dict) or not isinstance(row.get('step'), (int, float)):
       raise ConfigError(
@@ -184,7 +268,7 @@ def read_history(path: PathLike, having: str | None = None) -> dict[str, np.ndar
     raise ConfigError(f'{path}: no such file')
   rows = [
     row
-    for row in _parse_rows(path, path.read_bytes())
+    for row in _parse_rows(path, read_bytes(path, MAX_BYTES))
     if having is None or having in row
   ]
   keys = dict.fromkeys(itertools.chain.from_iterable(rows))

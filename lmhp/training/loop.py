@@ -360,4 +360,6 @@ class TrainingLoop:
     self.writers.history.sync()
     is_scored = self.record.scored_step == step
     metrics = self._latest_score() if is_scored else {}
-    self.checkpoints.save(step, state, self.record.to_json(), metrics, wait)
+    mark = self.writers.history.mark(step)
+    extra = {**self.record.to_json(), 'history': dataclasses.asdict(mark)}
+    self.checkpoints.save(step, state, extra, metrics, wait)

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 import dataclasses
 import datetime
 import importlib.metadata
-import json
 import os
 import platform
 import subprocess
@@ -18,7 +17,8 @@ from typing import Any
 
 from lmhp.counting.cpu import processor_name
 from lmhp.errors import ConfigError
-from lmhp.files import as_path, is_remote
+from lmhp.errors.redaction import redact_command
+from lmhp.files import as_path, is_remote, read_json
 from lmhp.typing import JSON, PathLike
 
 MANIFEST_FILE = 'config.json'
@@ -71,7 +71,7 @@ class Provenance:
       installed, such as lmhp if it runs from its checkout.
     git: State of the checkout. None outside a checkout, or without git.
     device: Devices of the process.
-    command: Words of the command line, `sys.argv`.
+    command: Words of the command line, `sys.argv`, without passwords.
     started_utc: Time of the start, in ISO format.
   """
 
@@ -112,9 +112,9 @@ def collect_provenance(directory: PathLike = os.curdir) -> Provenance:
   versions = {package: _version(package) for package in PACKAGES}
   return Provenance(
     versions={'python': platform.python_version(), **versions},
-    git=_git_state(directory),
+    git=git_state(directory),
     device=describe_device(),
-    command=tuple(sys.argv),
+    command=redact_command(sys.argv),
     started_utc=now.isoformat(timespec='seconds'),
   )
 
@@ -126,24 +126,90 @@ def _version(package: str) -> str | None:
     return None
 
 
-def _git_state(directory: PathLike) -> GitState | None:
-  options = ['--porcelain=v2', '--branch', '--untracked-files=no']
-  command = ['git', '-C', os.fspath(directory), 'status', *options]
-  # Without this variable, `git status` may lock the index against another git.
-  environment = {**os.environ, 'GIT_OPTIONAL_LOCKS': '0'}
-  try:
-    process = subprocess.run(
-      command, env=environment, capture_output=True, text=True, timeout=10, check=True
-    )
-  except (OSError, subprocess.SubprocessError):
+def git_state(directory: PathLike) -> GitState | None:
+  """Returns the state of a checkout, or None outside a checkout or without git.
+
+  Nothing that the repository configures is executed: no monitor, filter, hook, or program of a
+  submodule. The repository may be a stranger's.
+  """
+  status = _run_git(
+    directory,
+    'status',
+    '--porcelain=v2',
+    '--branch',
+    '--untracked-files=no',
+    '--ignore-submodules=all',
+  )
+  if status is None:
     return None
 
   # A line with a `#` is about the branch. Each other line is a changed file.
-  lines = process.stdout.splitlines()
+  lines = status.splitlines()
   commits = [line.split()[-1] for line in lines if line.startswith('# branch.oid')]
   # Git writes `(initial)` before the first commit.
   commit = None if commits == ['(initial)'] else commits[0]
   return GitState(commit, dirty=any(not line.startswith('#') for line in lines))
+
+
+# Settings with which git starts no program of a repository.
+_SAFE_SETTINGS = {
+  'core.fsmonitor': 'false',
+  'core.hooksPath': os.devnull,
+  'core.attributesFile': os.devnull,
+  'diff.external': '',
+  'protocol.allow': 'never',
+}
+
+
+def _run_git(directory: PathLike, *arguments: str) -> str | None:
+  """Returns the output of a git command that reads a checkout, or None if it fails."""
+  # Settings in variables of the environment replace those of the repository. The names of
+  # filters are read first. Reading settings starts no program.
+  settings = dict(_SAFE_SETTINGS)
+  names = _output_of_git(directory, settings, 'config', '--list', '--name-only', '-z')
+  if names is None:
+    return None
+  for name in names.split('\0'):
+    if name.startswith('filter.') and name.endswith(('.clean', '.smudge', '.process')):
+      settings[name] = ''
+    elif name.startswith('filter.') and name.endswith('.required'):
+      settings[name] = 'false'
+  return _output_of_git(directory, settings, *arguments)
+
+
+def _output_of_git(
+  directory: PathLike, settings: Mapping[str, str], *arguments: str
+) -> str | None:
+  environment = {
+    **os.environ,
+    # Without this variable, `git status` may lock the index against another git.
+    'GIT_OPTIONAL_LOCKS': '0',
+    # A missing object is not fetched from another place.
+    'GIT_NO_LAZY_FETCH': '1',
+    'GIT_TERMINAL_PROMPT': '0',
+  }
+  # Keep the settings that the user passes in the same way.
+  given = environment.get('GIT_CONFIG_COUNT', '')
+  n_given = int(given) if given.isdecimal() else 0
+  environment['GIT_CONFIG_COUNT'] = str(n_given + len(settings))
+  for number, (name, value) in enumerate(settings.items(), start=n_given):
+    environment[f'GIT_CONFIG_KEY_{number}'] = name
+    environment[f'GIT_CONFIG_VALUE_{number}'] = value
+  command = ['git', '-C', os.fspath(directory), *arguments]
+  try:
+    process = subprocess.run(
+      command,
+      env=environment,
+      stdin=subprocess.DEVNULL,
+      capture_output=True,
+      text=True,
+      errors='replace',
+      timeout=10,
+      check=True,
+    )
+  except (OSError, ValueError, subprocess.SubprocessError):
+    return None
+  return process.stdout
 
 
 def describe_device() -> DeviceDescription:
@@ -227,9 +293,12 @@ def read_manifest(workdir: PathLike) -> RunManifest | None:
   if not path.exists():
     return None
   try:
-    return RunManifest.from_json(json.loads(path.read_text()))
-  except (OSError, ValueError, LookupError, TypeError) as error:
-    raise not_a_manifest(workdir, type(error).__name__) from None
+    values = read_json(path)
+    if not isinstance(values, Mapping):
+      raise TypeError('expected a JSON object')
+    return RunManifest.from_json(values)
+  except (ConfigError, LookupError, TypeError, ValueError) as error:
+    raise not_a_manifest(workdir, f'{type(error).__name__}: {error}') from None
 
 
 def not_a_manifest(workdir: PathLike, reason: str) -> ConfigError:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 import dataclasses
-import json
 from typing import Any
 
 import numpy as np
@@ -16,16 +15,22 @@ import numpy as np
 from lmhp.counting.parameters import count
 from lmhp.data.dataset import Dataset
 from lmhp.errors import ConfigError
-from lmhp.files import as_path, from_jsonable, write_json
+from lmhp.files import as_path, from_jsonable, read_json, write_json
 from lmhp.hypers import flatten
 from lmhp.model.transformer import Model
 from lmhp.statistics.divergence import diverged_at
+from lmhp.statistics.untrained import untrained_reason
 from lmhp.training.checkpoint import Checkpoints
 from lmhp.training.config import RunConfig
-from lmhp.training.history import read_history
+from lmhp.training.history import (
+  HistoryMark,
+  check_rows,
+  read_history,
+)
 from lmhp.training.loop import RunRecord, RunSetup, TrainingLoop
 from lmhp.training.manifest import MANIFEST_FILE, RunManifest
 from lmhp.training.progress.display import training_progress
+from lmhp.training.progress.formats import format_summary
 from lmhp.training.signals import Stop, stop_on_signals
 from lmhp.training.step import TrainState
 from lmhp.training.writers import Writers
@@ -64,6 +69,13 @@ class RunResult:
   def complete(self) -> bool:
     """True if the run reached its end."""
     return self.signal is None
+
+  def __repr__(self) -> str:
+    """Returns a short summary. The last cell of a notebook prints it."""
+    if not self.complete:
+      return f'run in {self.workdir}, interrupted; the same call resumes it'
+    by_kind = self.result['parameters_by_kind']
+    return format_summary(self.result, by_kind, self.workdir)
 
 
 class Run:
@@ -118,17 +130,18 @@ class Run:
       if has_result and latest is None:
         return self._already_complete(None)
 
-      state, resumed_step = self._first_state(checkpoints, latest)
-      if has_result and self._is_last(resumed_step or 0):
+      state, resumed = self._first_state(checkpoints, latest)
+      if has_result and self._is_last(0 if resumed is None else resumed.step):
         return self._already_complete(state)
 
-      state, step = self._train(state, resumed_step, checkpoints, stop)
+      state, mark = self._train(state, resumed, checkpoints, stop)
 
     # The exit of `Checkpoints` has waited until the last checkpoint was written.
-    if not self._is_last(step):
+    if not self._is_last(mark.step):
       return self._outcome(state, stop.signal)
-    last_step = self.record.nonfinite_step or step
-    write_json(self.workdir / RESULT_FILE, self._result(last_step))
+    last_step = self.record.nonfinite_step or mark.step
+    result = self._result(last_step, mark)
+    write_json(self.workdir / RESULT_FILE, result, checksum=True)
     return self._outcome(state)
 
   def _is_last(self, step: int) -> bool:
@@ -137,35 +150,46 @@ class Run:
 
   def _first_state(
     self, checkpoints: Checkpoints, latest: int | None
-  ) -> tuple[TrainState, int | None]:
-    """Returns the newest saved state and its step, or a new state and None."""
+  ) -> tuple[TrainState, HistoryMark | None]:
+    """Returns the newest saved state and the mark of its rows, or a new state and None."""
     programs = self.setup.programs
     if latest is None:
       return programs.init(programs.hypers), None
     state, extra = checkpoints.restore(latest, self.setup.abstract_state)
-    self.record.restore(extra)
-    return state, extra['step']
+    try:
+      mark = HistoryMark(**extra['history'])
+      self.record.restore(extra)
+    except (KeyError, TypeError):
+      raise ConfigError(
+        f'{self.workdir}: its checkpoints are of another version of lmhp, expected another '
+        'workdir'
+      ) from None
+    return state, mark
 
   def _train(
     self,
     state: TrainState,
-    resumed_step: int | None,
+    resumed: HistoryMark | None,
     checkpoints: Checkpoints,
     stop: Stop,
-  ) -> tuple[TrainState, int]:
-    """Trains, evaluates at the end, and saves. Returns the last state and its step."""
+  ) -> tuple[TrainState, HistoryMark]:
+    """Trains, evaluates at the end, and saves.
+
+    Returns:
+      The last state, and the mark of the rows up to it.
+    """
     cfg = self.setup.cfg
-    first_step = resumed_step or 0
+    first_step = 0 if resumed is None else resumed.step
     name = self.workdir.name
     with (
-      Writers(self.workdir, cfg.log, resumed_step, flatten(cfg)) as writers,
+      Writers(self.workdir, cfg.log, resumed, flatten(cfg)) as writers,
       training_progress(self._total_steps, name, self.display, first_step) as progress,
     ):
       # `Writers` has locked the directory, so no other process writes the manifest.
       if not (self.workdir / MANIFEST_FILE).exists():
-        write_json(self.workdir / MANIFEST_FILE, self.manifest.to_json())
-      if resumed_step is not None:
-        progress.message(f'resumed at step {resumed_step:,}')
+        write_json(self.workdir / MANIFEST_FILE, self.manifest.to_json(), checksum=True)
+      if resumed is not None:
+        progress.message(f'resumed at step {resumed.step:,}')
 
       loop = TrainingLoop(self.setup, self.record, checkpoints, writers, progress, stop)
       state, step = loop.train(state, first_step)
@@ -183,12 +207,15 @@ class Run:
           'the same command resumes the run' if is_saved else 'nothing is saved yet'
         )
         progress.message(f'stopped at step {step:,}; {hint}')
-    return state, step
+      # The result is written only if the rows are still beside it.
+      writers.history.sync()
+      return state, writers.history.mark(step)
 
   # --- the end ------------------------------------------------------------------------
 
   def _already_complete(self, state: TrainState | None) -> RunResult:
     """Reads the result of a run that was complete before."""
+    check_rows(self.workdir, read_result(self.workdir) or {})
     # The message is one line, so it needs no live view.
     mode = 'none' if self.display == 'none' else 'plain'
     name = self.workdir.name
@@ -210,8 +237,13 @@ class Run:
       signal=signal,
     )
 
-  def _result(self, step: int) -> dict[str, object]:
-    """Returns the content of `result.json` of a run whose last step is `step`."""
+  def _result(self, step: int, mark: HistoryMark) -> dict[str, object]:
+    """Returns the content of `result.json` of a run.
+
+    Args:
+      step: Last step of the run.
+      mark: Mark of the last row.
+    """
     setup = self.setup
     counts = count(setup.cfg.model)
     final_scores = {f'final_{name}': x for name, x in self.record.scores.items()}
@@ -233,6 +265,7 @@ class Run:
       'dtype': setup.cfg.model.dtype,
       'data_sha256': setup.dataset.sha256,
       'data': setup.dataset.describe(),
+      'history': dataclasses.asdict(mark),
       **self.manifest.provenance.to_json(),
     }
 
@@ -262,6 +295,9 @@ def summarize_losses(
     'best_eval_step': int(evaluations['step'][best]),
     'initial_loss_nats': float(history['loss_nats'][0]),
     'diverged_at': None if row is None else int(history['step'][row]),
+    'untrained': untrained_reason(
+      history['loss_nats'], history.get('grad_norm', np.zeros(0))
+    ),
   }
 
 
@@ -280,12 +316,14 @@ def read_result(workdir: PathLike) -> dict[str, Any] | None:
   if not path.exists():
     return None
   try:
-    result = json.loads(path.read_text())
-    if not all(isinstance(result[name], int) for name in ('steps', 'parameters')):
-      raise TypeError('steps and parameters must be whole numbers')
-  except (OSError, ValueError, KeyError, TypeError) as error:
+    result = read_json(path)
+    if not isinstance(result, dict) or not all(
+      isinstance(result[name], int) for name in ('steps', 'parameters')
+    ):
+      raise ConfigError(f'{path}: expected whole numbers of steps and parameters')
+  except (ConfigError, KeyError) as error:
     raise ConfigError(
-      f'{path}: not the result of a run ({type(error).__name__}); remove the file, and the '
-      'same command writes it again'
+      f'{path}: not the result of a run ({error}); remove the file, and the same command '
+      'writes it again'
     ) from None
   return from_jsonable(result)

@@ -14,7 +14,7 @@ from etils import epath
 from lmhp.errors import ConfigError
 from lmhp.files import as_path, to_jsonable
 from lmhp.training.config import LogConfig
-from lmhp.training.history import History, Row
+from lmhp.training.history import History, HistoryMark, Row
 from lmhp.typing import PathLike
 
 
@@ -26,35 +26,35 @@ class Writers(contextlib.AbstractContextManager['Writers']):
   Args:
     directory: Directory of the run.
     cfg: Section `log` of the config.
-    resumed_step: Step that the run resumes from. Rows of later steps are removed from
+    resumed: Mark of the checkpoint that the run resumes from. Later rows are removed from
       `metrics.jsonl` and hidden in TensorBoard. None is a new run, for which all rows
       are removed.
     config: Completed config by dotted path, for Weights & Biases.
 
   Raises:
-    ConfigError: If another process is writing there, or if Weights & Biases is not
-      installed or refuses the run.
+    ConfigError: If another process is writing there, if rows of `metrics.jsonl` are missing or
+      were changed, or if Weights & Biases is not installed or refuses the run.
   """
 
   def __init__(
     self,
     directory: PathLike,
     cfg: LogConfig,
-    resumed_step: int | None = None,
+    resumed: HistoryMark | None = None,
     config: Mapping[str, Any] | None = None,
   ) -> None:
     directory = as_path(directory)
-    last_step = -1 if resumed_step is None else resumed_step
+    last_step = -1 if resumed is None else resumed.step
     with contextlib.ExitStack() as stack:
       self.history = stack.enter_context(History(directory))
-      self.history.truncate_after(last_step)
+      self.history.restart(resumed)
       self._others: list[_TensorBoard | _WeightsAndBiases] = []
       if cfg.tensorboard:
         tensorboard = _TensorBoard(directory, last_step + 1)
         self._others.append(stack.enter_context(contextlib.closing(tensorboard)))
       if cfg.wandb_project is not None:
         wandb = _WeightsAndBiases(
-          directory, cfg.wandb_project, resumed_step is not None, config or {}
+          directory, cfg.wandb_project, resumed is not None, config or {}
         )
         self._others.append(stack.enter_context(contextlib.closing(wandb)))
       # All writers are open. If one cannot be opened, the `with` closes the others.

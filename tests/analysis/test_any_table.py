@@ -86,8 +86,8 @@ def test_many_pages_are_written(part):
     assert page.text('html').startswith('<!doctype html>')
 
 
-@pytest.mark.parametrize('seed', range(6))
-def test_a_planted_effect_is_shown(seed):
+def planted_table(seed):
+  """Returns a table in which the learning rate has a valley, beside columns of any kind."""
   rng = np.random.default_rng(seed)
   n = 40
   columns: dict[str, list] = {'lr': np.exp(rng.uniform(-9, -2, n)).tolist()}
@@ -95,8 +95,27 @@ def test_a_planted_effect_is_shown(seed):
     columns[name] = column(rng, n, [])
   losses = 3 + 0.2 * (np.log(columns['lr']) + 5) ** 2 + 0.05 * rng.standard_normal(n)
   columns['val_loss'] = losses.tolist()
-  runs = runs_of_table(RawTable(columns), 'a table', 'runs.csv', TableOptions())
-  analysis = analyze(runs)
+  return RawTable(columns)
+
+
+@pytest.mark.parametrize('seed', range(6))
+def test_a_planted_effect_is_shown(seed):
+  analysis = analyze(
+    runs_of_table(planted_table(seed), 'a table', 'runs.csv', TableOptions())
+  )
   assert analysis.effects[0].axis == 'lr'
   assert analysis.effects[0].significant()
   assert 'lr' in analysis.answer.title
+
+
+def test_data_sets_in_rows_are_not_compared():
+  table = {
+    'dataset': ['cora', 'citeseer', 'pubmed'],
+    'ROCKET-100': [0.91, 0.82, 0.88],
+    'accuracy': [0.9, 0.8, 0.85],
+  }
+  page = page_of(
+    [runs_of_table(RawTable(table), 't', 't.csv', TableOptions('accuracy'))]
+  )
+  assert page.answer[0].startswith('Each run has another dataset')
+  assert page.answer[-1].startswith('To compare settings')

@@ -11,14 +11,11 @@ from lmhp.errors import ConfigError
 
 
 def runs_of(columns, **options):
-  plain = {name: np.asarray(column, object) for name, column in columns.items()}
-  table = RawTable(
-    {
-      name: [each.item() if isinstance(each, np.generic) else each for each in column]
-      for name, column in plain.items()
-    }
-  )
-  return runs_of_table(table, 'a table', 'runs.csv', TableOptions(**options))
+  plain = {}
+  for name, column in columns.items():
+    values = np.asarray(column, object)
+    plain[name] = [v.item() if isinstance(v, np.generic) else v for v in values]
+  return runs_of_table(RawTable(plain), 'a table', 'runs.csv', TableOptions(**options))
 
 
 def page_of_table(columns, **options):
@@ -354,9 +351,7 @@ def test_a_given_role_keeps_a_column_from_being_a_step():
 
 
 def test_long_names_of_settings_with_seeds_stay_apart():
-  names = [
-    f'a submission with a rather long name, number {i} of many' for i in range(4)
-  ]
+  names = [f'a submission with a rather long name, number {i}' for i in range(4)]
   table = settings_with_seeds([1.0, 1.1, 1.2, 1.3], 3, 0.001)
   table['submission'] = np.repeat(names, 3)
   del table['Name']
@@ -395,8 +390,8 @@ def test_an_interaction_within_sizes_keeps_its_direction():
       # The best rate rises with the batch size, and falls with the size of the model.
       best = 1e-3 * (batch / 128) ** 0.4 * 4.0**-i
       for lr in best * 10.0 ** rng.uniform(-1, 1, 8):
-        loss = 3 - 0.2 * i + 0.05 * np.log2(lr / best) ** 2
-        rows.append((parameters, batch, lr, loss + 0.002 * rng.standard_normal()))
+        loss = 3 - 0.2 * i + 0.05 * np.log2(lr / best) ** 2 + rng.normal(0, 0.002)
+        rows.append((parameters, batch, lr, loss))
   names = ('parameters', 'batch_size', 'lr', 'loss')
   pairs = analyze(runs_of(dict(zip(names, zip(*rows))))).interactions
   by_axes = {pair.axes: pair for pair in pairs if pair.significant()}

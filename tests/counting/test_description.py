@@ -1,11 +1,13 @@
 """The description of a model: its keys for programs, and numbers by hand."""
 
+import dataclasses
 import json
 
 import pytest
 
 from lmhp.counting.counted_model import CountedModel
 from lmhp.counting.description import describe
+from lmhp.counting.memory import activation_bytes
 from lmhp.errors import ConfigError
 from lmhp.model.presets import preset
 
@@ -65,6 +67,7 @@ def test_keys_without_a_batch_size_and_a_device(gpt2):
     'seq_len',
     'flops_per_token_forward',
     'flops_per_token_train',
+    'torchtitan',
     'kv_cache_bytes_per_token',
     'parameter_bytes',
     'gradient_bytes',
@@ -100,6 +103,49 @@ def test_rematerialization_keeps_fewer_activations():
   )
   assert description.batch_size == 4
   assert description.activation_bytes['full'] < description.activation_bytes['none']
+
+
+@pytest.mark.parametrize(
+  ('name', 'seq_len', 'expected'),
+  [
+    ('qwen3-30b-a3b', 8192, 37_578_559_488),
+    ('gpt-oss-120b', 4096, 34_534_221_696),
+    ('gpt-oss-20b', 4096, 24_141_260_160),
+  ],
+)
+def test_flops_in_the_convention_of_torchtitan(name, seq_len, expected):
+  # Values of torchtitan's own formula, from the configs of the models.
+  description = describe(CountedModel(name, preset(name)), seq_len=seq_len)
+  found = description.torchtitan
+  assert found.train == expected
+  full = description.flops_per_token_train['full']
+  assert full + found.without_product - found.outside_windows == expected
+
+
+def test_torchtitan_has_no_count_of_other_models():
+  model = CountedModel('t5', preset('t5-small'))
+  assert describe(model, seq_len=64).torchtitan is None
+
+
+def test_the_memory_of_a_device_is_compared():
+  small = describe(CountedModel('gpt2', preset('gpt2')), device='h100').training
+  assert small.needed_bytes == 16 * GPT2_TOTAL < small.memory_bytes
+  large = preset('llama-3.1-70b')
+  training = describe(
+    CountedModel('llama', large), device='h100', batch_size=1, seq_len=64
+  ).training
+  assert training.needed_bytes > 16 * 70e9 > training.memory_bytes
+
+
+def test_activations_of_few_tokens_are_not_negative():
+  # In bfloat16, the casts of the parameters are kept.
+  cfg = preset('gpt2')
+  for dtype in ('float32', 'bfloat16'):
+    one, many = (
+      activation_bytes(dataclasses.replace(cfg, dtype=dtype), 1, seq_len)
+      for seq_len in (8, 264)
+    )
+    assert 0 <= one - 8 * (many - one) / 256
 
 
 def test_a_sequence_is_at_most_as_long_as_learned_positions():

@@ -171,7 +171,7 @@ def test_corrupt_directory_of_shards_is_an_error(folder):
 def test_files_of_nanogpt_are_split_already(folder, name):
   folder.write_bin('train.bin', [5, 1, 4, 2])
   folder.write_bin('val.bin', [3, 6])
-  data = folder.load(name)
+  data = folder.load(name, token_dtype='uint16')
   assert ids_of(data.train) == [[5, 1, 4, 2]]
   assert ids_of(data.validation) == [[3, 6]]
   assert data.vocab_size == 7
@@ -182,7 +182,8 @@ def test_files_of_nanogpt_are_split_already(folder, name):
 def test_tokenizer_beside_a_bin_file_marks_its_documents(folder):
   folder.write_bin('x.bin', [97, 98, 256, 99, 100, 256, 101, 102, 103, 256])
   ByteTokenizer().save(folder.path)
-  data = folder.load('x.bin', split='document', validation_fraction=0.4)
+  values = {'token_dtype': 'uint16', 'split': 'document', 'validation_fraction': 0.4}
+  data = folder.load('x.bin', **values)
   assert ids_of(data.train) == [[97, 98, 256, 99, 100, 256]]
   assert data.train[0].starts.tolist() == [0, 3]
 
@@ -191,7 +192,8 @@ def test_bin_file_takes_the_tokenizer_of_the_config(folder):
   folder.write_bin('x.bin', [97, 98, 256, 99])
   (folder.path / 'other').mkdir()
   ByteTokenizer().save(folder.path / 'other')
-  data = folder.load('x.bin', tokenizer=str(folder.path / 'other' / 'tokenizer.json'))
+  tokenizer = str(folder.path / 'other' / 'tokenizer.json')
+  data = folder.load('x.bin', tokenizer=tokenizer, token_dtype='uint16')
   assert data.tokenizer.kind == 'byte'
 
 
@@ -207,7 +209,90 @@ def test_invalid_bin_file_is_an_error(folder, data, message):
   ByteTokenizer().save(folder.path)
   (folder.path / 'x.bin').write_bytes(data)
   with pytest.raises(ConfigError, match=message):
-    folder.load('x.bin')
+    folder.load('x.bin', token_dtype='uint16')
+
+
+# --- validation sources, equal documents ----------------------------------------------
+
+
+def test_own_validation_file_leaves_all_other_text_for_training(folder):
+  whole = folder.load('b.jsonl', validation_fraction=0.5)
+  data = folder.load('b.jsonl', validation_path=(str(folder.path / 'a.txt'),))
+  assert ids_of(data.train) == [sum(ids_of((*whole.train, *whole.validation)), [])]
+  assert ids_of(data.validation) == [[*TEXT.encode(), 256]]
+  assert data.sha256 != folder.load('b.jsonl', 'a.txt').sha256
+
+
+def test_own_validation_file_replaces_val_bin(folder):
+  folder.write_bin('train.bin', [5, 1, 4, 2])
+  folder.write_bin('val.bin', [3, 6])
+  folder.write_bin('own.bin', [7, 7])
+  own = (str(folder.path / 'own.bin'),)
+  data = folder.load('train.bin', validation_path=own, token_dtype='uint16')
+  assert ids_of(data.train) == [[5, 1, 4, 2]]
+  assert ids_of(data.validation) == [[7, 7]]
+
+
+def test_char_tokenizer_has_the_characters_of_the_validation_file(folder):
+  (folder.path / 'v.txt').write_text('Ωmega')
+  own = (str(folder.path / 'v.txt'),)
+  data = folder.load('a.txt', validation_path=own, tokenizer='char')
+  assert data.tokenizer.decode(data.validation[0].ids) == 'Ωmega'
+
+
+def test_bpe_is_not_trained_on_the_validation_file(folder):
+  values = {'tokenizer': 'bpe', 'tokenizer_vocab_size': 280}
+  own = (str(folder.path / 'b.jsonl'),)
+  data = folder.load('a.txt', validation_path=own, **values)
+  (folder.path / 'b.jsonl').write_text(json.dumps({'text': 'zzzzzzzz' * 99}) + '\n')
+  other = folder.load('a.txt', validation_path=own, **values)
+  assert data.tokenizer.hash == other.tokenizer.hash
+  assert data.sha256 != other.sha256
+
+
+def test_equal_documents_are_counted_and_named_in_one_warning(folder, caplog):
+  texts = [f'document {i % 3} ' * 9 for i in range(300)]
+  lines = ''.join(json.dumps({'text': text}) + '\n' for text in texts)
+  (folder.path / 'd.jsonl').write_text(lines)
+  for _ in range(2):  # The second time, the shard comes from the cache.
+    data = folder.load('d.jsonl', split='document')
+    assert data.describe()['repeated_documents'] == {
+      'documents': 300,
+      'distinct': 3,
+      'validation': 30,
+      'validation_in_training': 30,
+    }
+  (record,) = caplog.records
+  assert '300 documents, of which 3 are distinct; 30 of 30' in record.getMessage()
+
+
+def test_text_without_equal_documents_gives_no_warning(folder, caplog):
+  data = folder.load('b.jsonl', split='document')
+  assert data.repeated.distinct == data.repeated.documents == 20
+  assert data.repeated.validation_in_training == 0
+  assert not caplog.records
+
+
+def test_documents_of_a_validation_file_are_found_in_the_training_text(folder):
+  lines = (folder.path / 'b.jsonl').read_text().splitlines(keepends=True)
+  (folder.path / 'v.jsonl').write_text(''.join(lines[:4]) + '{"text": "new"}\n')
+  data = folder.load('b.jsonl', validation_path=(str(folder.path / 'v.jsonl'),))
+  assert data.repeated.validation == 5
+  assert data.repeated.validation_in_training == 4
+
+
+def test_shard_of_an_older_version_has_no_hashes(folder):
+  data = folder.load('b.jsonl')
+  (index,) = folder.cache.rglob('index.json')
+  values = json.loads(index.read_text())
+  del values['hashes_sha256']
+  index.write_text(json.dumps(values))
+  old = dataset.load(DataConfig(path=(str(index.parent),)))
+  assert old.repeated is None
+  assert ids_of(old.train) == ids_of(data.train)
+
+
+# --- errors -----------------------------------------------------------------------------
 
 
 def test_empty_text_is_an_error(folder):

@@ -1,6 +1,12 @@
 """Sources of text: the documents of each format, and errors with their place."""
 
+import bz2
+import csv
+import gzip
+import io
 import json
+import lzma
+import re
 import sys
 import types
 
@@ -53,12 +59,161 @@ def test_parquet_gives_the_column_of_each_row(tmp_path, column_type):
   assert documents(tmp_path / 'a.parquet', 'body') == [*TEXTS, '']
 
 
+def to_csv(delimiter=','):
+  file = io.StringIO()
+  rows = csv.writer(file, delimiter=delimiter)
+  rows.writerows([('n', 'body'), (1, TEXTS[0]), (2, 'a "b", c'), (3, 'x' * 200_000)])
+  return file.getvalue().encode()
+
+
+@pytest.mark.parametrize('suffix, delimiter', [('.csv', ','), ('.tsv', '\t')])
+def test_table_gives_the_column_of_each_row(tmp_path, suffix, delimiter):
+  path = tmp_path / f'a{suffix}'
+  path.write_bytes(to_csv(delimiter))
+  assert documents(path, 'body') == [TEXTS[0], 'a "b", c', 'x' * 200_000]
+
+
+def test_json_gives_the_objects_of_its_list(tmp_path):
+  rows = [{'body': TEXTS[0]}, {'body': TEXTS[1]}]
+  (tmp_path / 'a.json').write_text(json.dumps(rows, indent=1))
+  assert documents(tmp_path / 'a.json', 'body') == TEXTS[:2]
+  (tmp_path / 'a.json').write_text(json.dumps(rows[0]))
+  assert documents(tmp_path / 'a.json', 'body') == TEXTS[:1]
+
+
+def test_json_with_one_object_in_each_line_is_read_by_lines(tmp_path):
+  (tmp_path / 'a.json').write_bytes(to_lines({'text': 'x'}, {'text': 'y'}))
+  assert documents(tmp_path / 'a.json') == ['x', 'y']
+
+
+def test_markdown_is_one_document(tmp_path):
+  (tmp_path / 'a.md').write_text('# Title\n\ntext')
+  assert documents(tmp_path / 'a.md') == ['# Title\n\ntext']
+
+
+def zstandard(data):
+  return pa.compress(data, 'zstd', asbytes=True)
+
+
+@pytest.mark.parametrize(
+  'suffix, compress',
+  [
+    ('.gz', gzip.compress),
+    ('.bz2', bz2.compress),
+    ('.xz', lzma.compress),
+    ('.zst', zstandard),
+  ],
+)
+def test_compressed_files_are_read(tmp_path, suffix, compress):
+  lines = to_lines(*({'text': f'{i} {text}'} for text in TEXTS for i in range(2000)))
+  # Two parts: large files are often made of several compressed ones.
+  half = len(lines) // 2
+  (tmp_path / f'a.jsonl{suffix}').write_bytes(
+    compress(lines[:half]) + compress(lines[half:])
+  )
+  (tmp_path / 'a.jsonl').write_bytes(lines)
+  expected = documents(tmp_path / 'a.jsonl')
+  assert documents(tmp_path / f'a.jsonl{suffix}') == expected
+  for format, content in (('.csv', to_csv()), ('.txt', lines), ('.json', b'[]')):
+    (tmp_path / f'a{format}').write_bytes(content)
+    (tmp_path / f'a{format}{suffix}').write_bytes(compress(content))
+    plain = documents(tmp_path / f'a{format}', 'body')
+    assert documents(tmp_path / f'a{format}{suffix}', 'body') == plain
+
+
+@pytest.mark.parametrize('suffix', ['.gz', '.bz2', '.xz', '.zst'])
+def test_damaged_compressed_file_is_one_line(tmp_path, suffix):
+  (tmp_path / f'a.txt{suffix}').write_bytes(b'no compressed data' * 9)
+  with pytest.raises(ConfigError, match=rf'data\.path: .*a\.txt\{suffix}') as error:
+    documents(tmp_path / f'a.txt{suffix}')
+  assert '\n' not in str(error.value)
+
+
+def test_compressed_file_cut_short_is_one_line(tmp_path):
+  data = gzip.compress(to_lines(*({'text': str(i)} for i in range(9999))))
+  (tmp_path / 'a.jsonl.gz').write_bytes(data[:-99])
+  with pytest.raises(ConfigError, match=r'cannot decompress .*a\.jsonl\.gz'):
+    documents(tmp_path / 'a.jsonl.gz')
+
+
+@pytest.mark.parametrize(
+  'name, data',
+  [
+    ('a.txt', b'one'),
+    ('a.md', b'one'),
+    ('a.jsonl', to_lines({'text': 'one'})),
+    ('a.json', b'[{"text": "one"}]'),
+    ('a.csv', b'text\none\n'),
+  ],
+)
+def test_byte_order_mark_is_no_part_of_the_text(tmp_path, name, data):
+  (tmp_path / name).write_bytes(b'\xef\xbb\xbf' + data)
+  assert documents(tmp_path / name) == ['one']
+
+
+def test_nested_field_is_read_in_each_format(tmp_path):
+  rows = [{'data': {'text': 'x', 'n': 1}}, {'data': {'text': 'y', 'n': 2}}]
+  (tmp_path / 'a.jsonl').write_bytes(to_lines(*rows))
+  (tmp_path / 'a.json').write_text(json.dumps(rows))
+  pq.write_table(pa.Table.from_pylist(rows), tmp_path / 'a.parquet')
+  for name in ('a.jsonl', 'a.json', 'a.parquet'):
+    assert documents(tmp_path / name, 'data.text') == ['x', 'y']
+
+
+def test_field_whose_name_has_a_dot_is_read_before_a_nested_one(tmp_path):
+  row = {'data.text': 'flat', 'data': {'text': 'nested'}}
+  (tmp_path / 'a.jsonl').write_bytes(to_lines(row))
+  assert documents(tmp_path / 'a.jsonl', 'data.text') == ['flat']
+
+
+# --- directories and globs --------------------------------------------------------------
+
+
+def test_glob_gives_the_files_that_match(tmp_path):
+  (tmp_path / 'sub').mkdir()
+  for name in ('a1.txt', 'a2.txt', 'b1.txt', 'sub/a3.txt'):
+    (tmp_path / name).write_text(name)
+  assert documents(tmp_path / 'a*.txt') == ['a1.txt', 'a2.txt']
+  assert documents(tmp_path / '**' / 'a*.txt') == ['a1.txt', 'a2.txt', 'sub/a3.txt']
+  with pytest.raises(ConfigError, match=r'data\.path: the glob .*c\*\.txt'):
+    documents(tmp_path / 'c*.txt')
+
+
+def test_file_whose_name_looks_like_a_glob_is_read(tmp_path):
+  (tmp_path / 'a[1].txt').write_text('x')
+  assert documents(tmp_path / 'a[1].txt') == ['x']
+
+
+def test_each_real_file_is_read_once_and_the_others_are_named(tmp_path, caplog):
+  (tmp_path / 'a.txt').write_text('x')
+  (tmp_path / 'again.txt').symlink_to('a.txt')
+  (tmp_path / 'hard.txt').hardlink_to(tmp_path / 'a.txt')
+  (tmp_path / 'dangling.txt').symlink_to('nothing')
+  (tmp_path / 'folder').mkdir()
+  (tmp_path / 'folder' / 'b.txt').write_text('y')
+  (tmp_path / 'folder' / 'loop').symlink_to('..')
+  (tmp_path / 'self').symlink_to('.')
+  (tmp_path / 'c.csv').write_text('text\nz\n')
+  (tmp_path / 'd.pdf').write_text('z')
+  assert documents(tmp_path) == ['x', 'y']
+  (record,) = caplog.records
+  for name in ('again', 'hard', 'dangling', 'loop', 'self', 'c.csv', 'd.pdf'):
+    assert name in record.getMessage()
+
+
+def test_notes_beside_data_are_not_read(tmp_path, caplog):
+  (tmp_path / 'README.md').write_text('about the data')
+  (tmp_path / 'info.json').write_text('{"rows": 1}')
+  (tmp_path / 'a.jsonl').write_bytes(to_lines({'text': 'x'}))
+  assert documents(tmp_path) == ['x']
+  assert 'README.md' in caplog.text and 'info.json' in caplog.text
+
+
 def test_directory_gives_its_files_in_the_order_of_their_paths(tmp_path):
   (tmp_path / 'sub').mkdir()
   (tmp_path / 'b.txt').write_text('b')
   (tmp_path / 'a.jsonl').write_bytes(to_lines({'text': 'a1'}, {'text': 'a2'}))
   (tmp_path / 'sub' / 'c.TXT').write_text('c')
-  (tmp_path / 'd.csv').write_text('unsupported')
   (tmp_path / '.hidden.txt').write_text('hidden')
   assert documents(tmp_path) == ['a1', 'a2', 'b', 'c']
 
@@ -99,7 +254,7 @@ def test_hash_of_jsonl_depends_on_the_field(tmp_path):
     ('a.jsonl', b'{"text": "\\ud800"}\n', r'a\.jsonl:1: .*surrogate'),
     ('a.parquet', b'PAR1 nonsense', r'data\.path: .*a\.parquet'),
     ('a.parquet', b'', r'data\.path: .*a\.parquet'),
-    ('a.csv', b'x', r'data\.path: got .*a\.csv'),
+    ('a.doc', b'x', r'data\.path: got .*a\.doc'),
   ],
 )
 def test_invalid_file_is_one_line_with_its_place(tmp_path, name, data, message):
@@ -108,6 +263,39 @@ def test_invalid_file_is_one_line_with_its_place(tmp_path, name, data, message):
     documents(tmp_path / name)
   assert '\n' not in str(error.value)
   assert str(error.value).startswith('data.')
+
+
+def test_missing_field_names_the_fields_that_are_there(tmp_path):
+  row = {'id': 1, 'body': {'main': 'x', 'note': 'y'}}
+  (tmp_path / 'a.jsonl').write_bytes(to_lines(row))
+  pq.write_table(pa.Table.from_pylist([row]), tmp_path / 'a.parquet')
+  message = r"data\.text_field: .* has no field 'text', only 'id', 'body\.main'"
+  with pytest.raises(ConfigError, match=message):
+    documents(tmp_path / 'a.jsonl')
+  with pytest.raises(ConfigError, match=r"has no column 'text', only 'id', 'body'"):
+    documents(tmp_path / 'a.parquet')
+
+
+@pytest.mark.parametrize('name', ['a.jsonl', 'a.json', 'a.parquet', 'a.csv', 'a.tsv'])
+def test_rows_are_counted_from_one_in_each_format(tmp_path, name, monkeypatch):
+  # The second row has no text: a number, or a field that is missing.
+  rows = [{'text': 'x', 'n': 'y'}, {'text': 3, 'n': 'y'}]
+  table = pa.table({'text': [b'1', b'2']})
+  contents = {'a.jsonl': to_lines(*rows), 'a.json': json.dumps(rows).encode()}
+  contents |= {'a.csv': b'text,n\nx,y\nx\n', 'a.tsv': b'text\tn\nx\ty\nx\n'}
+  if name == 'a.parquet':
+    pq.write_table(table, tmp_path / name)
+  else:
+    (tmp_path / name).write_bytes(contents[name])
+  place = {'a.jsonl': r':2', 'a.parquet': ' row 1'}.get(name, ' row 2')
+  with pytest.raises(ConfigError, match=rf'{re.escape(name)}{place}: '):
+    documents(tmp_path / name)
+
+
+def test_rows_of_a_hugging_face_dataset_are_counted_from_one(library):
+  library.splits = {'train': Table(text=[3])}
+  with pytest.raises(ConfigError, match='row 1: got int'):
+    documents('hf:owner/name')
 
 
 @pytest.mark.parametrize(
@@ -145,29 +333,6 @@ def test_missing_path_suggests_the_nearest_name(tmp_path, missing, suggestion):
 def test_directory_without_text_is_an_error(tmp_path):
   with pytest.raises(ConfigError, match=r'data\.path: .*\.txt, \.jsonl, \.parquet'):
     documents(tmp_path)
-
-
-# --- .bin files ---------------------------------------------------------------------
-
-
-def names_of_bin_files(path):
-  return [file.name for file in readers.bin_files(str(path))]
-
-
-def test_lone_bin_file(tmp_path):
-  (tmp_path / 'other.bin').write_bytes(b'\0\0')
-  assert names_of_bin_files(tmp_path / 'other.bin') == ['other.bin']
-  assert names_of_bin_files(tmp_path / 'absent.bin') == []
-  assert names_of_bin_files(tmp_path) == []
-
-
-def test_train_and_val_of_nanogpt_belong_together(tmp_path):
-  (tmp_path / 'train.bin').write_bytes(b'\0\0')
-  assert names_of_bin_files(tmp_path) == ['train.bin']
-  (tmp_path / 'val.bin').write_bytes(b'\0\0')
-  assert names_of_bin_files(tmp_path) == ['train.bin', 'val.bin']
-  assert names_of_bin_files(tmp_path / 'train.bin') == ['train.bin', 'val.bin']
-  assert names_of_bin_files(tmp_path / 'val.bin') == ['val.bin']
 
 
 # --- Hugging Face datasets ----------------------------------------------------------
@@ -219,6 +384,20 @@ def test_train_split_of_a_dataset_is_read(library):
 def test_subset_of_a_dataset_is_passed_on(library):
   documents('hf:owner/name:subset')
   assert library.calls == [('owner/name', 'subset')]
+
+
+def test_another_split_of_a_dataset_is_read(library):
+  library.splits = {'train': Table(text=['a']), 'validation': Table(text=['v'])}
+  assert documents('hf:owner/name::validation') == ['v']
+  assert documents('hf:owner/name:subset:validation') == ['v']
+  assert library.calls == [('owner/name', None), ('owner/name', 'subset')]
+  with pytest.raises(ConfigError, match='no split valid, only train, validation'):
+    documents('hf:owner/name::valid')
+
+
+def test_nested_field_of_a_dataset_is_read(library):
+  library.splits = {'train': Table(data=[{'text': 'a'}])}
+  assert documents('hf:owner/name', 'data.text') == ['a']
 
 
 def test_saved_dataset_is_read_from_its_directory(library, tmp_path):

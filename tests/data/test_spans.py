@@ -114,12 +114,18 @@ def test_host_and_device_draw_the_same_spans(dynamic):
   )
 
 
-def test_evaluation_scores_only_full_windows():
-  stream, _ = make_stream('span', 5000, 40, TOKENS)
+# The second case has as many targets as tokens, so their shapes do not differ.
+@pytest.mark.parametrize(
+  'spans, n_targets',
+  [({}, 9), ({'span_fraction': 0.65, 'span_length': 2.0}, 40)],
+)
+def test_evaluation_scores_only_full_windows(spans, n_targets):
+  stream, _ = make_stream('span', 5000, 40, TOKENS, **spans)
   validation = TokenStream(np.arange(5000, dtype=np.uint16) % 256, np.zeros(1, int))
   transform = stream.evaluation_transform
   batches = list(evaluation_batches([validation], 40, 50, transform=transform))
   weights = np.concatenate([batch.weights for batch in batches])
+  assert weights.shape[1] == n_targets
   assert weights[: 4999 // 40].all()
   assert not weights[4999 // 40 :].any()
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
+from lmhp.data.bpe import train_bpe
 from lmhp.data.tokenizer import (
   ByteTokenizer,
   CharTokenizer,
   IdTokenizer,
   load_tokenizer,
-  train_bpe,
 )
 from lmhp.errors import ConfigError
 

@@ -64,7 +64,7 @@ def shared(tokenizers, file_tokenizer=None, ids=(1, 2)):
   stream = TokenStream(np.asarray(ids, np.uint16), np.zeros(1, np.int64))
   names = tuple(f'source {i}' for i in range(len(tokenizers)))
   return tokenizer_choice.shared_tokenizer(
-    DataConfig(path=names), [(stream,)] * len(tokenizers), tokenizers, file_tokenizer
+    names, [(stream,)] * len(tokenizers), tokenizers, file_tokenizer
   )
 
 

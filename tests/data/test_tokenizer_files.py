@@ -5,7 +5,8 @@ import json
 import pytest
 import tokenizers
 
-from lmhp.data.tokenizer import load_tokenizer, train_bpe
+from lmhp.data.bpe import train_bpe
+from lmhp.data.tokenizer import load_tokenizer
 from lmhp.errors import ConfigError
 
 

@@ -14,7 +14,7 @@ from transformers_models import inputs_of, loss_and_gradients, random_model
 
 from lmhp import cli
 from lmhp.counting.flops import flops_per_token
-from lmhp.data.tokenizer import train_bpe
+from lmhp.data.bpe import train_bpe
 from lmhp.errors import ConfigError
 from lmhp.hub.config_json import model_config
 from lmhp.hub.conversion import tensors_from_params

@@ -171,14 +171,20 @@ import outside
 from lmhp.config_help import format_config_help
 from lmhp.optim.config import OptimizerConfig
 from lmhp.optim.schedules.config import ScheduleConfig
-from lmhp.optim.config import unread_keys
+from lmhp.training.config import RunConfig
+from lmhp.config_keys import unread_set_keys
+
+def unread(**sections):
+  return list(unread_set_keys(RunConfig(**sections)))
 
 cfg = OptimizerConfig(name='scaled', scaled_factor=0.1, scaled_twice=True)
-assert unread_keys(cfg) == ()
-assert unread_keys(OptimizerConfig(name='scaled', b1=0.1)) == ('optimizer.b1',)
-assert unread_keys(OptimizerConfig(scaled_factor=0.1)) == ('optimizer.scaled_factor',)
-assert unread_keys(ScheduleConfig(level=0.1)) == ('schedule.level',)
-assert unread_keys(ScheduleConfig(name='level', level=0.1)) == ()
+assert unread(optimizer=cfg) == []
+cfg = OptimizerConfig(name='scaled', b1=0.1)
+assert unread(optimizer=cfg) == ['optimizer.b1']
+cfg = OptimizerConfig(scaled_factor=0.1)
+assert unread(optimizer=cfg) == ['optimizer.scaled_factor']
+assert unread(schedule=ScheduleConfig(level=0.1)) == ['schedule.level']
+assert unread(schedule=ScheduleConfig(name='level', level=0.1)) == []
 assert 'optimizer.scaled_factor' in format_config_help()
 """
   run(tmp_path, code)

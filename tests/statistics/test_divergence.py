@@ -18,6 +18,13 @@ BAD_START = np.concatenate([np.linspace(4, 5, 30), np.linspace(5, 2, 170)])
     ([], None),
     ([4.0], None),
     ([4.0, 9.0, 9.0], None),  # too short for the second rule
+    # A short run that is far above its start at its end.
+    ([5.5, 5.4, 3000.0, 3442.0, 3400.0], 2),
+    ([5.5, 3000.0], 1),
+    ([5.5, 3000.0, 5.0], None),
+    ([0.01, 0.5, 0.9], None),
+    ([-5.0, -3.0], None),
+    ([], None),
     (np.linspace(4, 2, 200), None),
     (np.full(200, 4.0), None),
     (BAD_START, None),

@@ -47,3 +47,31 @@ def test_an_override_of_the_budget_replaces_the_old_budget():
   sweep = override(SweepConfig(trials=5), {'tokens': '1e6'})
   assert sweep.trials is None
   assert sweep.tokens == 1e6
+
+
+@pytest.mark.parametrize(
+  'objective,directions',
+  [
+    ('eval_accuracy', ('maximize',)),
+    ('eval_loss_nats', ('minimize',)),
+    ('eval_bits_per_byte', ('minimize',)),
+    ('latency_seconds', ('minimize',)),
+    ('parameters', ('minimize',)),
+    ('reward', ('maximize',)),
+    ('val/f1', ('maximize',)),
+    (('eval_accuracy', 'parameters'), ('maximize', 'minimize')),
+  ],
+)
+def test_the_direction_of_an_objective_follows_its_name(objective, directions):
+  sweep = SweepConfig(space={}, trials=1, objective=objective)
+  assert sweep.directions == directions
+  # A sweep that gets another objective has its direction.
+  other = override(SweepConfig(space={}, trials=1), {'objective': objective})
+  assert other.directions == directions
+
+
+def test_a_direction_that_is_stated_counts():
+  sweep = SweepConfig(space={}, trials=1, objective='eval_accuracy', maximize=())
+  assert sweep.directions == ('minimize',)
+  sweep = SweepConfig(space={}, trials=1, objective='loss', maximize='loss')
+  assert sweep.signs == (-1.0,)

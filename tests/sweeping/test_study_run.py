@@ -87,13 +87,13 @@ def run(tmp_path):
 def run_language_model(tmp_path):
   """`run_language_model(config, space, **sweep)`: a study of a language model."""
 
-  def sweep(config, space, **fields):
+  def sweep(config, space, workdir='study', display='none', **fields):
     fields = {'execution': 'loop', 'confirm_points': 0, **fields}
     return lmhp.sweep(
       config,
       lmhp.SweepConfig(space=space, **fields),
-      workdir=tmp_path / 'study',
-      display='none',
+      workdir=tmp_path / workdir,
+      display=display,
       report=False,
     )
 
@@ -145,6 +145,7 @@ def test_a_study_that_cannot_afford_its_calibration_stops_no_trial(run, tmp_path
   assert stored['unaffordable_calibration']['search_steps'] == 23 * 27
   assert read_manifest(tmp_path / 'study').rungs.unaffordable_calibration == cost
   text = summary.format_result(result)
+  assert len(repr(result)) < 500 and str(result.workdir) in repr(result)
   assert {'26%', '162', '621', '24'} <= set(text.replace(',', '').split())
   report = json.loads(lmhp.report(result).text('json'))
   (finding,) = [one for one in report['findings'] if one['kind'] == 'no_early_stopping']
@@ -270,17 +271,68 @@ def test_an_extended_study_may_set_the_matched_budget(run_language_model, small)
   assert {trial.cost.tokens for trial in result.trials} == {24 * 3 * 8}
 
 
-def test_an_impossible_point_is_refused_before_a_study_exists(
-  run_language_model, small
-):
-  def sweep(sizes):
+def test_impossible_points_are_left_out_and_counted(run_language_model, small, capsys):
+  def sweep(sizes, workdir='grid', **fields):
     space = {'model.d_model': Choice(*sizes)}
-    return run_language_model(small(), space, search='grid', match_budget='steps')
+    return run_language_model(
+      small(), space, workdir=workdir, match_budget='steps', display='plain', **fields
+    )
 
+  # Without a valid point, no study exists.
   with pytest.raises(ConfigError, match='^model'):
-    sweep((12, 13))
-  trials = sweep((12, 16)).trials
+    sweep((13, 15), search='grid')
+  trials = sweep((12, 13, 16), search='grid').trials
   assert [trial.overrides['model.d_model'] for trial in trials] == [12, 16]
+  assert '1 of 3 different points, which' in capsys.readouterr().out
+  # A design has as many valid points as were requested.
+  sizes = range(12, 32)
+  trials = sweep(sizes, workdir='halton', search='halton', trials=4).trials
+  sizes_of_trials = [trial.overrides['model.d_model'] for trial in trials]
+  assert len(set(sizes_of_trials)) == 4 and not any(n % 4 for n in sizes_of_trials)
+
+
+@pytest.mark.parametrize('search', ['random', 'halton', 'sobol', 'tpe'])
+def test_a_space_of_few_points_has_each_of_them_once(run, search):
+  rates = {'rate': Choice(0.01, 0.1, 0.2)}
+  for n_trials in (2, 30, 30, 5):
+    result = run(rates, search=search, trials=n_trials)
+    expected = min(len(rates['rate'].values), max(n_trials, 2))
+    found = {trial.overrides['rate'] for trial in result.trials}
+    assert len(result.trials) == len(found) == min(expected, 3)
+
+
+def test_points_that_are_the_same_trial_are_trained_once(run):
+  # The first two numbers are equal in float32.
+  rates = {'rate': Choice(0.1, 0.1 + 1e-12, 0.2)}
+  result = run(rates, search='grid')
+  assert [trial.overrides['rate'] for trial in result.trials] == [0.1, 0.2]
+
+
+@pytest.mark.parametrize('search', ['halton', 'tpe', 'random'])
+@pytest.mark.parametrize('budgets', [(4, 2, 4), (4, 3, 4, 3, 4, 6)])
+def test_a_budget_at_or_below_what_exists_adds_nothing(run, search, budgets):
+  largest = 0
+  for n_trials in budgets:
+    result = run(RATE, search=search, trials=n_trials)
+    largest = max(largest, n_trials)
+    assert len(result.trials) == largest
+    assert [trial.point for trial in result.trials] == list(range(largest))
+  manifest = read_manifest(result.workdir)
+  assert all(cohort.n_points > 0 for cohort in manifest.cohorts)
+
+
+def test_a_study_of_dropped_points_that_was_killed_goes_on(run, monkeypatch):
+  space = {'rate': Choice(0.1, 0.1 + 1e-12, 0.2, 0.3)}
+  expected = run(space, workdir='whole', search='tpe', trials=4).trials
+  with monkeypatch.context() as patch:
+    patch.setattr(
+      pack_run.PackRun, 'run', lambda *args: exec('raise KeyboardInterrupt')
+    )
+    with pytest.raises(KeyboardInterrupt):
+      run(space, search='tpe', trials=4)
+  again = run(space, search='tpe', trials=4).trials
+  assert [t.overrides for t in again] == [t.overrides for t in expected]
+  assert len(again) == 3
 
 
 # --- best.py --------------------------------------------------------------------------

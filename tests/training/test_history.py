@@ -115,11 +115,13 @@ def test_a_resumed_file_is_the_uninterrupted_one(tmp_path):
   with History(tmp_path / 'a') as history:
     history.append(rows)
   with History(tmp_path / 'b') as history:
-    history.append(rows[:9])
+    history.append(rows[:6])
+    mark = history.mark(20)
+    history.append(rows[6:9])
   with open(tmp_path / 'b' / METRICS_FILE, 'a') as file:
     file.write('{"step": 4')
   with History(tmp_path / 'b') as history:
-    history.truncate_after(20)
+    history.restart(mark)
     history.append(row for row in rows if row['step'] > 20)
   content = (tmp_path / 'a' / METRICS_FILE).read_bytes()
   assert (tmp_path / 'b' / METRICS_FILE).read_bytes() == content
@@ -130,13 +132,67 @@ def test_a_damaged_line_is_named(tmp_path, bad):
   (tmp_path / METRICS_FILE).write_text('{"step": 1}\n' + bad + '\n{"step": 2}\n')
   with pytest.raises(ConfigError, match=f'{METRICS_FILE}: line 2 '):
     read_history(tmp_path)
-  with History(tmp_path) as history, pytest.raises(ConfigError, match='line 2 '):
-    history.truncate_after(1)
 
 
 def test_a_file_that_does_not_exist_is_named(tmp_path):
   with pytest.raises(ConfigError, match='elsewhere'):
     read_history(tmp_path / 'elsewhere')
+
+
+def write_rows(directory):
+  """Writes rows to step 30. Returns the mark of step 20."""
+  with History(directory) as history:
+    history.append([{'step': step, 'loss_nats': 3.25} for step in (0, 10, 20)])
+    mark = history.mark(20)
+    history.append([{'step': 30, 'loss_nats': 3.25}])
+  return mark
+
+
+@pytest.mark.parametrize(
+  'damage',
+  [
+    lambda text: b'',
+    lambda text: text[:40],
+    lambda text: text.replace(b'"step": 10', b'"step": 11'),
+    lambda text: text.replace(b'3.25', b'3.26', 1),
+    lambda text: text.split(b'\n', 1)[1] * 2,
+  ],
+)
+def test_rows_that_a_checkpoint_promises_must_be_there(tmp_path, damage):
+  mark = write_rows(tmp_path)
+  path = tmp_path / METRICS_FILE
+  path.write_bytes(damage(path.read_bytes()))
+  with (
+    History(tmp_path) as history,
+    pytest.raises(ConfigError, match='step 20') as error,
+  ):
+    history.restart(mark)
+  assert str(error.value).startswith(f'{path}: ')
+  assert '\n' not in str(error.value)
+
+
+def test_rows_of_the_step_of_a_checkpoint_are_written_once(tmp_path):
+  """A run may score the state of a checkpoint after it was saved, and be killed then."""
+  with History(tmp_path) as history:
+    history.append([{'step': 10, 'loss_nats': 3.25}])
+    mark = history.mark(10)
+    history.append([{'step': 10, 'eval_loss_nats': 3.5}])
+  for _ in range(2):
+    with History(tmp_path) as history:
+      history.restart(mark)
+      history.append([{'step': 10, 'eval_loss_nats': 3.5}])
+  assert len(lines_of(tmp_path)) == 2
+
+
+def test_a_renamed_directory_is_noticed_before_a_checkpoint(tmp_path):
+  with History(tmp_path / 'run') as history:
+    history.append([{'step': 1}])
+    history.sync()
+    os.rename(tmp_path / 'run', tmp_path / 'moved')
+    with pytest.raises(ConfigError, match='renamed or deleted'):
+      history.sync()
+  assert not (tmp_path / 'run').exists()
+  assert lines_of(tmp_path / 'moved') == ['{"step": 1}']
 
 
 # --- writers --------------------------------------------------------------------------
@@ -153,11 +209,13 @@ def test_only_one_process_writes_at_a_time(tmp_path):
 
 def test_an_object_store_gets_the_whole_file(tmp_path, monkeypatch):
   monkeypatch.setattr(history_module, 'is_remote', lambda path: True)
-  (tmp_path / METRICS_FILE).write_text('{"step": 1}\n{"step": 2}\n')
+  with History(tmp_path) as history:
+    history.append([{'step': 1}])
+    mark = history.mark(1)
   with History(tmp_path) as history:
     history.append([{'step': 3}])
-    assert read_history(tmp_path)['step'].tolist() == [1, 2, 3]
-    history.truncate_after(1)
+    assert read_history(tmp_path)['step'].tolist() == [1, 3]
+    history.restart(mark)
     history.append([{'step': 2}])
     history.sync()
   assert read_history(tmp_path)['step'].tolist() == [1, 2]

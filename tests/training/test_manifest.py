@@ -5,6 +5,8 @@ import datetime
 import json
 import math
 import os
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -21,6 +23,7 @@ from lmhp.training.manifest import (
   RunManifest,
   check_is_free,
   collect_provenance,
+  git_state,
   read_manifest,
 )
 
@@ -172,3 +175,100 @@ def test_a_directory_that_cannot_be_written_is_not_free(tmp_path, monkeypatch):
   monkeypatch.setattr(os, 'access', lambda path, mode: not mode & os.W_OK)
   with pytest.raises(ConfigError, match='^workdir: got '):
     check_is_free(tmp_path / 'run')
+
+
+# --- git ------------------------------------------------------------------------------
+
+
+def run_git(directory, *arguments):
+  identity = ['-c', 'user.name=n', '-c', 'user.email=e@example.org']
+  subprocess.run(
+    ['git', '-C', str(directory), *identity, *arguments],
+    check=True,
+    capture_output=True,
+  )
+
+
+@pytest.fixture
+def planted(tmp_path):
+  """A checkout that configures a program wherever git may start one. Each leaves a file."""
+  if shutil.which('git') is None:
+    pytest.skip('needs git')
+  checkout = tmp_path / 'checkout'
+  inner = tmp_path / 'inner'
+  executed = tmp_path / 'executed'
+  executed.mkdir()
+  for repository in (inner, checkout):
+    repository.mkdir()
+    run_git(repository, 'init', '-q')
+    (repository / 'file.txt').write_text('text')
+    (repository / '.gitattributes').write_text('* filter=planted diff=planted\n')
+    run_git(repository, 'add', '.')
+    run_git(repository, 'commit', '-qm', 'first')
+  run_git(
+    checkout,
+    '-c',
+    'protocol.file.allow=always',
+    'submodule',
+    'add',
+    '-q',
+    str(inner),
+    'inner',
+  )
+  run_git(checkout, 'commit', '-qm', 'second')
+  for repository in (checkout, checkout / 'inner'):
+    for name in (
+      'core.fsmonitor',
+      'filter.planted.clean',
+      'filter.planted.smudge',
+      'filter.planted.process',
+      'filter.a=b.clean',
+      'diff.planted.textconv',
+      'diff.planted.command',
+      'diff.external',
+      'core.pager',
+      'core.editor',
+      'core.sshCommand',
+    ):
+      # Git runs the value in a shell.
+      name_of_file = re.sub(r'\W', '_', name)
+      run_git(
+        repository, 'config', name, f'touch {executed}/{name_of_file}; cat; false'
+      )
+    run_git(repository, 'config', 'filter.planted.required', 'true')
+    hooks = tmp_path / f'hooks of {repository.name}'
+    hooks.mkdir()
+    for name in ('post-index-change', 'pre-commit', 'post-checkout', 'fsmonitor'):
+      (hooks / name).write_text(f'#!/bin/sh\ntouch {executed}/{name}\n')
+      (hooks / name).chmod(0o755)
+    run_git(repository, 'config', 'core.hooksPath', str(hooks))
+  # The content must be compared, because the times of the files are new.
+  for path in (checkout / 'file.txt', checkout / 'inner/file.txt'):
+    os.utime(path, (2e9, 2e9))
+  return checkout, executed
+
+
+def test_the_plant_grows_without_protection(planted):
+  """Shows that the test below can fail."""
+  checkout, executed = planted
+  subprocess.run(['git', '-C', str(checkout), 'status'], capture_output=True)
+  assert {'core_fsmonitor', 'post-index-change'} & set(os.listdir(executed))
+  assert any('filter' in name for name in os.listdir(executed))
+
+
+def test_reading_the_commit_executes_nothing_of_the_repository(planted):
+  checkout, executed = planted
+  head = subprocess.run(
+    ['git', '-C', str(checkout), 'rev-parse', 'HEAD'], capture_output=True, text=True
+  )
+  assert git_state(checkout) == GitState(head.stdout.strip(), dirty=False)
+  (checkout / 'file.txt').write_text('another text')
+  assert git_state(checkout) == GitState(head.stdout.strip(), dirty=True)
+  assert git_state(checkout / 'inner').commit is not None
+  assert os.listdir(executed) == []
+
+
+def test_there_is_no_commit_outside_a_checkout(tmp_path, monkeypatch):
+  monkeypatch.setenv('GIT_CEILING_DIRECTORIES', str(tmp_path.parent))
+  assert git_state(tmp_path) is None
+  assert git_state(tmp_path / 'missing') is None

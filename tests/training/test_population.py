@@ -1,9 +1,9 @@
 """Populations: a member is a single run, with any neighbours and any method."""
 
-import contextlib
 import dataclasses
 import types
 
+from compilations import compilations
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -179,22 +179,6 @@ def assert_close(trained, expected):
     np.testing.assert_allclose(
       trained.metrics[name], expected.metrics[name], rtol=0, atol=LOSS_TOLERANCE
     )
-
-
-@contextlib.contextmanager
-def compilations():
-  """A list with one entry for each program that XLA compiles meanwhile."""
-  names = []
-
-  def listen(name, seconds, **details):
-    if name.endswith('backend_compile_duration'):
-      names.append(name)
-
-  jax.monitoring.register_event_duration_secs_listener(listen)
-  try:
-    yield names
-  finally:
-    jax.monitoring.unregister_event_duration_listener(listen)
 
 
 # --- members are single runs ----------------------------------------------------------

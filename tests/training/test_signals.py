@@ -1,7 +1,10 @@
 """Signals: a flag while a run holds them, and everything as before after it."""
 
 import os
+import pty
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -19,7 +22,7 @@ def send(number):
   os.kill(os.getpid(), number)
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_a_signal_sets_the_flag(number):
   with stop_on_signals() as stop:
     assert not stop
@@ -29,7 +32,7 @@ def test_a_signal_sets_the_flag(number):
     assert stop.signal == number
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_the_handlers_are_restored(number):
   previous = signal.getsignal(number)
   with stop_on_signals():
@@ -86,3 +89,33 @@ def test_in_another_thread_nothing_is_handled():
   thread.join()
   assert flags == [False]
   assert signal.getsignal(signal.SIGTERM) is previous
+
+
+CLOSED_TERMINAL = """
+import time
+from lmhp.training.signals import stop_on_signals
+with stop_on_signals() as stop:
+  print('ready', flush=True)
+  while not stop:
+    time.sleep(0.01)
+  # The terminal is gone, so a write to it would raise an error.
+  print('x' * 100_000, flush=True)
+  with open('saved', 'w') as file:
+    file.write(str(stop.signal))
+"""
+
+
+def test_a_closed_terminal_does_not_stop_the_save(tmp_path):
+  main, terminal = pty.openpty()
+  process = subprocess.Popen(
+    [sys.executable, '-c', CLOSED_TERMINAL],
+    stdout=terminal,
+    stderr=terminal,
+    cwd=tmp_path,
+  )
+  os.close(terminal)
+  assert b'ready' in os.read(main, 100)
+  os.close(main)
+  process.send_signal(signal.SIGHUP)
+  assert process.wait() == 0
+  assert (tmp_path / 'saved').read_text() == str(int(signal.SIGHUP))

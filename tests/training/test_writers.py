@@ -8,7 +8,7 @@ import pytest
 
 from lmhp.errors import ConfigError
 from lmhp.training.config import LogConfig
-from lmhp.training.history import read_history
+from lmhp.training.history import HistoryMark, read_history
 from lmhp.training.writers import Writers, _hidden_module
 
 
@@ -47,9 +47,11 @@ def row(step, factor=1.0):
 def test_tensorboard_has_each_number_once_after_a_resume(tmp_path):
   with Writers(tmp_path, LogConfig()) as writers:
     evaluation = {'step': 10, 'eval_loss_nats': 2.5}
-    writers.append([row(0), row(10), evaluation, row(20), row(30)])
+    writers.append([row(0), row(10), evaluation])
+    mark = writers.history.mark(10)
+    writers.append([row(20), row(30)])
     writers.history.sync()
-  with Writers(tmp_path, LogConfig(), resumed_step=10) as writers:
+  with Writers(tmp_path, LogConfig(), resumed=mark) as writers:
     writers.append([row(20, 2.0), {'step': 25, 'loss_nats': float('nan')}])
   assert events_of(tmp_path) == {
     ('loss_nats', 0): 0.0,
@@ -133,8 +135,8 @@ def test_wandb_gets_the_config_and_the_numbers(tmp_path, wandb):
 
 
 def test_wandb_keeps_the_id_of_a_resumed_run(tmp_path, wandb):
-  for resumed_step in (None, 10, None):
-    Writers(tmp_path, WANDB, resumed_step=resumed_step).close()
+  for mark in (None, HistoryMark(0, 0, 0), None):
+    Writers(tmp_path, WANDB, resumed=mark).close()
   first, resumed, new = [run.options['id'] for run in wandb.runs]
   assert first == resumed
   assert first != new

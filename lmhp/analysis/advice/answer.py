@@ -21,6 +21,7 @@ import numpy as np
 
 from lmhp.analysis.advice.research_log import research_log
 from lmhp.analysis.advice.setting_names import MAX_VALUES, describe_point, describe_size
+from lmhp.analysis.advice.steps_to_target import critical_batch_sizes
 from lmhp.analysis.findings import Finding
 from lmhp.analysis.hyperparameters.effects import SAME_AS_SIZE, Effect
 from lmhp.analysis.phrases import (
@@ -63,6 +64,8 @@ def answer(
   if log:
     return log
   number = runs.first_run(winner.point)
+  # `mean` is the mean of the search, and too low by the luck of the winner. `expected` is
+  # the loss to expect on a fresh seed, with the interval from `low` to `high`.
   blank = Finding(
     kind='no_significant_difference',
     level='answer',
@@ -127,7 +130,7 @@ def _gap(runs: Runs, each: SettingDifference) -> Estimate:
 
 def _one_setting(runs: Runs, winner: Winner, blank: Finding) -> Finding:
   """Returns the answer of runs that differ in nothing that was set."""
-  has_settings = bool(runs.axes) or bool(runs.matched) or bool(runs.sizes)
+  has_settings = bool(runs.axes) or bool(runs.compared_within) or bool(runs.sizes)
   reason = 'have one setting' if has_settings else 'differ in no column of settings'
   mean = quantity(runs.to_objective(winner.mean), runs.unit)
   return dataclasses.replace(
@@ -189,12 +192,17 @@ def _sizes_alone(
   blank: Finding,
 ) -> Finding:
   """Returns the answer of runs that differ in their sizes, with nothing else to choose."""
+  critical = critical_batch_sizes(runs)
+  if critical:
+    return dataclasses.replace(critical[0], runs=blank.runs, axes=blank.axes)
   bound = listed(_axes_of_size(runs, effects), MAX_VALUES)
   note = f'{bound} cannot be told apart from the size of the runs' if bound else ''
   best = quantity(runs.to_objective(winner.mean), runs.unit)
   if law is None:
     start = 'The runs differ in size alone'
-    if bound:
+    if runs.compared_within and not runs.sizes:
+      start = f'Each run has another {listed(list(runs.compared_within))}, so none are compared'
+    elif bound:
       start = 'All that was set changes together with the size of the runs'
     title = (
       f'{start}: the best {runs.objective_name} is {best}, at '

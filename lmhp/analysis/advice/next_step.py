@@ -19,8 +19,8 @@ from lmhp.analysis.winner.winner import Winner
 REACH = 10.0
 """Compute of the proposed run of a scaling law, in multiples of the largest run."""
 DETECTABLE = 15.7
-"""Seeds for each of two settings, times (difference / noise)^2, that show their difference at
-p = 0.05 with a probability of 80%: 2 (1.96 + 0.84)^2."""
+"""Two settings need this number * (noise / difference)^2 seeds each to show their difference at
+p = 0.05 with a probability of 80%. It is 2 (1.96 + 0.84)^2."""
 MAX_SEEDS = 50
 """Number of seeds above which two settings count as equal for any use."""
 
@@ -51,6 +51,15 @@ def next_step(
     return f'Next, search {ranges}. {reason}'
   if answer.kind == 'scaling_law' and scaling_law is not None:
     return _largest_run(runs, scaling_law)
+  if answer.kind == 'critical_batch_sizes':
+    return (
+      'Choose the batch size by what costs more. At B, a run needs twice the fewest steps and '
+      'twice the fewest examples. At B / 5, it needs 6 times the fewest steps, but only 20% more '
+      'than the fewest examples.'
+    )
+  if answer.kind == 'sizes_alone' and runs.compared_within and not runs.sizes:
+    names = listed(list(runs.compared_within))
+    return f'To compare settings, run each of them with each {names}, one row per run.'
   if answer.kind == 'sizes_alone':
     return (
       'Next, vary one thing at a time: the tokens at one model size, and the hyperparameters '

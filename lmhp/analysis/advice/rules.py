@@ -15,7 +15,7 @@ from lmhp.analysis.advice import (
   study_design,
   transfer,
 )
-from lmhp.analysis.curves import instability, overfitting, trends
+from lmhp.analysis.curves import instability, overfitting, trends, untrained
 from lmhp.analysis.findings import register_finding
 
 register_finding(
@@ -114,6 +114,12 @@ register_finding(
   for_single_run=True,
 )
 register_finding(
+  'untrained',
+  needs=('curve_runs',),
+  rule=untrained.untrained_runs,
+  for_single_run=True,
+)
+register_finding(
   'spiking',
   needs=('curve_runs',),
   rule=instability.spiking_runs,
@@ -133,7 +139,7 @@ register_finding(
 )
 register_finding(
   'unfair_early_stopping',
-  needs=('curve_runs', 'rung_agreement'),
+  needs=('runs', 'rung_agreement'),
   rule=study_design.unfair_early_stopping,
   for_single_run=True,
 )

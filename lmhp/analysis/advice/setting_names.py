@@ -64,7 +64,7 @@ def describe_size(runs: Runs, point: int) -> str:
   """
   row = np.flatnonzero(runs.point == point)[0]
   sizes = []
-  for name, column in runs.matched.items():
+  for name, column in runs.compared_within.items():
     if len(set(map(repr, column.tolist()))) > 1:
       sizes.append(f'{name}={setting(column[row])}')
   # The shape of a model follows from its parameters, and needs no name beside them.

@@ -224,18 +224,20 @@ def no_early_stopping(runs: Runs) -> list[Finding]:
 
 
 def unfair_early_stopping(
-  curve_runs: Runs, rung_agreement: Sequence[RungAgreement]
+  runs: Runs, rung_agreement: Sequence[RungAgreement]
 ) -> list[Finding]:
   """Reports a rung at which the order of runs hardly agrees with the final order.
 
   It needs a study whose final objectives differ by more than noise.
   """
+  # Pruning narrows the range of scores, which lowers the correlation of the runs that are left.
+  # `corrected_high` is the upper end of its interval, corrected for that.
   low = [each for each in rung_agreement if each.corrected_high < MIN_CORRELATION]
-  if not low or not _points_differ(curve_runs):
+  if not low or not _points_differ(runs):
     return []
   # Report the rung that agrees least.
   rung = min(low, key=lambda each: each.high)
-  n_pruned = int(np.sum(curve_runs.search_runs().status == 'pruned'))
+  n_pruned = int(np.sum(runs.search_runs().status == 'pruned'))
   evidence = (
     f'Over {counted(rung.n_runs, "complete run")}. The run that is best at the end has rank '
     f'{rung.rank_of_best} at that rung.'
@@ -243,7 +245,7 @@ def unfair_early_stopping(
   if n_pruned:
     evidence += (
       f' {counted(n_pruned, "run was", "runs were")} pruned, and any of them could have won. '
-      f'Corrected for the spread of their scores, the correlation is {rung.corrected:.2f}.'
+      f'Corrected for the pruned runs, the rank correlation is {rung.corrected:.2f}.'
     )
   evidence += ' Prune later, or prune fewer trials.'
   return [
@@ -277,12 +279,17 @@ def _points_differ(runs: Runs) -> bool:
   """
   from scipy.special import fdtrc
 
+  # Points are those of the search. The noise between seeds is also that of the confirmation.
   complete = runs.complete_runs()
-  finished = runs.select((runs.status == 'complete') & np.isfinite(runs.objective))
+  with_confirmation = runs.select(
+    (runs.status == 'complete') & np.isfinite(runs.objective)
+  )
   # With repeated seeds: F test of the variance between points over that between seeds.
-  has_seeds = len(np.unique(finished.point)) < len(finished)
+  has_seeds = len(np.unique(with_confirmation.point)) < len(with_confirmation)
   if has_seeds and len(complete) > 2:
-    noise = seed_noise(finished.losses, finished.point, finished.seed)
+    noise = seed_noise(
+      with_confirmation.losses, with_confirmation.point, with_confirmation.seed
+    )
     firsts = [complete.losses[rows][0] for rows in complete.rows_by_point().values()]
     if noise.noise > 0 and noise.degrees_of_freedom >= 3 and len(firsts) > 2:
       ratio = float(np.var(firsts, ddof=1)) / noise.noise**2

@@ -7,10 +7,10 @@ import numpy as np
 from lmhp.analysis.advice.setting_names import describe_point, describe_size
 from lmhp.analysis.phrases import listed, quantity
 from lmhp.analysis.runs.columns import point_numbers
-from lmhp.analysis.runs.names import YARDSTICK
 from lmhp.analysis.runs.table import Runs
 from lmhp.analysis.winner.main_group import in_main_group
 from lmhp.analysis.winner.winner import find_winner
+from lmhp.statistics.column_names import YARDSTICK
 
 MAX_GROUPS = 4
 
@@ -22,7 +22,7 @@ def describe_yardsticks(runs: Runs) -> list[str]:
   one group, and the best settings of the other groups are named.
   """
   names = [name for name, column in runs.columns.items() if column.role == YARDSTICK]
-  groups = point_numbers(runs.matched, len(runs))
+  groups = point_numbers(runs.compared_within, len(runs))
   if not names or len(np.unique(groups)) < 2:
     return []
   main = in_main_group(runs)

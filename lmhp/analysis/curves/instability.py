@@ -1,4 +1,7 @@
-"""Unstable runs: loss spikes, and spikes that suggest a warmup or gradient clipping."""
+"""Unstable runs: loss spikes, and spikes that suggest a warmup or gradient clipping.
+
+Rules take `curve_runs`: the table of all runs, with the usable curves (`Analysis.curve_runs`).
+"""
 
 from __future__ import annotations
 

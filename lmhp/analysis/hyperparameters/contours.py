@@ -61,7 +61,8 @@ def contour(
   """Computes the fitted loss over two axes.
 
   Args:
-    runs: Table of runs. `Runs.comparable_runs()` are used.
+    runs: Table of runs. Those that can be compared at one step (`Runs.comparable_runs()`) are
+      used.
     a: Name of the axis across.
     b: Name of the axis up.
     surface: Surface of the same runs. None fits one.

@@ -16,11 +16,13 @@ from lmhp.analysis.runs.axis import Axis
 from lmhp.analysis.runs.table import Runs
 
 CEILING = 6.0
-"""Losses above this many times the median height count as if they had this height."""
+"""Heights above the best loss are cut at this many times their median."""
 CLIP = 3.0
 """Distance from the median, in robust standard deviations, at which losses are cut."""
+COLLINEAR = 1e-6
+"""If the part of a column that others do not explain is a smaller fraction, it is rounding."""
 OTHERS_LEVEL = 0.1
-"""Level at which an axis explains enough to be part of the tests of other axes."""
+"""Significance level at which an axis becomes part of the tests of other axes."""
 
 
 def bounded_axis(runs: Runs, name: str) -> Axis:
@@ -64,8 +66,8 @@ def unit_values(runs: Runs, name: str) -> np.ndarray:
 def design_columns(runs: Runs, name: str, square: bool = True) -> np.ndarray:
   """Returns (T, C) an axis as columns for least squares.
 
-  A number gives itself and its square, a choice an indicator of each value except the
-  first. A missing number is set to the middle, with an indicator column. Constant columns
+  A number gives itself and its square. A choice gives an indicator of each value except
+  the first. A missing number is set to the middle, with an indicator column. Constant columns
   are left out.
 
   Args:
@@ -116,7 +118,7 @@ def design_grid(
   tried = points.values[name].tolist()
   if axis.is_choice:
     choices = list(dict.fromkeys(tried))
-    # All rows of one value have the same columns, so the first row of each will do.
+    # All rows of one value have the same columns, so the first row of each is enough.
     return choices, columns[[tried.index(choice) for choice in choices]]
   units = unit_values(points, name)
   grid = np.linspace(units.min(), units.max(), n_values)
@@ -182,8 +184,8 @@ def normal_scores(losses: np.ndarray) -> np.ndarray:
 def f_test(scores: np.ndarray, columns: np.ndarray, others: np.ndarray) -> float:
   """Returns the p-value of "the columns explain nothing beside the others".
 
-  Values drawn without regard to the losses make it a permutation test in good approximation,
-  whatever the distribution of the losses is, if no loss is far from all others.
+  If the values of the axes were drawn without regard to the losses, it is nearly a permutation
+  test. This holds for any distribution of the losses in which no loss is far from all others.
 
   Args:
     scores: (P,) `clipped_losses` or `normal_scores` of the losses.
@@ -213,10 +215,9 @@ def fit_near_best(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Fits least squares in which runs near the best one have the largest weight.
 
-  Noise and lack of fit grow with the height above the best loss. With h the fitted height
-  and c the median height, the weight of a run is 1 / (c + h)^2. A height above `CEILING`
-  times c counts as that height, because the exact loss of a bad run says nothing about the
-  good ones.
+  The height of a run is its loss above the best one. Noise and lack of fit grow with it. With h
+  the fitted height and c the median height, the weight of a run is 1 / (c + h)^2. Heights are
+  cut at `CEILING` times c, because the exact loss of a bad run shows nothing about good ones.
 
   Args:
     design: (P, Q) columns.
@@ -232,8 +233,12 @@ def fit_near_best(
   coefficients = np.zeros(design.shape[1])
   weights = np.ones(len(losses))
   for _ in range(4):
-    root = np.sqrt(weights)
-    coefficients = np.linalg.lstsq(design * root[:, None], target * root, rcond=None)[0]
+    # Solve the normal equations, which is much faster than a decomposition of the design. If
+    # columns are collinear, `lstsq` returns the shortest solution, which is unique.
+    weighted = design * weights[:, None]
+    coefficients = np.linalg.lstsq(
+      design.T @ weighted, weighted.T @ target, rcond=COLLINEAR**2
+    )[0]
     fitted = design @ coefficients
     # Weight 1 / (scale + fitted height)^2, refined by four rounds of fits.
     raw = (scale + fitted - fitted.min()) ** -2.0
@@ -248,9 +253,10 @@ def other_axes_basis(
 
   A block is a group of points of equal size and budget. Its columns hold the constant.
 
-  Columns of axes without an effect would only cost degrees of freedom. The axes that explain
-  most come first, until the next one is not significant at `OTHERS_LEVEL` for all that are
-  left, or half of the degrees of freedom are used.
+  Columns of axes without an effect would only cost degrees of freedom. So axes are added one by
+  one, the one that explains most first. This ends if the next one is not significant at
+  `OTHERS_LEVEL`, corrected for the number of axes that are left. An axis that would use more
+  than half of the degrees of freedom is left out.
 
   Args:
     points: One row per point.
@@ -264,28 +270,29 @@ def other_axes_basis(
   # Centred columns, because the first basis column is the constant.
   groups = [group - group.mean(0) for group in groups if group.shape[1]]
   basis = block_columns(points)
-  most = (len(points) - n_columns + basis.shape[1]) / 2
-  while groups:
+  if not groups:
+    return basis
+  max_columns = (len(points) - n_columns + basis.shape[1]) / 2
+  scores = clipped_losses(losses)
+  added = [orthonormal_columns(group, basis) for group in groups]
+  while added:
     # Add the axis that explains most of the losses per column, if it fits.
-    scores = clipped_losses(losses)
-    added = [orthonormal_columns(group, basis) for group in groups]
     gains = [
       np.sum((design.T @ scores) ** 2) / max(design.shape[1], 1) for design in added
     ]
     best = int(np.argmax(gains))
-    if basis.shape[1] + added[best].shape[1] <= most:
-      if f_test(scores, added[best], basis) * len(groups) > OTHERS_LEVEL:
+    columns = added.pop(best)
+    if basis.shape[1] + columns.shape[1] <= max_columns:
+      if f_test(scores, columns, basis) * (len(added) + 1) > OTHERS_LEVEL:
         break
-      basis = np.column_stack([basis, added[best]])
-    groups.pop(best)
+      basis = np.column_stack([basis, columns])
+      # What the other axes add to the basis with these columns.
+      added = [orthonormal_columns(each, columns) for each in added]
   return basis
 
 
 def comparable_losses(points: Runs, losses: np.ndarray) -> np.ndarray:
-  """Returns (P,) losses by their height above the best one of the same size.
-
-  The best loss of each block is moved to the lowest of all.
-  """
+  """Returns (P,) losses, shifted so that the best of each block equals the lowest of all."""
   moved = losses.copy()
   blocks = points.blocks()
   for block in np.unique(blocks):
@@ -322,7 +329,7 @@ def block_columns(points: Runs) -> np.ndarray:
 
 
 def orthonormal_columns(columns: np.ndarray, basis: np.ndarray) -> np.ndarray:
-  """Returns an orthonormal basis of what columns add to an orthonormal basis.
+  """Returns an orthonormal basis of the part of columns that another basis does not explain.
 
   Args:
     columns: (P, C) columns.
@@ -331,7 +338,8 @@ def orthonormal_columns(columns: np.ndarray, basis: np.ndarray) -> np.ndarray:
   Returns:
     (P, at most C) orthonormal columns.
   """
+  # Project twice, because the first projection leaves rounding errors.
   rest = columns - basis @ (basis.T @ columns)
   rest = rest - basis @ (basis.T @ rest)
   left, size, _ = np.linalg.svd(rest, full_matrices=False)
-  return left[:, size > 1e-6 * max(1e-12, float(np.linalg.norm(columns)))]
+  return left[:, size > COLLINEAR * max(1e-12, float(np.linalg.norm(columns)))]

@@ -1,11 +1,12 @@
 """Effect of each hyperparameter: a test, and the gain from its best value.
 
-The test fits a parabola in the axis (or a level per choice) together with parabolas in the
-other axes that explain the losses, and the mean of each group of equal size. It is an F test on
-losses that are cut a few standard deviations from their median, so that diverged runs do not
-dominate. It takes the values as drawn without regard to the losses, as in random, quasi-random
-and grid search. An adaptive search (TPE) draws values by the losses before them, so its
-p-values are too small.
+The test fits a curve in the axis together with parabolas in the other axes that explain the
+losses, and the mean of each group of equal size. The curve of a number is a line and a parabola,
+with a test of each and one p-value for both. That of a choice is a level per choice. These are F
+tests on losses that are cut a few standard deviations from their median, so that diverged runs
+do not dominate. They take the values as drawn without regard to the losses, as in random,
+quasi-random and grid search. An adaptive search (TPE) draws values by the losses before them, so
+its p-values are too small.
 
 The gain is the fitted curve's difference between a typical value and the best one. The
 noncentral F distribution of the fit corrects it for the curve that noise alone produces.
@@ -35,7 +36,11 @@ from lmhp.analysis.hyperparameters.design import (
   points_with_axes,
 )
 from lmhp.analysis.runs.table import Runs
-from lmhp.statistics.hypothesis_tests import adjust_p_values, noncentrality
+from lmhp.statistics.hypothesis_tests import (
+  adjust_p_values,
+  combined_p_value,
+  noncentrality,
+)
 from lmhp.statistics.intervals import check_confidence
 
 LEVEL = 0.01
@@ -85,8 +90,8 @@ def effect(runs: Runs, axis: str, confidence: float = 0.9) -> Effect:
   """Estimates the effect of an axis on the loss.
 
   Args:
-    runs: Table of runs. `Runs.comparable_runs()` are used, with the seeds of each point
-      averaged.
+    runs: Table of runs. Those that can be compared at one step (`Runs.comparable_runs()`) are
+      used, with the seeds of each point averaged.
     axis: Name of the axis.
     confidence: Confidence of the interval of the gain.
 
@@ -122,7 +127,12 @@ def effect(runs: Runs, axis: str, confidence: float = 0.9) -> Effect:
   if reason:
     return dataclasses.replace(blank, reason=reason)
 
-  p_value = f_test(clipped_losses(losses), columns, others)
+  scores = clipped_losses(losses)
+  p_value = f_test(scores, columns, others)
+  if columns.shape[1] == 2 and not points.axes[axis].is_choice:
+    # A line and a valley are tested both, because each test misses effects of the other form.
+    p_line = f_test(scores, columns[:, :1], others)
+    p_value = combined_p_value([p_line, p_value])
 
   # Gain of the best value over the median of the others, shrunk towards 0.
   quantiles = ((1 + confidence) / 2, 0.5, (1 - confidence) / 2)

@@ -90,7 +90,7 @@ class Replicates:
   permutations: int
 
 
-MAX_POINTS = 400
+MAX_POINTS = 256
 """Number of points above which a random part of them is used."""
 REPLICATES = {'ped_anova': Replicates(100, 99), 'fanova': Replicates(20, 19)}
 
@@ -105,7 +105,8 @@ def importance(
   """Computes the importance of each varied axis, with an interval.
 
   Args:
-    runs: Table of runs. `Runs.comparable_runs()` are used.
+    runs: Table of runs. Those that can be compared at one step (`Runs.comparable_runs()`) are
+      used.
     method: 'ped_anova' (Optuna's `PedAnovaImportanceEvaluator`, at `TARGET_QUANTILE`) or
       'fanova' (Optuna's `FanovaImportanceEvaluator`, which needs scikit-learn).
     replicates: Number of replicates. None takes those of `REPLICATES`. An adaptive search

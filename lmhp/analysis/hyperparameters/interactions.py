@@ -82,8 +82,8 @@ def interaction(runs: Runs, a: str, b: str) -> Interaction:
   """Tests if the best value of one axis depends on the other, and describes how.
 
   Args:
-    runs: Table of runs. `Runs.comparable_runs()` with a value of both axes are used, with the
-      seeds of each point averaged.
+    runs: Table of runs. Those that can be compared at one step (`Runs.comparable_runs()`) and
+      have a value of both axes are used, with the seeds of each point averaged.
     a: Name of one axis.
     b: Name of the other axis.
 

@@ -78,7 +78,8 @@ def isolation(
   """Computes the best loss over all other axes, for each value of one axis.
 
   Args:
-    runs: Table of runs. `Runs.comparable_runs()` are used. A diverged run cannot be the best.
+    runs: Table of runs. Those that can be compared at one step (`Runs.comparable_runs()`) are
+      used. A diverged run cannot be the best.
     axis: Name of the axis. A number with more than `MAX_BINS` values is cut at quantiles into
       `MAX_BINS` bins.
     surface: Surface of the same runs, for the noise if no point has several seeds. None fits

@@ -40,7 +40,7 @@ def is_installed(method: str) -> bool:
 
 
 def optuna_column(axis: Axis, values: np.ndarray) -> Column:
-  """Returns an axis as Optuna sees it.
+  """Returns an axis and its values in the form that Optuna needs.
 
   A log axis is given in logarithms, because fANOVA ignores the scale. The values of a grid
   become levels 0, 1, 2, ...
@@ -96,7 +96,11 @@ def optuna_trials(
       value=loss,
     )
     study.add_trial(trial)
-  return study.get_trials(deepcopy=False)
+  trials = study.get_trials(deepcopy=False)
+  for trial in trials:
+    # Trials that share one distribution are compared faster than those with copies of it.
+    trial.distributions = {name: columns[name][0] for name in trial.params}
+  return trials
 
 
 def with_values(trials: Sequence[FrozenTrial], values: np.ndarray) -> list[FrozenTrial]:

@@ -87,7 +87,8 @@ def response(
   """Computes the response of the loss to one axis.
 
   Args:
-    runs: Table of runs. `Runs.comparable_runs()` with a value of the axis are used.
+    runs: Table of runs. Those that can be compared at one step (`Runs.comparable_runs()`) and
+      have a value of the axis are used.
     axis: Name of the axis.
     surface: Surface of the same runs. None fits one.
     confidence: Confidence of the band and the optimum.

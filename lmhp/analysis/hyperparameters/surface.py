@@ -349,9 +349,9 @@ def _negative_log_posterior(
   outer = inverse - np.outer(weights, weights)
   # d k / d log l_i = 5/3 signal (1 + s) exp(-s) (x_i - y_i)^2 / l_i^2.
   slope = 5 / 3 * signal * (1 + s) * decay
+  pull = (outer * slope).ravel()
   gradient = [
-    0.5 * np.sum(outer * slope * square[i]) / lengths[i] ** 2
-    for i in range(len(lengths))
+    0.5 * (pull @ square[i].ravel()) / lengths[i] ** 2 for i in range(len(lengths))
   ]
   gradient += [0.5 * np.sum(outer * total), 0.5 * signal * ratio * np.trace(outer)]
 

@@ -176,10 +176,11 @@ def method_paragraphs(analysis: Analysis) -> list[str]:
     ),
     (
       True,
-      'Effects: an F test of a parabola in the hyperparameter (or a level for each choice), '
-      'beside parabolas in the others that explain it, with outliers cut. The gain is the '
-      'fitted difference between a typical value and the best one. Curves and contours are '
-      'slices of a Gaussian process over all hyperparameters, with the others at their best.',
+      'Effects: F tests of a line and a parabola in the hyperparameter (or a level for each '
+      'choice), beside parabolas in the others that explain the objective, with outliers cut. '
+      'The gain is the fitted difference between a typical value and the best one. Curves and '
+      'contours are slices of a Gaussian process over all hyperparameters, with the others at '
+      'their best.',
     ),
     (
       analysis.best_of_n,

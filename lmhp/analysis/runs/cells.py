@@ -1,11 +1,14 @@
-"""Cells of text tables as values: numbers as people write them, flags, JSON and words."""
+"""Rows and cells of text tables: headers, numbers as people write them, flags, JSON, words."""
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Sequence
 import json
 import math
 import re
+
+DELIMITERS = ',\t;|'
 
 MISSING_WORDS = frozenset(
   {'', '-', '--', '?', 'na', 'n/a', '<na>', 'null', 'none', 'missing', 'unknown'}
@@ -34,6 +37,109 @@ _NUMBER = re.compile(
 _DECIMAL_COMMA = re.compile(r'[-+]?\d+,\d+([eE][-+]?\d+)?')
 _SPREAD = re.compile(r'(.+?)\s*(?:±|\+/-|\+-)\s*(.+)')
 _NOT_FINITE = {'nan': math.nan, 'inf': math.inf, 'infinity': math.inf}
+
+
+# --- rows -------------------------------------------------------------------------------
+
+
+def without_comments(lines: list[str]) -> list[str]:
+  """Leaves out empty lines and comments before the header.
+
+  A line `#_layers,lr,loss` above numbers is the header.
+  """
+  start = 0
+  while start < len(lines) and (not lines[start].strip() or lines[start][0] == '#'):
+    start += 1
+  if not 0 < start < len(lines):
+    return lines[start:]
+  header = lines[start - 1]
+  for delimiter in DELIMITERS:
+    cells = lines[start].split(delimiter)
+    has_number = any(parse_number(cell) is not None for cell in cells)
+    if has_number and header.count(delimiter) == len(cells) - 1 > 0:
+      return [header.removeprefix('# '), *lines[start:]]
+  return lines[start:]
+
+
+def joined_rows(rows: list[list[str]]) -> list[list[str]]:
+  """Joins rows that a line break inside an empty cell has cut in two."""
+  joined = [rows[0]]
+  for row in rows[1:]:
+    before = joined[-1]
+    is_rest = len(before) + len(row) == len(rows[0]) + 1 and len(before) < len(rows[0])
+    if is_rest and not before[-1] and not row[0]:
+      joined[-1] = [*before, *row[1:]]
+    else:
+      joined.append(row)
+  return joined
+
+
+def one_header(rows: list[list[str]]) -> tuple[list[str], list[list[str]]]:
+  """Returns the header and the rows of a file to which several tables were appended.
+
+  A later row that begins as the header, and has most of its names, is the header of the rows
+  below it.
+  """
+  header = list(rows[0])
+  places: list[int] = []
+  cells = []
+  for row in rows[1:]:
+    if row[0] == rows[0][0] and 2 * len(set(row) & set(rows[0])) > len(rows[0]):
+      header += [name for name in row if name not in header]
+      places = [header.index(name) for name in row]
+    elif len(row) != len(places):
+      cells.append(row)
+    else:
+      moved = dict(zip(places, row))
+      cells.append([moved.get(i, '') for i in range(len(header))])
+  return header, cells
+
+
+def rows_that_fit(
+  header: Sequence[str], cells: list[list[str]]
+) -> tuple[list[list[str]], list[str]]:
+  """Returns the rows whose cells can be told to belong to the header, and notes.
+
+  A row of another number of cells has lost its header if it has words in a column of numbers.
+
+  Raises:
+    ValueError: If most rows have lost their header.
+  """
+  whole = [row for row in cells if len(row) == len(header)]
+  numbers = [
+    i
+    for i in range(len(header))
+    if whole and all(parse_number(row[i] or '0') is not None for row in whole)
+  ]
+  kept = []
+  for row in cells:
+    found = {row[i] for i in numbers if i < len(row)}
+    words = {cell.lower() for cell in found if parse_number(cell or '0') is None}
+    if len(row) == len(header) or words <= MISSING_WORDS | FAILURE_WORDS:
+      kept.append(row)
+
+  left_out = (
+    f'{len(cells) - len(kept)} of {len(cells)} rows have other cells than the header'
+  )
+  if 2 * len(kept) < len(cells):
+    raise ValueError(left_out)
+  notes = []
+  n_long = sum(len(row) > len(header) and any(row[len(header) :]) for row in kept)
+  n_short = sum(len(row) < len(header) for row in kept)
+  if len(kept) < len(cells):
+    notes.append(f'{left_out}; they were left out.')
+  if n_long:
+    notes.append(
+      f'{n_long} of {len(cells)} rows have more cells than the header; the rest was left out.'
+    )
+  if n_short:
+    notes.append(
+      f'{n_short} of {len(cells)} rows have fewer cells than the header; those are missing.'
+    )
+  return kept, notes
+
+
+# --- cells ------------------------------------------------------------------------------
 
 
 def parse_number(text: str, decimal_comma: bool = False) -> float | int | None:
@@ -141,11 +247,12 @@ def _parse_word(text: str) -> object:
 
 
 def _parse_json(text: str) -> object:
-  # Python's repr of an object is not JSON, but its quotes can be replaced.
-  for candidate in (text, text.replace("'", '"')):
+  # Python's repr of an object is not JSON: it has single quotes, None and True.
+  for parse in (json.loads, ast.literal_eval):
     try:
-      value = json.loads(candidate)
-    except ValueError:
+      value = parse(text)
+    except (ValueError, SyntaxError):
       continue
-    return tuple(value) if isinstance(value, list) else value
+    if isinstance(value, (list, dict)):
+      return tuple(value) if isinstance(value, list) else value
   return text

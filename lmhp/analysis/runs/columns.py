@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-import json
 import math
 from typing import TypeGuard
 
@@ -12,7 +11,7 @@ import numpy.typing as npt
 
 from lmhp.analysis.runs.axis import Axis
 from lmhp.errors import ConfigError
-from lmhp.files import as_path, from_jsonable
+from lmhp.files import as_path, from_jsonable, read_json
 from lmhp.training.history import read_history
 from lmhp.typing import JSON, PathLike
 
@@ -61,7 +60,13 @@ def is_numeric(value: object) -> TypeGuard[float]:
 
 def to_float(value: object) -> float:
   """Returns a number as a float, and NaN for anything else."""
-  return float(value) if isinstance(value, (int, float)) else math.nan
+  if not isinstance(value, (int, float)):
+    return math.nan
+  try:
+    return float(value)
+  except OverflowError:
+    # A whole number of more than 308 digits.
+    return math.inf if value > 0 else -math.inf
 
 
 def number_column(values: Sequence[object]) -> np.ndarray:
@@ -82,9 +87,13 @@ def typed_column(axis: Axis, values: Sequence[object]) -> np.ndarray:
   """Returns values of an axis, None if missing, as its column of a table."""
   if axis.is_choice:
     return object_column(values)
-  return np.array(
-    [math.nan if value is None else value for value in values], np.float64
-  )
+  numbers = [math.nan if value is None else value for value in values]
+  try:
+    return np.array(numbers, np.float64)
+  except (TypeError, ValueError, OverflowError):
+    raise ConfigError(
+      f'{axis.name}: got a value that is no number, expected only numbers'
+    ) from None
 
 
 def object_column(values: Sequence[object]) -> np.ndarray:
@@ -114,10 +123,7 @@ def read_json_object(path: PathLike) -> dict[str, JSON] | None:
   file = as_path(path)
   if not file.exists():
     return None
-  try:
-    value = json.loads(file.read_text())
-  except ValueError as error:
-    raise ConfigError(f'{path}: is damaged: {error}') from None
+  value = read_json(file)
   if not isinstance(value, dict):
     raise ConfigError(f'{path}: is damaged, expected a JSON object')
   return from_jsonable(value)

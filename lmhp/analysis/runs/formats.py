@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import bz2
 from collections import Counter
 from collections.abc import Mapping, Sequence
 import csv
-import gzip
 import io
 import json
 import lzma
@@ -17,22 +15,37 @@ import zlib
 from etils import epath
 import numpy as np
 
-from lmhp.analysis.runs.cells import parse_column, split_spread
+from lmhp.analysis.runs.cells import (
+  DELIMITERS,
+  joined_rows,
+  one_header,
+  parse_column,
+  rows_that_fit,
+  split_spread,
+  without_comments,
+)
 from lmhp.analysis.runs.columns import number_columns
 from lmhp.analysis.runs.raw_table import Curve, RawTable, from_records
 from lmhp.errors import ConfigError
+from lmhp.files import COMPRESSED, decompress, read_bytes
+from lmhp.statistics.column_names import OUTCOME, column_name
 
 if TYPE_CHECKING:
   import pandas as pd
 
 DELIMITED = ('.csv', '.tsv', '.txt')
 JSON_SUFFIXES = ('.json', '.jsonl', '.ndjson')
-COMPRESSED = {'.gz': gzip.decompress, '.bz2': bz2.decompress, '.xz': lzma.decompress}
-DELIMITERS = ',\t;|'
+MAX_BYTES = 1 << 31
+"""Size of the largest table that is read, 2 GiB, after its decompression."""
+MAX_COLUMNS = 5000
+"""Largest number of columns of a table."""
 MAX_CELL = 1 << 30
 """Number of characters of the largest cell that is read."""
 STEP_NAMES = ('step', 'steps', 'iter', 'iteration', '_step', 'global_step', 'epoch')
 """Names of the column that orders the rows of a log."""
+
+PARTS = frozenset('per by class classes'.split())
+"""Words in the name of an object with the parts of one run's results, such as `per_class`."""
 
 Record = dict[str, object]
 
@@ -67,15 +80,33 @@ def read_file(path: epath.Path) -> RawTable:
     csv.Error,
     EOFError,
     OSError,
+    OverflowError,
+    RecursionError,
     zlib.error,
     lzma.LZMAError,
   ) as error:
     # A UnicodeDecodeError and the errors of pyarrow are ValueErrors.
     detail = (str(error).splitlines() or [type(error).__name__])[0]
     raise ConfigError(f'{path}: cannot be read as {suffix[1:]} ({detail})') from None
+  table = RawTable(
+    {name: list(map(_bounded, column)) for name, column in table.columns.items()},
+    curves=table.curves,
+    notes=table.notes,
+  )
+  if len(table.columns) > MAX_COLUMNS:
+    raise ConfigError(
+      f'{path}: got {len(table.columns):,} columns, expected at most {MAX_COLUMNS:,}'
+    )
   if not len(table):
     raise ConfigError(f'{path}: got no rows, expected one row per run')
   return table
+
+
+def _bounded(value: object) -> object:
+  """Returns a cell, with infinity for a whole number that is no float."""
+  if isinstance(value, int) and abs(value) >= 1 << 1023:
+    return math.inf if value > 0 else -math.inf
+  return value
 
 
 def from_frame(frame: pd.DataFrame) -> RawTable:
@@ -90,7 +121,7 @@ def from_frame(frame: pd.DataFrame) -> RawTable:
 
 
 def _suffix(path: epath.Path) -> str:
-  """Returns the suffix of a file, without the one of a compression."""
+  """Returns the suffix of a file, such as '.csv' for `runs.csv.gz`."""
   suffixes = [suffix.lower() for suffix in path.suffixes]
   if suffixes and suffixes[-1] in COMPRESSED:
     suffixes.pop()
@@ -98,10 +129,11 @@ def _suffix(path: epath.Path) -> str:
 
 
 def _read_text(path: epath.Path) -> str:
-  data = path.read_bytes()
-  decompress = COMPRESSED.get(path.suffix.lower())
-  if decompress is not None:
-    data = decompress(data)
+  data = read_bytes(path, MAX_BYTES)
+  suffix = path.suffix.lower()
+  if suffix in COMPRESSED:
+    # A small file may decompress to a very large one.
+    data = decompress(data, suffix, MAX_BYTES)
   if data[:2] in (b'\xff\xfe', b'\xfe\xff'):
     return data.decode('utf-16')
   # A byte order mark is no part of the first column's name.
@@ -109,7 +141,7 @@ def _read_text(path: epath.Path) -> str:
 
 
 def _plain(value: object) -> object:
-  """Returns a cell of a data frame as a Python value. NaN in a column of words is missing."""
+  """Returns a cell of a data frame as a Python value. A missing value (or NaN) is None."""
   if value is None or type(value).__name__ in ('NAType', 'NaTType'):
     return None
   if isinstance(value, np.generic):
@@ -124,10 +156,7 @@ def _plain(value: object) -> object:
 
 def _read_delimited(text: str, delimiter: str) -> RawTable:
   """Reads comma-, tab-, semicolon- or bar-separated text with a header."""
-  # Lines of comments may stand before the header.
-  lines = text.splitlines()
-  while lines and (not lines[0].strip() or lines[0].startswith('#')):
-    lines.pop(0)
+  lines = without_comments(text.splitlines())
   if not lines:
     return RawTable({})
   if not delimiter:
@@ -138,25 +167,17 @@ def _read_delimited(text: str, delimiter: str) -> RawTable:
     delimiter = ','
   csv.field_size_limit(MAX_CELL)
   rows = list(csv.reader(io.StringIO('\n'.join(lines)), delimiter=delimiter))
-  header = [name.strip() for name in rows[0]]
-  cells = [row for row in rows[1:] if any(cell.strip() for cell in row)]
-
-  # Rows may be longer or shorter than the header.
-  notes = []
-  n_long = sum(len(row) > len(header) and any(row[len(header) :]) for row in cells)
-  n_short = sum(len(row) < len(header) for row in cells)
-  if n_long:
-    notes.append(
-      f'{n_long} of {len(cells)} rows have more cells than the header; the rest was left out.'
-    )
-  if n_short:
-    notes.append(
-      f'{n_short} of {len(cells)} rows have fewer cells than the header; those are missing.'
-    )
+  rows = [
+    [cell.strip() for cell in row] for row in rows if any(cell.strip() for cell in row)
+  ]
+  # Join rows that a line break has cut, and tables that were appended to each other.
+  header, cells = one_header(joined_rows(rows))
+  cells, notes = rows_that_fit(header, cells)
 
   decimal_comma = delimiter == ';'
   columns: dict[str, list[object]] = {}
   texts: dict[str, list[str]] = {}
+  roles: dict[str, str] = {}
   for i, name in enumerate(header):
     column = [row[i] if i < len(row) else '' for row in cells]
     # A second column of the same name is kept only if it differs.
@@ -169,11 +190,14 @@ def _read_delimited(text: str, delimiter: str) -> RawTable:
       columns[name] = parse_column(column, decimal_comma)
       continue
     columns[name] = parse_column(spread[0], decimal_comma)
-    columns[_unused(f'{name}_std', columns)] = parse_column(spread[1], decimal_comma)
+    name_of_spread = _unused(f'{name}_std', columns)
+    columns[name_of_spread] = parse_column(spread[1], decimal_comma)
+    # A column with a spread was measured.
+    roles |= dict.fromkeys((name, name_of_spread), OUTCOME)
   table = RawTable(columns)
   if any(isinstance(cell, dict) for column in columns.values() for cell in column):
     table = from_records(_expand_objects(table.rows()))
-  return RawTable(table.columns, notes=tuple(notes))
+  return RawTable(table.columns, roles=roles, notes=tuple(notes))
 
 
 def _unused(name: str, columns: Mapping[str, object]) -> str:
@@ -190,7 +214,7 @@ def _unused(name: str, columns: Mapping[str, object]) -> str:
 def _expand_objects(records: Sequence[Mapping[str, object]]) -> list[Record]:
   """Replaces cells that hold an object by a column for each of its keys.
 
-  The keys of W&B's column `config` and of MLflow's `params` are columns without this prefix.
+  The name of a new column has the old one as its prefix, such as `config.lr`.
   """
   expanded = []
   for record in records:
@@ -214,7 +238,7 @@ def _read_json(text: str) -> RawTable:
   except ValueError:
     value = [json.loads(line) for line in text.splitlines() if line.strip()]
   records = _records(value)
-  # A list of records with a step inside a record is the curve of the run.
+  # If a record holds a list of rows with a step, the list is the curve of the run.
   rows = []
   curves: dict[int, Curve] = {}
   for record in records:
@@ -249,7 +273,8 @@ def _records(value: object) -> list[Record]:
   if len(groups) == len(value):
     if _is_column_oriented(values):
       return _from_columns({name: list(each.values()) for name, each in groups.items()})
-    return _named_runs(groups)
+    # Sections that share no key, such as a config and its results, are one run.
+    return _named_runs(groups) or [dict(value)]
   if all(_is_list_of_records(each) for each in values) and len(values) > 1:
     return [
       {'name': name, **record} for name, records in value.items() for record in records
@@ -265,20 +290,23 @@ def _records(value: object) -> list[Record]:
     if not _is_list_of_records(values[0]):
       return _from_columns(value)
 
-  # An envelope, such as {"date": ..., "results": [...]}: the longest list of runs in it.
+  # {"date": ..., "results": [...]}: take the longest list of runs.
   lists = [each for each in values if _is_list_of_records(each)]
   if lists and not _has_step(max(lists, key=len)):
     return [dict(record) for record in max(lists, key=len)]
-  nested = [each for each in groups.values() if _holds_runs(each)]
+  nested = []
+  for name, each in groups.items():
+    if _holds_runs(each) and not PARTS & set(column_name(name).words):
+      nested.append(each)
   if nested:
     return _records(max(nested, key=len))
   return [dict(value)]
 
 
 def _named_runs(runs: Mapping[str, Mapping[str, object]]) -> list[Record]:
-  """Returns the runs of {name: run}, or of objects of runs inside each other.
+  """Returns the runs of {name: run}, or of nested groups such as {name: {name: run}}.
 
-  An entry that shares no key with another, such as a description of the study, is left out.
+  An entry that shares no key with any other is left out. It may be a description of the study.
   """
   n_with_key = Counter(key for run in runs.values() for key in run)
   records = []

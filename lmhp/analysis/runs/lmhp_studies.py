@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 import functools
+import logging
 import math
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,8 @@ from lmhp.analysis.runs.columns import (
   typed_column,
 )
 from lmhp.analysis.runs.table import CONFIRM, SEARCH, Curve, Runs, StudyFacts
-from lmhp.files import as_path
+from lmhp.errors import ConfigError
+from lmhp.errors.redaction import redact_command
 from lmhp.registry import load_plugin_modules
 from lmhp.sweeping.space import Choice, CompiledSpace, Float, Parameter, from_json
 from lmhp.sweeping.store.study import Study
@@ -26,6 +28,8 @@ from lmhp.typing import PathLike
 
 if TYPE_CHECKING:
   import pyarrow as pa
+
+_log = logging.getLogger(__name__)
 
 MIN_NUMERIC_CHOICES = 3
 """A choice between at least this many numbers is a number that was varied."""
@@ -42,7 +46,7 @@ def read_study(workdir: PathLike, storage: str | None = None) -> Runs:
     ConfigError: If there is no study, or it is damaged.
   """
   with Study.read(workdir, storage=storage) as study:
-    trials = study.trials
+    trials = _different(study.trials)
     manifest = study.manifest
     maximize = study.directions[0] == 'maximize'
     study_name = study.name
@@ -90,13 +94,29 @@ def read_study(workdir: PathLike, storage: str | None = None) -> Runs:
       match_budget=None if match_budget is None else str(match_budget),
       base_config=base,
       unaffordable_calibration=unaffordable,
-      command=' '.join(manifest.origin.command),
+      confirmation_pairs=manifest.confirmation_pairs,
+      command=' '.join(redact_command(manifest.origin.command)),
       data_sha256=manifest.task.data_sha256 or '',
       versions=manifest.origin.versions,
       device=manifest.origin.device,
       git=manifest.origin.git,
     ),
   )
+
+
+def _different(trials: Sequence[Trial]) -> list[Trial]:
+  """Returns the trials without those that repeat an earlier trial to the last bit.
+
+  A repeated trial is no further evidence. Older studies have such trials.
+  """
+  kept = {}
+  for trial in trials:
+    is_confirmed = trial.cohort.startswith('confirm')
+    settings = repr(sorted(trial.overrides.items()))
+    # A trial without a result, or with an own course of values, repeats no other.
+    own = trial.number if trial.values is None or trial.lineage else None
+    kept.setdefault((is_confirmed, settings, trial.values, own), trial)
+  return list(kept.values())
 
 
 def _names(value: object) -> list[str]:
@@ -206,8 +226,14 @@ def _curves(
 
   @functools.cache
   def read_pack(name: str) -> dict[int, dict[str, np.ndarray]]:
-    path = as_path(workdir) / 'curves' / f'{name}.parquet'
-    return _by_trial(curve_files.read(path)) if path.exists() else {}
+    path = curve_files.path_of_curves(workdir, name)
+    if not path.exists():
+      return {}
+    try:
+      return _by_trial(curve_files.read(path))
+    except ConfigError as error:
+      _log.warning('%s; its curves are left out', error)
+      return {}
 
   curves = {}
   for trial in trials:

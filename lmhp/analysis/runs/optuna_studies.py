@@ -19,6 +19,7 @@ from lmhp.analysis.runs.columns import (
 )
 from lmhp.analysis.runs.table import Runs, StudyFacts
 from lmhp.errors import ConfigError
+from lmhp.errors.redaction import redact_url
 
 if TYPE_CHECKING:
   import optuna
@@ -37,7 +38,7 @@ STATUSES = {
 
 
 def read_optuna(source: str, study: str | None = None) -> Runs:
-  """Reads an Optuna study that any program has made.
+  """Reads an Optuna study. It need not be one of lmhp.
 
   Args:
     source: Journal file, SQLite file, or URL of a storage.
@@ -47,9 +48,21 @@ def read_optuna(source: str, study: str | None = None) -> Runs:
     ConfigError: If the storage cannot be read, or it has several studies and `study` is
       None.
   """
+  try:
+    return _read_study(_open_storage(source), redact_url(source), study)
+  except ConfigError:
+    raise
+  except Exception as error:
+    # Optuna, SQLAlchemy and the database drivers share no base class of errors.
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    raise ConfigError(
+      f'{redact_url(source)}: cannot be read as an Optuna storage ({reason})'
+    ) from None
+
+
+def _read_study(storage: BaseStorage, source: str, study: str | None) -> Runs:
   import optuna
 
-  storage = _open_storage(source)
   names = optuna.get_all_study_names(storage)
   if study is None and len(names) != 1:
     raise ConfigError(
@@ -119,25 +132,18 @@ def _column(axis: Axis, trials: Sequence[FrozenTrial]) -> np.ndarray:
 
 
 def _open_storage(source: str) -> BaseStorage:
-  from optuna.storages import JournalStorage, RDBStorage
+  from optuna.storages import JournalStorage
 
+  from lmhp.sweeping.store import databases
   from lmhp.sweeping.store.journal import JournalSnapshot
 
-  try:
-    if '://' in source:
-      return RDBStorage(source, skip_compatibility_check=False)
-    if not os.path.exists(source):
-      raise ConfigError(f'{source}: no such file')
-    if source.endswith(('.db', '.sqlite', '.sqlite3')):
-      return RDBStorage(f'sqlite:///{os.path.abspath(source)}')
-    return JournalStorage(JournalSnapshot(source))
-  except ConfigError:
-    raise
-  except Exception as error:
-    # Optuna, SQLAlchemy and the database drivers share no base class of errors.
-    raise ConfigError(
-      f'{source}: cannot be read as an Optuna storage ({str(error).splitlines()[0]})'
-    ) from None
+  if '://' in source:
+    return databases.open_for_reading(source)
+  if not os.path.exists(source):
+    raise ConfigError(f'{source}: no such file')
+  if source.endswith(('.db', '.sqlite', '.sqlite3')):
+    return databases.open_for_reading(databases.sqlite_url(source))
+  return JournalStorage(JournalSnapshot(source))
 
 
 def _axis(name: str, distribution: BaseDistribution) -> Axis:

@@ -50,8 +50,11 @@ class RawTable:
     return rows
 
   def row_keys(self, names: Sequence[str]) -> list[str]:
-    """Returns a text for each row, equal for rows that agree in these columns."""
-    columns = [self.columns[name] for name in names]
+    """Returns a text for each row, equal for rows that agree in these columns.
+
+    Numbers agree in 12 digits, because a repeated computation may differ in the last ones.
+    """
+    columns = [list(map(_rounded, self.columns[name])) for name in names]
     return [repr([column[i] for column in columns]) for i in range(len(self))]
 
   def select(self, rows: Sequence[int]) -> RawTable:
@@ -59,6 +62,10 @@ class RawTable:
     columns = {name: [column[i] for i in rows] for name, column in self.columns.items()}
     curves = {new: self.curves[i] for new, i in enumerate(rows) if i in self.curves}
     return dataclasses.replace(self, columns=columns, curves=curves)
+
+
+def _rounded(value: object) -> object:
+  return float(f'{value:.12g}') if isinstance(value, float) else value
 
 
 def from_records(records: Sequence[Mapping[str, object]]) -> RawTable:

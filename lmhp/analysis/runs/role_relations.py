@@ -1,6 +1,12 @@
 """Roles that a column has by its relation to other columns.
 
-Each function changes the roles of the free columns, which neither a flag nor the format decided.
+Each function changes roles of free columns, whose role neither a flag nor the format gives. The
+arguments are:
+- table: The table.
+- facts: {column: facts about its values}.
+- roles: {column: its role}, which is changed.
+- objective: Name of the column of the objective.
+- free: Names of the free columns.
 """
 
 from __future__ import annotations
@@ -10,15 +16,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from lmhp.analysis.phrases import listed
-from lmhp.analysis.runs.names import (
-  HYPERPARAMETER,
-  IDENTITY,
-  METADATA_ROLE,
-  OUTCOME,
-  SEED,
-  SIZE,
-  column_name,
-)
+from lmhp.analysis.runs.columns import number_column
 from lmhp.analysis.runs.raw_table import (
   UNKNOWN,
   Column,
@@ -27,34 +25,51 @@ from lmhp.analysis.runs.raw_table import (
   n_distinct,
   names_with,
 )
+from lmhp.statistics.column_names import (
+  HYPERPARAMETER,
+  HYPERPARAMETERS,
+  IDENTITY,
+  METADATA_ROLE,
+  OUTCOME,
+  RATES,
+  SEED,
+  SIZE,
+  SPLITS,
+  STATISTICS,
+  YARDSTICK,
+  column_name,
+)
 
 SHAPES = frozenset(
   """d_model width hidden hidden_size n_embd embd dim n_layers n_layer layers num_layers depth
   n_heads n_head heads num_heads d_ff n_hidden head_dim emb_dim model_dim""".split()
 )
-"""Names of the shape of a model. With a column of sizes, they are sizes too."""
+"""Names of the shape of a model. Beside a column of sizes, they may be sizes (`find_shapes`)."""
 BATCHES = frozenset(
   'batch_size bs batch global_batch_size train_batch_size gbs'.split()
 )
-REPLICATES = frozenset('run trial index number id exp experiment'.split())
+"""Names of the batch size."""
+REPLICATES = frozenset('run trial index number id exp experiment iteration'.split())
 """Names of a column that may number the runs of each setting."""
 NAMES_OF_RUNS = frozenset(
   'name run_name run experiment exp label file filename file_name'.split()
 )
 """Names of a column that may be the only one that tells the runs apart."""
+SAME_MEASURE = 'by its name, it has the measure or the data of the objective'
+"""Reason for the role of a column with the same measure on other data, or the reverse."""
 ONLY_NAME = 'nothing else tells the runs apart'
-"""Reason of a column of names that is read as the setting."""
+"""Reason why a column of names is the setting."""
 DERIVED_ERROR = 0.02
 """Largest relative error of a number that other columns determine."""
 MEASURED_DIGITS = 6
-"""Median number of characters from which a number looks measured."""
+"""Numbers look measured if they have at least this many characters (median of a column)."""
 
 
 def is_determined(table: RawTable, name: str, by: Sequence[str]) -> bool:
   """Returns True if equal values of other columns mean equal values of a column.
 
-  It is evidence only if values of the other columns repeat, so that at least a quarter of the
-  rows has a partner.
+  The result is False if fewer than a quarter of the rows repeat values of the other columns,
+  because they are too few to show it.
   """
   values: dict[str, str] = {}
   n_repeated = 0
@@ -74,16 +89,16 @@ def find_measurements(
   objective: str,
   free: set[str],
 ) -> None:
-  """Reads numbers of many digits behind the first metric as outcomes.
+  """Gives numbers of many digits after the first metric the role of outcomes.
 
-  People write settings first, and then what came out. A number that was set has few digits,
-  or a name that is known.
+  People write settings first, and results after them. A number that was set has few digits, or
+  a known name.
   """
   names = list(table.columns)
   first = min(
     names.index(name)
     for name in names
-    if name == objective or roles[name].reason == 'its name is a metric'
+    if name == objective or roles[name].reason in ('its name is a metric', SAME_MEASURE)
   )
   known = [
     n
@@ -98,8 +113,8 @@ def find_measurements(
     values = facts[name]
     if not values.is_number:
       continue
-    is_behind = i > max(first, last_setting)
-    if (is_behind and not values.is_whole) or _varies_within_settings(
+    is_after = i > max(first, last_setting)
+    if (is_after and not values.is_whole) or _varies_within_settings(
       name, table, known
     ):
       roles[name] = Column(OUTCOME, 'its numbers look measured')
@@ -120,15 +135,62 @@ def _varies_within_settings(name: str, table: RawTable, known: Sequence[str]) ->
   return n_rows >= len(table) / 2 and n_values >= 0.9 * n_rows and is_long
 
 
+def find_parts(
+  table: RawTable,
+  facts: Mapping[str, ColumnValues],
+  roles: dict[str, Column],
+  objective: str,
+  free: set[str],
+) -> None:
+  """Gives columns that measure what the objective measures the role of outcomes.
+
+  These are:
+  - Parts of the objective, such as `task0` and `task1` if it is their mean.
+  - The same measure on other data, such as `cora_corr` beside `pubmed_corr`.
+  - All unknown numbers, if each row has another data set.
+  """
+  numbers = [
+    name
+    for name in names_with(roles, HYPERPARAMETER)
+    if name in free and facts[name].is_number and column_name(name).group != 'config'
+  ]
+  unknown = [name for name in numbers if roles[name].reason == UNKNOWN]
+  yardsticks = names_with(roles, YARDSTICK)
+  if any(n_distinct(table.columns[name]) == len(table) for name in yardsticks):
+    roles |= dict.fromkeys(unknown, Column(OUTCOME, 'each row has another data set'))
+
+  # The last word is the measure, and the words before it are the data.
+  words = column_name(objective).words
+  same = [n for n in (*numbers, objective) if column_name(n).words[-1:] == words[-1:]]
+  if len(same) > 2:
+    data = {column_name(name).words[:-1] for name in same}
+    same += [name for name in numbers if column_name(name).words[:-1] in data]
+  is_measure = len(words) > 1 and words[-1] not in HYPERPARAMETERS | RATES
+  if is_measure and {*SPLITS, *STATISTICS}.isdisjoint(words[:1]):
+    for name in set(same) & set(numbers):
+      if name in unknown or not facts[name].is_whole:
+        roles[name] = Column(OUTCOME, SAME_MEASURE)
+
+  groups: dict[str, list[str]] = {}
+  for name in unknown:
+    if name[-1].isdigit():
+      groups.setdefault(name.rstrip('0123456789'), []).append(name)
+  target = number_column(table.columns[objective])
+  for names in groups.values():
+    mean = np.mean([number_column(table.columns[name]) for name in names], 0)
+    if len(names) > 1 and np.allclose(mean, target, rtol=1e-3, equal_nan=True):
+      roles |= dict.fromkeys(names, Column(OUTCOME, f'{objective} is their mean'))
+
+
 def find_derived(
   table: RawTable,
   facts: Mapping[str, ColumnValues],
   roles: dict[str, Column],
   free: set[str],
 ) -> None:
-  """Reads a number that is a product of powers of other columns as determined by them.
+  """Gives a number the role of metadata if it is a product of powers of other columns.
 
-  An example is the number of steps beside tokens and batch size.
+  An example is the number of steps beside tokens and batch size, which determine it.
   """
   logs: dict[str, np.ndarray] = {}
   for name, column in roles.items():
@@ -150,9 +212,13 @@ def find_derived(
 
 
 def promote_names(table: RawTable, roles: dict[str, Column], free: set[str]) -> None:
-  """Reads the names of the runs as their setting if the table has no other setting."""
-  settings = [*names_with(roles, HYPERPARAMETER), *names_with(roles, SIZE)]
+  """Gives the names of the runs the role of a setting, if the table has no other setting."""
+  settings = names_with(roles, HYPERPARAMETER)
   if any(n_distinct(table.columns[name]) > 1 for name in settings):
+    return
+  # Runs are compared only if, on average, two or more rows have equal sizes.
+  sizes = [*names_with(roles, SIZE), *names_with(roles, YARDSTICK)]
+  if 2 * len(set(table.row_keys(sizes))) > len(table):
     return
   names = [*names_with(roles, IDENTITY), *names_with(roles, METADATA_ROLE)]
   # A column of names comes before other texts.
@@ -173,7 +239,7 @@ def promote_names(table: RawTable, roles: dict[str, Column], free: set[str]) -> 
 def demote_settings_of_log(
   table: RawTable, roles: dict[str, Column], free: set[str]
 ) -> None:
-  """Reads `lr` as a log value if a column `learning_rate` has the setting."""
+  """Gives `lr` the role of an outcome if a column `learning_rate` has the setting."""
   names = {column_name(name).text: name for name in table.columns}
   setting = names.get('learning_rate')
   logged = names.get('lr')
@@ -182,13 +248,35 @@ def demote_settings_of_log(
       roles[logged] = Column(OUTCOME, f'{setting} has the setting')
 
 
+def counts_steps_to_target(objective: str) -> bool:
+  """Returns True for an objective such as `steps_to_target`."""
+  words = set(column_name(objective).words)
+  return bool(words & {'steps', 'iterations', 'updates'}) and bool(
+    words & {'target', 'to', 'until'}
+  )
+
+
+def find_batches_of_targets(
+  roles: dict[str, Column], objective: str, free: set[str]
+) -> None:
+  """Gives the batch size the role of a size if the objective counts the steps to a target.
+
+  The largest batch needs the fewest steps, so no batch size is simply the best one.
+  """
+  if not counts_steps_to_target(objective):
+    return
+  for name in names_with(roles, HYPERPARAMETER):
+    if name in free and column_name(name).text in BATCHES:
+      roles[name] = Column(SIZE, 'it sets the number of steps to the target')
+
+
 def find_replicates(
   table: RawTable,
   facts: Mapping[str, ColumnValues],
   roles: dict[str, Column],
   free: set[str],
 ) -> None:
-  """Reads columns such as `run` and `trial` as replicates if they number equal settings."""
+  """Gives `run`, `trial` and the like the role of seeds if they number runs of one setting."""
   if names_with(roles, SEED):
     return
   for name in table.columns:
@@ -198,6 +286,7 @@ def find_replicates(
     settings = [n for n in names_with(roles, HYPERPARAMETER) if n != name]
     if not settings:
       continue
+    settings += [*names_with(roles, YARDSTICK), *names_with(roles, SIZE)]
     values = facts[name]
     if not values.is_whole or values.n_distinct * 2 > len(values.values):
       continue
@@ -207,8 +296,26 @@ def find_replicates(
       roles[name] = Column(SEED, 'it numbers the runs of each setting')
 
 
-def find_shapes(table: RawTable, roles: dict[str, Column], free: set[str]) -> None:
-  """Reads columns that the size of the model and of the data determines as sizes.
+def find_repeated(table: RawTable, roles: dict[str, Column], free: set[str]) -> None:
+  """Gives a column the role of metadata if it repeats another setting.
+
+  Tools write `param_lr`, and the same in an object `params` or as an attribute of the trial.
+  """
+  first: dict[tuple[str, str], str] = {}
+  for name in names_with(roles, HYPERPARAMETER):
+    key = (column_name(name).text, repr(list(table.columns[name])))
+    if key in first and name in free:
+      roles[name] = Column(METADATA_ROLE, f'{first[key]} has the same values')
+    first.setdefault(key, name)
+
+
+def find_shapes(
+  table: RawTable,
+  facts: Mapping[str, ColumnValues],
+  roles: dict[str, Column],
+  free: set[str],
+) -> None:
+  """Gives columns the role of sizes if the sizes of the model and of the data determine them.
 
   These are the shape of the model, its name, and the batch size if each size has one. A setting
   of the optimizer stays a hyperparameter: it was chosen for each size.
@@ -222,7 +329,8 @@ def find_shapes(table: RawTable, roles: dict[str, Column], free: set[str]) -> No
   for name in names_with(roles, HYPERPARAMETER):
     words = column_name(name)
     is_shape = words.text in SHAPES | BATCHES or roles[name].reason == UNKNOWN
-    if name not in free or not is_shape:
+    # A flag is a choice, even if it changes the size.
+    if name not in free or not is_shape or facts[name].is_bool:
       continue
     is_varied = n_distinct(table.columns[name]) > 1
     if is_varied and is_determined(table, name, varied):

@@ -11,7 +11,20 @@ import math
 
 import numpy as np
 
-from lmhp.analysis.runs.names import (
+from lmhp.analysis.runs.raw_table import UNKNOWN, Column, ColumnValues, RawTable
+from lmhp.analysis.runs.role_relations import (
+  demote_settings_of_log,
+  find_batches_of_targets,
+  find_derived,
+  find_measurements,
+  find_parts,
+  find_repeated,
+  find_replicates,
+  find_shapes,
+  promote_names,
+)
+from lmhp.errors import ConfigError, suggest
+from lmhp.statistics.column_names import (
   ALWAYS_IDENTITIES,
   HYPERPARAMETER,
   IDENTITIES,
@@ -32,16 +45,6 @@ from lmhp.analysis.runs.names import (
   ColumnName,
   column_name,
 )
-from lmhp.analysis.runs.raw_table import UNKNOWN, Column, ColumnValues, RawTable
-from lmhp.analysis.runs.role_relations import (
-  demote_settings_of_log,
-  find_derived,
-  find_measurements,
-  find_replicates,
-  find_shapes,
-  promote_names,
-)
-from lmhp.errors import ConfigError, suggest
 
 MIN_ROWS = 8
 """Fewer rows show nothing about the role of a column by its values."""
@@ -102,9 +105,12 @@ def column_roles(
     name for name in table.columns if name not in given and name not in table.roles
   }
   demote_settings_of_log(table, roles, free)
+  find_parts(table, facts, roles, objective, free)
   find_measurements(table, facts, roles, objective, free)
   find_replicates(table, facts, roles, free)
-  find_shapes(table, roles, free)
+  find_repeated(table, roles, free)
+  find_shapes(table, facts, roles, free)
+  find_batches_of_targets(roles, objective, free)
   find_derived(table, facts, roles, free)
   promote_names(table, roles, free)
   return roles
@@ -163,7 +169,9 @@ def _by_name(name: str, values: ColumnValues) -> Column | None:
 
 def _outcome_by_name(words: ColumnName, values: ColumnValues) -> str:
   """Returns the reason why a name is one of an outcome, or an empty string."""
-  if words.is_metric or words.is_spread:
+  # A flag such as `weighted_ce` says which loss is used.
+  is_choice_of_loss = values.is_bool and words.direction < 0 and len(words.words) > 1
+  if (words.is_metric or words.is_spread) and not is_choice_of_loss:
     return 'its name is a metric'
   if words.group == 'metric':
     return 'its prefix is one of results'
@@ -218,7 +226,11 @@ def _is_identity(words: ColumnName, values: ColumnValues) -> bool:
 def _is_metadata(words: ColumnName, values: ColumnValues) -> bool:
   if words.words[:1] in (('datetime',), ('timestamp',)):
     return True
-  if words.words[0] in ('log', 'logging', 'save', 'print') and EVERY & set(words.words):
+  if (
+    words.words[:1]
+    and words.words[0] in ('log', 'logging', 'save', 'print')
+    and EVERY & set(words.words)
+  ):
     return True
   if words.is_hyperparameter and len(words.words) > 1:
     return False

@@ -19,7 +19,8 @@ import numpy as np
 
 from lmhp.analysis.runs.cells import parse_number
 from lmhp.analysis.runs.columns import number_column, to_float
-from lmhp.analysis.runs.names import (
+from lmhp.analysis.runs.raw_table import Curve, RawTable, from_records, n_distinct
+from lmhp.statistics.column_names import (
   HYPERPARAMETER,
   IDENTITY,
   METADATA_ROLE,
@@ -29,7 +30,6 @@ from lmhp.analysis.runs.names import (
   STATISTICS,
   column_name,
 )
-from lmhp.analysis.runs.raw_table import Curve, RawTable, from_records, n_distinct
 
 SWEPT_NAMES = frozenset(
   """sweep swept param parameter hyperparameter hparam axis variable factor knob param_name
@@ -47,6 +47,8 @@ SWEPT_VALUES = (
 UNFINISHED = 0.9
 """A run whose curve ends before this fraction of the longest one is unfinished."""
 STANDARD_ERRORS = frozenset('sem se stderr'.split())
+REPEATED = 1.6
+"""Ratio of successive differences to variance from which rows are repeats."""
 MIN_STEPS = 5
 """Mean number of rows per run from which rows are read as the steps of a run."""
 
@@ -240,6 +242,8 @@ def _from_steps(table: RawTable) -> RawTable | None:
     return None
   if any(np.any(np.diff(step[rows]) <= 0) for rows in groups.values()):
     return None
+  if len(groups) > 1 and _are_repeats(table, metrics, list(groups.values())):
+    return None
 
   others = [n for n in table.columns if n not in keys and n != step_name]
   records = []
@@ -258,6 +262,22 @@ def _from_steps(table: RawTable) -> RawTable | None:
     curves[len(records)] = curve
     records.append(record)
   return _with_curves(records, curves)
+
+
+def _are_repeats(
+  table: RawTable, metrics: Sequence[str], groups: Sequence[list[int]]
+) -> bool:
+  """Returns True if successive rows differ as much as any two rows.
+
+  Independent values have successive differences of twice their variance (von Neumann, 1941).
+  """
+  ratios = []
+  for name in metrics:
+    parts = [number_column(table.columns[name])[rows] for rows in groups]
+    variance = np.mean([np.var(part) for part in parts])
+    if np.isfinite(variance) and variance > 0:
+      ratios.append(np.mean([np.mean(np.diff(part) ** 2) for part in parts]) / variance)
+  return bool(ratios) and float(np.median(ratios)) > REPEATED
 
 
 def _step_name(table: RawTable) -> str | None:
@@ -280,7 +300,7 @@ def _changes_with(column: Sequence[object], step: np.ndarray) -> bool:
     return False
   is_later = np.diff(step) > 0
   is_changed = np.array([a != b for a, b in zip(column, column[1:])])
-  return bool(is_changed[is_later].mean() > 0.5)
+  return 2 * int(is_changed[is_later].sum()) > int(is_later.sum())
 
 
 # --- long form --------------------------------------------------------------------------
@@ -340,7 +360,7 @@ def expand_seeds(
   The values have exactly the given mean and standard deviation, so every test of means gives
   what it would give for the runs themselves.
   """
-  counts = [name for name in seeds if is_count(name)]
+  counts = [name for name in seeds if is_number_of_seeds(name)]
   spreads = [name for name in table.columns if _is_spread_of(name, objective)]
   if not counts or not spreads:
     return table, ()
@@ -375,6 +395,6 @@ def _is_spread_of(name: str, objective: str) -> bool:
   return set(words.words) - SPREADS - STATISTICS == other
 
 
-def is_count(name: str) -> bool:
+def is_number_of_seeds(name: str) -> bool:
   """Returns True for a number of seeds, such as `num_seeds` and `n_seeds`."""
   return column_name(name).words[0] in ('n', 'num', 'number') or name.lower() == 'seeds'

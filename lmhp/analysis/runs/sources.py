@@ -20,6 +20,7 @@ from lmhp.analysis.runs.trackers import (
 )
 from lmhp.analysis.runs.training_runs import has_runs, read_runs
 from lmhp.errors import ConfigError
+from lmhp.errors.redaction import redact_url
 from lmhp.files import as_path
 from lmhp.sweeping.store.study_header import HEADER
 from lmhp.typing import PathLike
@@ -40,8 +41,8 @@ class ReadOptions(TypedDict, total=False):
     storage: URL of the database that holds an lmhp study.
     study: Name of one of several studies in an Optuna storage.
     objective: Column of the objective in a file of runs.
-    maximize: True if a larger objective is better, False if a smaller one is, in a table.
-    parameters: Columns of the hyperparameters in a table, if no other column is one.
+    maximize: True if a larger objective of a table is better, False if a smaller one is.
+    parameters: Columns of the hyperparameters in a table. No other column is then one.
     roles: {column: role} in a table, with the roles of `lmhp.analysis.runs.roles`.
   """
 
@@ -81,12 +82,12 @@ def read(path: PathLike | pd.DataFrame, **options: Unpack[ReadOptions]) -> Runs:
   text = os.fspath(path)
   # A URL is a server of MLflow, a path in an object store, or a database of Optuna.
   if text.startswith(('http://', 'https://')):
-    return _read_table(read_mlflow(text), 'MLflow', text, options)
+    return _read_table(read_mlflow(text), 'MLflow', redact_url(text), options)
   if '://' in text and not text.startswith(OBJECT_STORES):
     return _read_optuna(text, options)
 
   file = as_path(text)
-  # A directory is a study if it has the header of one, or else a run or several.
+  # A directory with the header of a study is a study. Others hold one or more runs.
   if (file / HEADER).exists():
     _check_options(text, 'an lmhp study', options, ('storage',))
     return read_study(file, storage=options.get('storage'))

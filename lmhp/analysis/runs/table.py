@@ -34,15 +34,7 @@ from lmhp.sweeping.store.manifest import CalibrationCost
 if TYPE_CHECKING:
   import pandas as pd
 
-STATUSES = (
-  'waiting',
-  'running',
-  'complete',
-  'pruned',
-  'diverged',
-  'failed',
-  'missing',
-)
+STATUSES = tuple('waiting running complete pruned diverged failed missing'.split())
 """Ends of a run. A run is 'missing' if a table has its row, but no result and no status."""
 SEARCH = 'search'
 CONFIRM = 'confirm'
@@ -75,6 +67,7 @@ class StudyFacts:
       'seconds' or 'none'). None if the study did not declare one.
     base_config: {dotted path: value} of the base config. Empty if unknown.
     unaffordable_calibration: Cost that kept early stopping off. None if it was not too high.
+    confirmation_pairs: Largest number of pairs of the confirmation. None if it was fixed.
     command: Command line that made the runs. Empty if unknown.
     data_sha256: Hash of the training data. Empty if unknown.
     versions: Versions of lmhp and its dependencies, by name.
@@ -88,6 +81,7 @@ class StudyFacts:
   match_budget: str | None = None
   base_config: Mapping[str, object] = dataclasses.field(default_factory=dict)
   unaffordable_calibration: CalibrationCost | None = None
+  confirmation_pairs: int | None = None
   command: str = ''
   data_sha256: str = ''
   versions: Mapping[str, object] = dataclasses.field(default_factory=dict)
@@ -121,8 +115,8 @@ class Runs:
     columns: Role of each column of the table that was read. Empty for a study of lmhp.
     sizes: Names in `measured` of the sizes and budgets that a run was given, such as
       'parameters' and 'tokens'. Runs are compared only if these are equal.
-    matched: (T,) object columns in which runs must also be equal to be compared: names of
-      sizes, and yardsticks such as the data set and the split that are evaluated.
+    compared_within: (T,) object columns whose values must be equal too: sizes in words, and
+      yardsticks such as the data set and the split that are evaluated. See `blocks`.
     labels: (T,) name of each run. Empty if the runs have none.
     decisions: (T,) 'kept', 'discarded' or '' of each run, if the table is a log of edits that
       were tried one after another. Empty otherwise.
@@ -147,7 +141,7 @@ class Runs:
   configs: Mapping[int, Mapping[str, object]] = dataclasses.field(default_factory=dict)
   columns: Mapping[str, Column] = dataclasses.field(default_factory=dict)
   sizes: tuple[str, ...] = ()
-  matched: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+  compared_within: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
   labels: tuple[str, ...] = ()
   decisions: tuple[str, ...] = ()
   notes: tuple[str, ...] = ()
@@ -238,7 +232,9 @@ class Runs:
       self,
       values={name: column[index] for name, column in self.values.items()},
       measured={name: column[index] for name, column in self.measured.items()},
-      matched={name: column[index] for name, column in self.matched.items()},
+      compared_within={
+        name: column[index] for name, column in self.compared_within.items()
+      },
       scores=tuple(self.scores[i] for i in index.tolist()),
       labels=tuple(self.labels[i] for i in index.tolist()) if self.labels else (),
       decisions=(),
@@ -315,7 +311,7 @@ class Runs:
     `SIZE_GAP` divides them.
     """
     keys = [groups_of_size(self.measured[name]) for name in self.sizes]
-    keys.append(point_numbers(self.matched, len(self)))
+    keys.append(point_numbers(self.compared_within, len(self)))
     return np.unique(np.column_stack(keys), axis=0, return_inverse=True)[1].ravel()
 
   def rows_by_point(self) -> dict[int, np.ndarray]:
@@ -390,7 +386,7 @@ class Runs:
     return data_frame(self.to_columns())
 
   def with_usable_curves(self) -> Runs:
-    """Returns the table with curves only of runs that started and have rows."""
+    """Returns the table of all runs, with the curves of those that started and logged rows."""
     has_started = ~np.isin(self.status, ('failed', 'waiting'))
     curves = {
       number: self.curves[number]

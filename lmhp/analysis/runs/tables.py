@@ -15,7 +15,12 @@ from lmhp.analysis.runs.columns import (
   object_column,
   point_numbers,
 )
-from lmhp.analysis.runs.names import (
+from lmhp.analysis.runs.raw_table import Column, ColumnValues, RawTable, names_with
+from lmhp.analysis.runs.roles import LARGE_SIZE, column_roles
+from lmhp.analysis.runs.shapes import expand_seeds, is_number_of_seeds, one_row_per_run
+from lmhp.analysis.runs.table import DISCARDED, KEPT, STATUSES, Runs, StudyFacts
+from lmhp.errors import ConfigError, suggest
+from lmhp.statistics.column_names import (
   HYPERPARAMETER,
   IDENTITY,
   METADATA_ROLE,
@@ -26,11 +31,6 @@ from lmhp.analysis.runs.names import (
   YARDSTICK,
   column_name,
 )
-from lmhp.analysis.runs.raw_table import Column, ColumnValues, RawTable, names_with
-from lmhp.analysis.runs.roles import LARGE_SIZE, column_roles
-from lmhp.analysis.runs.shapes import expand_seeds, is_count, one_row_per_run
-from lmhp.analysis.runs.table import DISCARDED, KEPT, STATUSES, Runs, StudyFacts
-from lmhp.errors import ConfigError, suggest
 
 OBJECTIVES = ('objective', 'value', 'values_0')
 """Columns that are the objective by their name. The first one in a file is taken."""
@@ -123,17 +123,14 @@ def runs_of_table(
   sizes = [_size_name(name, table.columns[name]) for name in names_with(roles, SIZE)]
   sizes = [size for size in dict.fromkeys(sizes) if size in measured]
   status = _status(table, roles, table.columns[objective])
-  number = np.array(
-    [_to_float(value) for value in table.columns[objective]], np.float64
-  )
+  number = _to_floats(table.columns[objective])
   # The value of a crash or of a pruned run is no result.
   number = np.where(np.isin(status, ('complete', 'diverged')), number, math.nan)
-  matched = _matched(table, roles)
-  groups = {**values, **{size: measured[size] for size in sizes}, **matched}
+  compared_within = _compared_within(table, roles)
+  groups = {**values, **{size: measured[size] for size in sizes}, **compared_within}
   decisions = _decisions(table, roles)
   # Each row of a log is another edit.
   point = np.arange(len(table)) if decisions else point_numbers(groups, len(table))
-  rows = table.rows()
   return Runs(
     name=name,
     axes=axes,
@@ -146,10 +143,10 @@ def runs_of_table(
     seed=_seeds(table, roles),
     measured=measured,
     curves=table.curves,
-    configs=dict(enumerate(rows)),
+    configs=dict(enumerate(table.rows())),
     columns=roles,
     sizes=tuple(sizes),
-    matched=matched,
+    compared_within=compared_within,
     labels=_labels(table, roles),
     decisions=decisions,
     notes=(*table.notes, *notes, *expanded),
@@ -262,8 +259,9 @@ def _nan_to_none(value: object) -> object:
   return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _to_float(value: object) -> float:
-  return float(value) if is_numeric(value) else math.nan
+def _to_floats(values: Sequence[object]) -> np.ndarray:
+  """Returns (T,) values as floats, with NaN for anything that is no number."""
+  return np.array([float(v) if is_numeric(v) else math.nan for v in values], np.float64)
 
 
 def _status(
@@ -275,13 +273,13 @@ def _status(
   for i, value in enumerate(objective):
     word = 'complete'
     for name, column in columns.items():
-      said = _status_of(name, column[i])
-      word = said if said != 'complete' else word
+      found = _status_of(name, column[i])
+      word = found if found != 'complete' else word
     if isinstance(value, str):
       word = _STATUS_OF_WORD.get(value.lower(), 'missing')
     elif value is None and word == 'complete':
       word = 'missing'
-    elif word == 'complete' and not math.isfinite(_to_float(value)):
+    elif word == 'complete' and not (is_numeric(value) and math.isfinite(value)):
       word = 'diverged'
     status.append(word)
   return np.array(status)
@@ -310,7 +308,7 @@ def _fill_diverged(
 
 def _seeds(table: RawTable, roles: Mapping[str, Column]) -> np.ndarray:
   """Returns (T,) the seeds, with the row index for a run without one."""
-  names = [n for n in names_with(roles, SEED) if not is_count(n)]
+  names = [n for n in names_with(roles, SEED) if not is_number_of_seeds(n)]
   if not names:
     return np.arange(len(table))
   seeds: dict[str, int] = {}
@@ -343,10 +341,8 @@ def _decisions(table: RawTable, roles: Mapping[str, Column]) -> tuple[str, ...]:
   for name in names_with(roles, STATUS):
     words = [str(value or '').lower() for value in table.columns[name]]
     if KEPT_WORDS & set(words) and DISCARDED_WORDS & set(words):
-      decisions = {
-        **dict.fromkeys(KEPT_WORDS, KEPT),
-        **dict.fromkeys(DISCARDED_WORDS, DISCARDED),
-      }
+      decisions: dict[str, str] = dict.fromkeys(KEPT_WORDS, KEPT)
+      decisions |= dict.fromkeys(DISCARDED_WORDS, DISCARDED)
       return tuple(decisions.get(word, '') for word in words)
   return ()
 
@@ -364,14 +360,17 @@ def _size_name(name: str, column: Sequence[object]) -> str:
     return name
   if words == ('model', 'size'):
     return 'parameters'
-  for word in words:
+  # `n` in `n_train_samples` is a number of samples.
+  for word in sorted(words, key=lambda word: len(word) == 1):
     if word in _SIZE_OF_WORD:
       return _SIZE_OF_WORD[word]
   return name
 
 
-def _matched(table: RawTable, roles: Mapping[str, Column]) -> dict[str, np.ndarray]:
-  """Returns the columns in which compared runs are equal: yardsticks, and sizes in words."""
+def _compared_within(
+  table: RawTable, roles: Mapping[str, Column]
+) -> dict[str, np.ndarray]:
+  """Returns `Runs.compared_within`: yardsticks such as a data set, and sizes in words."""
   names = names_with(roles, YARDSTICK)
   for name in names_with(roles, SIZE):
     if not any(map(is_numeric, table.columns[name])):
@@ -383,7 +382,7 @@ def _measured(table: RawTable, roles: Mapping[str, Column]) -> dict[str, np.ndar
   """Returns the columns of numbers that are sizes or outcomes."""
   measured: dict[str, np.ndarray] = {}
   for name in (*names_with(roles, SIZE), *names_with(roles, OUTCOME)):
-    column = np.array([_to_float(value) for value in table.columns[name]], np.float64)
+    column = _to_floats(table.columns[name])
     if not np.isfinite(column).any():
       continue
     label = name

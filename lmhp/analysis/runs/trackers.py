@@ -15,9 +15,14 @@ from etils import epath
 import numpy as np
 
 from lmhp.analysis.runs.cells import parse_column
-from lmhp.analysis.runs.names import HYPERPARAMETER, IDENTITY, METADATA_ROLE, OUTCOME
 from lmhp.analysis.runs.raw_table import Curve, RawTable, from_records
 from lmhp.errors import ConfigError
+from lmhp.statistics.column_names import (
+  HYPERPARAMETER,
+  IDENTITY,
+  METADATA_ROLE,
+  OUTCOME,
+)
 
 EVENTS = 'events.out.tfevents.'
 """Beginning of the name of a TensorBoard file."""

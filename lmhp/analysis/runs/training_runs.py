@@ -18,11 +18,13 @@ from lmhp.analysis.runs.columns import (
   point_numbers,
   read_curve,
   read_json_object,
+  to_float,
 )
 from lmhp.analysis.runs.table import Curve, Runs, StudyFacts
 from lmhp.errors import ConfigError
+from lmhp.errors.redaction import redact, redact_command
 from lmhp.files import as_path
-from lmhp.training.history import METRICS_FILE
+from lmhp.training.history import METRICS_FILE, check_rows
 from lmhp.typing import JSON, PathLike
 
 OBJECTIVE = 'eval_loss_nats'
@@ -41,6 +43,8 @@ def read_runs(path: PathLike) -> Runs:
   directories = _run_directories(path)
   manifests = [read_json_object(each / 'config.json') or {} for each in directories]
   results = [read_json_object(each / 'result.json') or {} for each in directories]
+  for directory, result in zip(directories, results):
+    check_rows(directory, result)
   curves = {
     i: read_curve(each)
     for i, each in enumerate(directories)
@@ -110,8 +114,8 @@ def _section(manifest: Mapping[str, JSON], name: str) -> Mapping[str, JSON]:
 
 def _words(command: JSON) -> str:
   if isinstance(command, (list, tuple)):
-    return ' '.join(map(str, command))
-  return str(command or '')
+    return ' '.join(redact_command([str(word) for word in command]))
+  return redact(str(command or ''))
 
 
 def _status(result: Mapping[str, JSON]) -> str:
@@ -124,7 +128,7 @@ def _objective(result: Mapping[str, JSON], curve: Curve) -> float:
   """Returns the last evaluation of a run. A run that still trains has its newest."""
   final = result.get(f'final_{OBJECTIVE}')
   if isinstance(final, (int, float)):
-    return final
+    return to_float(final)
   _, scores = finite_rows(curve, OBJECTIVE)
   return float(scores[-1]) if len(scores) else math.nan
 

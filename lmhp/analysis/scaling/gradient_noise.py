@@ -33,8 +33,8 @@ class NoiseScale(Fit):
   Its `estimates` are batch_size, gradient_norm_sq and covariance_trace, each with an interval.
 
   Attributes:
-    batch_size: B_simple = tr(covariance) / |gradient|^2, in the unit of the batches. NaN if
-      the mean of either is not above 0.
+    batch_size: The noise scale, B_simple = tr(covariance) / |gradient|^2, in the unit of the
+      batches. NaN if the mean of either is not above 0.
     low: Lower end of its interval.
     high: Upper end of the interval. inf if the gradient may be 0.
     gradient_norm_sq: Mean of the unbiased estimates of |gradient|^2.

@@ -64,13 +64,13 @@ class LogRuns:
     """Returns (R, n) weighted residuals of expected log losses (R, n)."""
     return (self.y - expected) * self.root
 
-  def slopes(self, fractions: np.ndarray) -> np.ndarray:
+  def slopes(self, term_fractions: np.ndarray) -> np.ndarray:
     """Returns (R, 5, n) the weighted derivatives of log L by theta, 0 for fixed parameters.
 
     Args:
-      fractions: (3, R, n) fractions of the terms in L, as in `log_law`.
+      term_fractions: (3, R, n) fractions of the terms in L, as in `log_law`.
     """
-    e, a, b = fractions
+    e, a, b = term_fractions
     slopes = np.stack([e, a, b, -a * self.x, -b * self.z], axis=1)
     return slopes * self.root * self.free[:, None]
 
@@ -86,20 +86,20 @@ class Fits:
   Attributes:
     theta: (R, 5) parameters.
     residuals: (R, n) weighted residuals of log L.
-    fractions: (3, R, n) fractions of E, A/N^alpha and B/D^beta in L.
+    term_fractions: (3, R, n) fractions of the terms E, A/N^alpha and B/D^beta in L.
     objective: (R,) Huber loss.
   """
 
   theta: np.ndarray
   residuals: np.ndarray
-  fractions: np.ndarray
+  term_fractions: np.ndarray
   objective: np.ndarray
 
 
 def log_law(
   theta: np.ndarray, x: np.ndarray, z: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Returns (R, n) log L, and (3, R, n) the fractions of E, A/N^alpha and B/D^beta in L.
+  """Returns (R, n) log L, and (3, R, n) the fractions of its terms E, A/N^alpha and B/D^beta.
 
   Args:
     theta: (R, 5) parameters.
@@ -115,9 +115,9 @@ def log_law(
   )
   # Log of a sum of exponentials. The largest term is taken out, so that none overflows.
   top = terms.max(axis=0)
-  fractions = np.exp(terms - top)
-  total = fractions.sum(axis=0)
-  return top + np.log(total), fractions / total
+  term_fractions = np.exp(terms - top)
+  total = term_fractions.sum(axis=0)
+  return top + np.log(total), term_fractions / total
 
 
 def huber(
@@ -206,7 +206,7 @@ def fit(
   """
   delta = runs.delta
   theta = theta.copy()
-  expected, fractions = log_law(theta, runs.x, runs.z)
+  expected, term_fractions = log_law(theta, runs.x, runs.z)
   runs = dataclasses.replace(runs, y=np.broadcast_to(runs.y, expected.shape))
   tilts = np.broadcast_to(tilt, expected.shape)
   residuals = runs.residuals(expected)
@@ -217,7 +217,7 @@ def fit(
   for _ in range(iterations):
     # Try a damped step of the active fits.
     step, gain = _step(
-      Fits(theta[active], residuals[active], fractions[:, active], value[active]),
+      Fits(theta[active], residuals[active], term_fractions[:, active], value[active]),
       runs,
       tilts[active],
       damping[active],
@@ -227,7 +227,7 @@ def fit(
     # A basis holds one direction of theta fixed. Clipping would leave that subspace.
     if basis is None:
       trial[:, ALPHA:] = np.clip(trial[:, ALPHA:], *EXPONENT_BOUNDS)
-    expected, trial_fractions = log_law(trial, runs.x, runs.z)
+    expected, trial_term_fractions = log_law(trial, runs.x, runs.z)
     trial_residuals = runs.select(active).residuals(expected)
     trial_value = huber(trial_residuals, delta, tilts[active])
 
@@ -238,7 +238,7 @@ def fit(
     theta[moved] = trial[better]
     residuals[moved] = trial_residuals[better]
     value[moved] = trial_value[better]
-    fractions[:, moved] = trial_fractions[:, better]
+    term_fractions[:, moved] = trial_term_fractions[:, better]
     damping[active] = np.where(
       better,
       np.maximum(damping[active] / 10, 1e-9),
@@ -252,7 +252,7 @@ def fit(
     active = active[~done]
     if not len(active):
       break
-  return Fits(theta, residuals, fractions, value)
+  return Fits(theta, residuals, term_fractions, value)
 
 
 def _step(
@@ -266,7 +266,7 @@ def _step(
   # Gradient and Hessian of the weighted squares.
   # Huber weight: 1 up to delta, and delta / |residual| above.
   weights = np.minimum(1, runs.delta / np.maximum(np.abs(fits.residuals), 1e-300))
-  jacobian = runs.slopes(fits.fractions)
+  jacobian = runs.slopes(fits.term_fractions)
   if basis is not None:
     # Derivatives along the directions that are free.
     jacobian = basis.transpose(0, 2, 1) @ jacobian

@@ -14,7 +14,7 @@ exponent is wrong too, even without noise. Source: arXiv 2603.22339, which recom
 projection (`lmhp.analysis.scaling.laws`). The third derivative is derived here.
 `Isoflops.bias_factor` estimates the factor, and `bias_of_a` the error of the exponent.
 
-Dimension key: n runs, C budgets, k runs of one budget.
+Dimension key: n runs, B budgets, m runs of one budget.
 """
 
 from __future__ import annotations
@@ -56,18 +56,18 @@ class Isoflops(Fit):
   Its `estimates` are a and b. Their errors cover the scatter between budgets, and not the bias.
 
   Attributes:
-    flops: (C,) budgets with a usable minimum.
-    parameters: (C,) N at each minimum.
-    tokens: (C,) D = C / 6N at each minimum.
-    losses: (C,) loss at each minimum, in nats.
-    coefficients: (C, 3) coefficients of the parabola c0 + c1 u + c2 u^2 in u = log N.
-    n_fitted: (C,) number of runs that each parabola was fitted to.
+    flops: (B,) budgets with a usable minimum.
+    parameters: (B,) N at each minimum.
+    tokens: (B,) D = C / 6N at each minimum.
+    losses: (B,) loss at each minimum, in nats.
+    coefficients: (B, 3) coefficients of the parabola c0 + c1 u + c2 u^2 in u = log N.
+    n_fitted: (B,) number of runs that each parabola was fitted to.
     a: Exponent of N_opt in C. NaN if there are fewer than two budgets.
     b: Exponent of D_opt in C. NaN if there are fewer than two budgets.
     parameters_law: Power law of N_opt. Its intervals cover the scatter between budgets, and
       not the bias. None if there are fewer than two budgets.
     tokens_law: Power law of D_opt, likewise.
-    bias_factor: (C,) factor by which a parabola would miss the minimum of the law that
+    bias_factor: (B,) factor by which a parabola would miss the minimum of the law that
       variable projection fits to the same runs, without noise. NaN if that law does not
       describe the runs: the exponent of parabolas through it is outside the interval of `a`.
     bias_of_a: Bias of the exponent, computed in the same way.
@@ -241,9 +241,9 @@ def _minimum(
   """Fits a parabola in u = log N around its minimum. None without enough sizes or a minimum.
 
   Args:
-    u: (k,) log N of the runs of one budget.
-    loss: (k,) their losses.
-    weights: (k,) their weights.
+    u: (m,) log N of the runs of one budget.
+    loss: (m,) their losses.
+    weights: (m,) their weights.
     reach: Distance in log N from the minimum within which runs are fitted.
   """
   sizes = np.unique(u)

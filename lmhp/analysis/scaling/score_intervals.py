@@ -168,7 +168,7 @@ def score_correlation(fits: Fits, runs: LogRuns, normal: np.ndarray) -> np.ndarr
     runs: Runs that were fitted.
     normal: (R, 5) direction that was held.
   """
-  jacobian = runs.slopes(fits.fractions)
+  jacobian = runs.slopes(fits.term_fractions)
   # Derivative of the log loss of each run along the held direction.
   along = (normal[:, None] @ jacobian)[:, 0]
 
@@ -251,10 +251,10 @@ def _standard_errors(
   theta: np.ndarray, runs: LogRuns, which: np.ndarray, values: np.ndarray
 ) -> np.ndarray:
   """Returns (R,) rough standard errors of the quantities at values, for normal noise."""
-  expected, fractions = log_law(theta, runs.x, runs.z)
+  expected, term_fractions = log_law(theta, runs.x, runs.z)
   normal, _ = constraint(which, values, runs.centre)
   spread = 1.5 * np.median(np.abs(runs.residuals(expected)), axis=1)
-  variance = np.einsum('rk,rk->r', normal, _solve_gram(fractions, runs, normal))
+  variance = np.einsum('rk,rk->r', normal, _solve_gram(term_fractions, runs, normal))
   is_exponent = which == OPTIMAL_EXPONENT
   scale = np.where(is_exponent, 1 / (theta[:, ALPHA] + theta[:, BETA]), 1.0)
   return np.maximum(spread * np.sqrt(np.maximum(variance, 0)) * scale, 1e-9)
@@ -269,9 +269,11 @@ def _project(
   return theta + direction * (distance / np.sum(normal * direction, axis=1))[:, None]
 
 
-def _solve_gram(fractions: np.ndarray, runs: LogRuns, normal: np.ndarray) -> np.ndarray:
+def _solve_gram(
+  term_fractions: np.ndarray, runs: LogRuns, normal: np.ndarray
+) -> np.ndarray:
   """Returns (R, 5) the vector (J J^T)^-1 normal, with J the slopes of log L."""
-  return np.linalg.solve(_gram(runs.slopes(fractions)), normal[..., None])[..., 0]
+  return np.linalg.solve(_gram(runs.slopes(term_fractions)), normal[..., None])[..., 0]
 
 
 def _gram(jacobian: np.ndarray) -> np.ndarray:

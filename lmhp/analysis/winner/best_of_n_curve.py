@@ -1,11 +1,11 @@
 """Best of n trials as a curve, with confidence bands.
 
 The trials are taken as independent draws from one distribution, as in random search. This is
-nearly true for quasi-random search, which covers the space more evenly, so its bands are if
-anything too wide. It is false for a grid, Bayesian search and halving, whose curves mean
-nothing. A trial is one number: the final loss of a run, or the mean over a fixed number of
-seeds. The curve describes the best loss that a study shows, so it includes the winner's
-curse, which `winner` removes.
+nearly true for quasi-random search. It covers the space more evenly, so its bands may be too
+wide. It is false for a grid, Bayesian search and halving, and their curves mean nothing. A
+trial is one number: the final loss of a run, or the mean over a fixed number of seeds. The
+curve describes the best loss that a study measures. It is too low by the luck of the best trial
+(the winner's curse), which `winner` corrects.
 
 Dimension key: T trials of the study, K numbers of trials.
 """
@@ -24,7 +24,8 @@ from lmhp.statistics.intervals import check_confidence
 from lmhp.statistics.ranks import as_numbers
 
 METHODS = ('order_statistics', 'dkw')
-MAX_SIMULATED = 4_000_000
+MAX_SIMULATED = 1_000_000
+"""Largest number of losses that are simulated to widen a band of up to 1,000 trials."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,9 +70,9 @@ def best_of_n(
     losses: (T,) final losses of independent random trials. inf or NaN for a diverged trial.
     trials: (K,) numbers of trials. None takes 1 to T.
     confidence: Probability that the band contains the true curve everywhere.
-    method: 'order_statistics' uses equal-tailed Beta intervals of the order statistics,
-      widened until they hold together: for the median at the given `trials`, for the mean
-      everywhere. 'dkw' is wider.
+    method: 'order_statistics' uses equal-tailed Beta intervals of the order statistics. They
+      are widened until they hold together: those of the median at the given `trials`, those
+      of the mean everywhere. 'dkw' is the Dvoretzky-Kiefer-Wolfowitz band, which is wider.
     support: Lower and upper bound of the loss. A cross entropy is at least 0.
     seed: Seed of the simulation that widens the bands.
 
@@ -105,17 +106,17 @@ def best_of_n(
   levels = 1 - 0.5 ** (1 / counts)
   padded = np.concatenate([[support[0]], ordered, [support[1]]])
   band_low, band_high = cdf_band(n, confidence, method, seed)
-  least = band_low
-  most = band_high
+  cdf_low = band_low
+  cdf_high = band_high
   if method != 'dkw':
     # The median's curve needs the band at its own levels only.
     falling = tuple(np.unique(levels)[::-1].tolist())
-    least, most = _beta_interval(n, _tail_at_levels(n, falling, confidence, seed))
+    cdf_low, cdf_high = _beta_interval(n, _tail_at_levels(n, falling, confidence, seed))
 
-  # If the upper bound at an order statistic is at most the level, the quantile is at least
-  # that order statistic, for any distribution.
-  median_low = padded[np.searchsorted(most, levels, side='left')]
-  median_high = padded[1 + np.searchsorted(least, levels, side='left')]
+  # If the probability below an order statistic is at most the level, the quantile at the
+  # level is at least that order statistic. This holds for any distribution.
+  median_low = padded[np.searchsorted(cdf_high, levels, side='left')]
+  median_high = padded[1 + np.searchsorted(cdf_low, levels, side='left')]
   # Sample quantile: the smallest loss whose rank is at least n times the level.
   median = ordered[np.maximum(np.ceil(n * levels - 1e-9).astype(int), 1) - 1]
   return BestOfN(
@@ -168,7 +169,7 @@ def expected_best(
   log_all = gammaln(n + 1) - gammaln(np.maximum(n - counts, 0) + 1)
   none_better = np.where(left >= 0, np.exp(log_ways - log_all[:, None]), 0.0)
   weights = none_better[:, :-1] - none_better[:, 1:]
-  # An infinite loss without weight does not count.
+  # An infinite loss of weight 0 would give NaN.
   finite = np.where(weights > 0, ordered, 0.0)
   return np.where(counts <= n, (weights * finite).sum(axis=1), math.nan)
 
@@ -243,7 +244,7 @@ def _beta_interval(n: int, tail: float) -> tuple[np.ndarray, np.ndarray]:
 
 @functools.lru_cache(maxsize=64)
 def _tail(n: int, confidence: float, seed: int) -> float:
-  """Returns the error rate per side and order statistic at which all bounds hold."""
+  """Returns the error rate of each single bound at which all hold with the confidence."""
   from scipy.special import betainc
 
   draws = max(1000, min(40_000, MAX_SIMULATED // n))
@@ -258,7 +259,10 @@ def _tail(n: int, confidence: float, seed: int) -> float:
 def _tail_at_levels(
   n: int, levels: tuple[float, ...], confidence: float, seed: int
 ) -> float:
-  """Returns the error rate at which the band contains the quantiles at falling levels."""
+  """Returns the error rate of each bound at which all hold for the quantiles at some levels.
+
+  The levels fall from one to the next.
+  """
   from scipy.special import bdtr
 
   # A quantile is missed if the number of draws below it is in a tail of its binomial
@@ -296,6 +300,6 @@ def _mean_best(
   with np.errstate(invalid='ignore'):
     # E[best of k] is the integral of (1 - F(x))^k over the loss x.
     survival = (1 - probabilities) ** trials[:, None]
-    stretch = np.nan_to_num(np.diff(padded), nan=0.0, posinf=math.inf)
-    parts = np.where((survival > 0) & (stretch > 0), survival * stretch, 0.0)
+    widths = np.nan_to_num(np.diff(padded), nan=0.0, posinf=math.inf)
+    parts = np.where((survival > 0) & (widths > 0), survival * widths, 0.0)
   return padded[0] + parts.sum(axis=1)

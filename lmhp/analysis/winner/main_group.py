@@ -10,16 +10,18 @@ from lmhp.analysis.runs.table import Runs
 
 
 def in_main_group(runs: Runs) -> npt.NDArray[np.bool_]:
-  """Returns (T,) True for the runs of one group with equal `Runs.matched` columns.
+  """Returns (T,) True for the runs of one group with equal values of `Runs.compared_within`.
 
   It is the group with the most results. Of several, it is the one with the best result.
 
   >>> data = np.array(['a', 'b', 'b'], object)
-  >>> runs = Runs('s', {}, {}, np.array([1.0, 3.0, 2.0]), matched={'dataset': data})
+  >>> runs = Runs(
+  ...   's', {}, {}, np.array([1.0, 3.0, 2.0]), compared_within={'dataset': data}
+  ... )
   >>> in_main_group(runs).tolist()
   [False, True, True]
   """
-  groups = point_numbers(runs.matched, len(runs))
+  groups = point_numbers(runs.compared_within, len(runs))
   has_result = (runs.status == 'complete') & np.isfinite(runs.losses)
   if not has_result.any():
     return np.ones(len(runs), bool)

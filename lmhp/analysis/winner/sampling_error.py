@@ -11,8 +11,8 @@ import math
 
 import numpy as np
 
-from lmhp.analysis.runs.names import column_name
 from lmhp.analysis.runs.table import Runs
+from lmhp.statistics.column_names import column_name
 
 RATES = frozenset(
   """accuracy acc accs top1 top5 em success passrate winrate hits hr error err wer""".split()

@@ -66,7 +66,7 @@ class SettingDifference:
 def setting_differences(
   runs: Runs, winner: int, confidence: float = 0.9
 ) -> list[SettingDifference]:
-  """Compares each setting of the winner's block with the winner.
+  """Compares the winner with each setting of its block: runs of equal size and data.
 
   Args:
     runs: Table of runs. A diverged run counts with its loss.

@@ -7,11 +7,10 @@ truth in 54% of studies instead of 90%. There are three cases:
 - The winner was run again on fresh seeds. They are independent of the selection, so
   Student's interval holds. This is the best case: it is short and assumes least.
 - Otherwise the noise between seeds is known, or estimated from points with several seeds.
-  Points that the winner leads by little more than the luck of the best of all points are its
-  contenders. Among K equal contenders, the winner's error is that of the luckiest of K. The
-  interval ends where the luckiest of K would end it on the side of luck, and where Student's
-  interval ends on the other side. It is Student's interval if there is no contender, and it is
-  never more than the luck of all points away from the winner's mean.
+  A contender is a point that may be as good as the winner: the lead over it is little more than
+  the luck of the best of all points. Among K equal contenders, the winner's mean has the error of
+  the luckiest of K. This error gives the upper end of the interval, and Student's t the lower end.
+  Without contenders, Student's t gives both. K is never more than the number of points.
 - Otherwise there is one seed per point and the noise is unknown. There is no interval.
 
 The noise of a point is its own if the seeds show that points differ in their noise, and the
@@ -52,8 +51,9 @@ FRESH_SEEDS = 'fresh_seeds'
 AMONG_CONTENDERS = 'among_contenders'
 NO_INTERVAL = 'none'
 ROUNDING = 1e-12
+"""A standard deviation below this fraction of the mean is rounding."""
 EQUAL_NOISE = 20.0
-"""Freedom that the common variance adds, from which all points have one variance."""
+"""If the common variance adds as many degrees of freedom, all points have that variance."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -326,7 +326,7 @@ def _among_contenders(
   freedom = noise.degrees_of_freedom
   correlation = noise.correlation
   if not is_given:
-    # Points that differ in their noise have their own.
+    # If points differ in their noise, each has its own.
     own_noise = variances_of_groups(losses)
     if own_noise.common_freedom < EQUAL_NOISE:
       sd_P = np.sqrt(own_noise.variance)
@@ -338,7 +338,7 @@ def _among_contenders(
   own = float(errors_P[is_winner_P][0])
   noise_sd = float(sd_P[is_winner_P][0])
 
-  # Leads in standard errors. A lead of a difference has the errors of both means.
+  # Leads in standard errors of one mean. A lead has the errors of both means.
   leads = (means_P - winner.mean)[~is_winner_P]
   others = errors_P[~is_winner_P]
   with np.errstate(divide='ignore', invalid='ignore'):
@@ -386,6 +386,7 @@ def confirm(runs: Runs, point: int) -> Confirmation | None:
   return confirm_on_seeds(
     _by_seed(runs.confirmation_runs(point)),
     _by_seed(runs.confirmation_runs(BASE_POINT)),
+    runs.facts.confirmation_pairs,
   )
 
 

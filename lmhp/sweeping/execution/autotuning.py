@@ -4,8 +4,9 @@ A pack is a group of trials that one compiled program trains together. The trial
 members. They have one structure, the part of a config that is compiled into the program. A
 pack runs its members by one of the methods `vmap`, `map` and `loop` (see
 `lmhp.training.population`). All packs of a structure use the same method. The methods are
-measured once, and the choice is stored in `autotune.json`. A study that is run again uses the
-stored choice.
+measured once, and the choice is stored in the storage of the study. A study that is run again
+uses the stored choice. `autotune.json` is a copy for people. It is read only by a study that has
+no measurements yet, so that it can take over those of another study.
 """
 
 from __future__ import annotations
@@ -16,11 +17,17 @@ import dataclasses
 from etils import epath
 import jax
 
-from lmhp.files import write_json
+from lmhp.errors import ConfigError
 from lmhp.sweeping.execution.method_measurement import MethodMeasurement
 from lmhp.sweeping.execution.pack_widths import WIDTHS, allowed_widths, devices_for
-from lmhp.sweeping.store.json_records import read_record, to_json
+from lmhp.sweeping.store.json_records import (
+  from_json,
+  read_record,
+  to_json,
+  write_record,
+)
 from lmhp.sweeping.tasks.task import Job, Task
+from lmhp.typing import JSON
 
 FILE = 'autotune.json'
 WORTH_MEASURING = 60
@@ -135,6 +142,19 @@ def measure_metric(task: Task, metric: str, job: Job) -> float:
   return task.measure(metric, job)
 
 
+@dataclasses.dataclass(frozen=True)
+class MeasurementStore:
+  """The place in which a study stores its measurements.
+
+  Attributes:
+    stored: Measurements of earlier processes, as JSON, or None if there are none.
+    save: Function that stores measurements.
+  """
+
+  stored: Mapping[str, JSON] | None
+  save: Callable[[Mapping[str, JSON]], None]
+
+
 class Autotuner:
   """Chooses the method of the packs of a study.
 
@@ -144,6 +164,7 @@ class Autotuner:
     method: Requested method, or "auto".
     max_pack_width: Largest number of members of a pack that the user allows. None: as many as
       fit in memory.
+    store: Storage of the measurements. None stores them only in `autotune.json`.
     choose: Function with the arguments of `choose_method`. With Ray, it calls `choose_method`
       on a worker.
     measure: Function with the arguments of `measure_metric`. With Ray, it measures on a worker.
@@ -155,6 +176,7 @@ class Autotuner:
     workdir: epath.Path,
     method: str = 'auto',
     max_pack_width: int | None = None,
+    store: MeasurementStore | None = None,
     *,
     choose: Callable[..., PackMethod] = choose_method,
     measure: Callable[[Task, str, Job], float] = measure_metric,
@@ -165,11 +187,17 @@ class Autotuner:
     self.requested_width = max_pack_width
     self._choose = choose
     self._measure = measure
+    self._store = store
     # Measurements of an earlier process are used again.
-    is_stored = self.path.exists()
-    stored = read_record(Measurements, self.path) if is_stored else Measurements()
+    stored = Measurements()
+    if store is not None and store.stored is not None:
+      stored = from_json(Measurements, store.stored, 'measurements')
+    elif self.path.exists():
+      stored = _read_measurements(self.path)
     self._methods = dict(stored.methods)
     self._metrics = dict(stored.metrics)
+    if self._methods or self._metrics:
+      self._write()
 
   def method_of(
     self, jobs: Sequence[Job], data_per_trial: bool, n_steps: float
@@ -218,4 +246,17 @@ class Autotuner:
     return self._metrics[key]
 
   def _write(self) -> None:
-    write_json(self.path, to_json(Measurements(self._methods, self._metrics)))
+    measurements = Measurements(self._methods, self._metrics)
+    content = to_json(measurements)
+    if self._store is not None and self._store.stored != content:
+      self._store.save(content)
+    write_record(self.path, measurements)
+
+
+def _read_measurements(path: epath.Path) -> Measurements:
+  try:
+    return read_record(Measurements, path)
+  except ConfigError as error:
+    raise ConfigError(
+      f'{error}; delete this file, and the methods are measured again'
+    ) from None

@@ -21,6 +21,7 @@ A final state that is not on the disk is computed again by running the pack agai
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+import logging
 import math
 import operator
 import time
@@ -30,6 +31,7 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
+from lmhp.errors import ConfigError
 from lmhp.sweeping.execution.packs import (
   DEFAULT_OPTIONS,
   Pack,
@@ -37,10 +39,10 @@ from lmhp.sweeping.execution.packs import (
   PackRunOptions,
   Stopped,
   directory_of,
-  read_result,
+  finished_result,
   write_result,
 )
-from lmhp.sweeping.store.curves import CurveRows
+from lmhp.sweeping.store.curves import CurveRows, path_of_curves
 from lmhp.sweeping.tasks.task import Job, Task
 from lmhp.training.checkpoint import Checkpoints
 from lmhp.training.chunks import (
@@ -52,6 +54,8 @@ from lmhp.training.chunks import (
 from lmhp.training.config import CheckpointConfig
 from lmhp.training.population import Population, stack
 from lmhp.typing import PyTree
+
+_log = logging.getLogger(__name__)
 
 NonfiniteSteps = list[int | None]
 """For each member, the first step at which its loss was not finite, or None if there is none."""
@@ -84,6 +88,7 @@ class PackRun:
     self.jobs = list(jobs)
     self.workdir = workdir
     self.directory = directory_of(workdir, pack.name)
+    self._curves = path_of_curves(workdir, pack.name)
     self.start = start
     self.options = options
 
@@ -160,7 +165,7 @@ class PackRun:
     )
     if self.read() is None:
       # The result comes last: a pack that has one is done.
-      self.rows.write(self.workdir / 'curves' / f'{self.pack.name}.parquet')
+      self.rows.write(self._curves)
       write_result(self.directory, result)
     return result
 
@@ -172,8 +177,8 @@ class PackRun:
     self.population.compile_chunk(data)
 
   def read(self) -> PackResult | None:
-    """Returns the result of an earlier process, or None if the pack is not done."""
-    return read_result(self.directory)
+    """Returns the result of an earlier process, or None if the pack must be run."""
+    return finished_result(self.workdir, self.pack.name)
 
   # --- states -------------------------------------------------------------------------
 
@@ -184,12 +189,19 @@ class PackRun:
       return self.start(self.population), self.pack.first_step
 
     # `step` may be older than `latest`, if the newest checkpoint is damaged.
-    members, extra = self.restore(checkpoints, latest)
-    step = extra['step']
+    try:
+      members, extra = self.restore(checkpoints, latest)
+      step = extra['step']
+      self.rows.read(self.directory / f'curves-{step}.parquet')
+    except (ConfigError, FileNotFoundError) as error:
+      reason = error
+      if isinstance(error, FileNotFoundError):
+        reason = f'{error.filename}: no such file'
+      _log.warning('%s; this pack starts again', reason)
+      return self.start(self.population), self.pack.first_step
     self.nonfinite_steps = extra['nonfinite_steps']
     # The time of the earlier process counts too.
     self._start_time -= extra['seconds']
-    self.rows.read(self.directory / f'curves-{step}.parquet')
     return self.population.join(members), step
 
   def restore(

@@ -13,12 +13,14 @@ import dataclasses
 import functools
 import hashlib
 import json
+import logging
 
 from etils import epath
 import jax
 import numpy as np
 
-from lmhp.files import to_jsonable, write_json
+from lmhp.errors import ConfigError
+from lmhp.files import to_jsonable
 from lmhp.sweeping.execution.pack_run import PackRun
 from lmhp.sweeping.execution.packs import (
   DEFAULT_OPTIONS,
@@ -30,10 +32,12 @@ from lmhp.sweeping.execution.packs import (
   directory_of,
 )
 from lmhp.sweeping.execution.stages import StateRef
-from lmhp.sweeping.store.json_records import read_record, to_json
+from lmhp.sweeping.store.json_records import read_record, to_json, write_record
 from lmhp.training.checkpoint import Checkpoints
 from lmhp.training.population import Population
 from lmhp.typing import PyTree
+
+_log = logging.getLogger(__name__)
 
 KEPT_BYTES = 2 << 30
 """States up to this size in total, 2 GiB, stay in memory."""
@@ -50,6 +54,7 @@ class PackStateStore:
   def __init__(self, jobs: JobTable, workdir: epath.Path):
     self.jobs = jobs
     self.workdir = workdir
+    self._packs: dict[str, Pack] = {}
     self._in_memory: collections.OrderedDict[str, tuple[PyTree, ...]] = (
       collections.OrderedDict()
     )
@@ -71,13 +76,20 @@ class PackStateStore:
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     pack = dataclasses.replace(pack, name=f'{pack.name}-{digest}')
     path = directory_of(self.workdir, pack.name) / SPEC
-    if not path.exists():
-      write_json(path, to_json(pack))
+    if not path.exists() or not _holds(path, pack):
+      write_record(path, pack)
+    self._packs[pack.name] = pack
     return pack
 
   def pack(self, name: str) -> Pack:
-    """Returns a pack by its name."""
-    return read_record(Pack, directory_of(self.workdir, name) / SPEC)
+    """Returns a pack by its name.
+
+    Raises:
+      ConfigError: If the description of a pack of an earlier process is damaged.
+    """
+    if name not in self._packs:
+      self._packs[name] = read_record(Pack, directory_of(self.workdir, name) / SPEC)
+    return self._packs[name]
 
   def run(self, name: str, options: PackRunOptions = DEFAULT_OPTIONS) -> PackRun:
     """Returns the run of a pack, ready to start."""
@@ -165,7 +177,11 @@ class PackStateStore:
     with Checkpoints(run.directory / 'checkpoints') as checkpoints:
       if checkpoints.latest() != last_step:
         return None
-      members, extra = run.restore(checkpoints, last_step)
+      try:
+        members, extra = run.restore(checkpoints, last_step)
+      except ConfigError as error:
+        _log.warning('%s; this pack is run again', error)
+        return None
     if extra['step'] != last_step:
       # The newest checkpoint is damaged, and the one before it was read.
       return None
@@ -192,3 +208,11 @@ class PackStateStore:
         (directory / 'checkpoints').rmtree(missing_ok=True)
         for path in directory.glob('curves-*.parquet'):
           path.unlink(missing_ok=True)
+
+
+def _holds(path: epath.Path, pack: Pack) -> bool:
+  """Returns True if a file holds the description of a pack, and is not damaged."""
+  try:
+    return to_json(read_record(Pack, path)) == to_json(pack)
+  except ConfigError:
+    return False

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 import dataclasses
+import logging
 
 from etils import epath
 import jax
 
-from lmhp.files import write_json
+from lmhp.errors import ConfigError
 from lmhp.sweeping.execution.stages import StateRef
-from lmhp.sweeping.store.json_records import read_record, to_json
+from lmhp.sweeping.store import curves
+from lmhp.sweeping.store.json_records import read_record, write_record
 from lmhp.sweeping.tasks.task import Job, Overrides, Task
 from lmhp.typing import PyTree
+
+_log = logging.getLogger(__name__)
 
 # Files in the directory of a pack: its result, and its description (a `Pack`).
 RESULT = 'result.json'
@@ -125,19 +129,53 @@ DEFAULT_OPTIONS = PackRunOptions()
 
 
 def directory_of(workdir: epath.Path, pack: str) -> epath.Path:
-  """Returns the directory of a pack in the directory of its study."""
+  """Returns the directory of a pack in the directory of its study.
+
+  Raises:
+    ConfigError: If the name of the pack would lead to another directory.
+  """
+  curves.check_pack_name(pack)
   return workdir / 'packs' / pack
 
 
 def write_result(directory: epath.Path, result: PackResult) -> None:
   """Writes the result of a pack, without its states."""
-  write_json(directory / RESULT, to_json(dataclasses.replace(result, states=None)))
+  write_record(directory / RESULT, dataclasses.replace(result, states=None))
 
 
 def read_result(directory: epath.Path) -> PackResult | None:
-  """Returns the result of a pack from its directory, or None if it has none."""
+  """Returns the result of a pack from its directory, or None if it has none.
+
+  Raises:
+    ConfigError: If the file is damaged.
+  """
   path = directory / RESULT
   return read_record(PackResult, path) if path.exists() else None
+
+
+def finished_result(workdir: epath.Path, pack: str) -> PackResult | None:
+  """Returns the result of a pack that is done, or None if the pack must be run.
+
+  The result of a pack depends only on the pack. So a damaged result is deleted and made again,
+  and so is one whose curves are damaged or missing.
+
+  Args:
+    workdir: Directory of the study.
+    pack: Name of the pack.
+  """
+  directory = directory_of(workdir, pack)
+  try:
+    result = read_result(directory)
+    if result is not None:
+      curves.read(curves.path_of_curves(workdir, pack))
+  except (ConfigError, FileNotFoundError) as error:
+    reason = error
+    if isinstance(error, FileNotFoundError):
+      reason = f'{error.filename}: no such file'
+    _log.warning('%s; this pack is run again', reason)
+    (directory / RESULT).unlink(missing_ok=True)
+    return None
+  return result
 
 
 class JobTable:

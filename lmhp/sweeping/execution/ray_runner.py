@@ -24,14 +24,17 @@ import math
 from etils import epath
 
 from lmhp.files import is_remote
-from lmhp.sweeping.execution.autotuning import Autotuner, PackMethod
+from lmhp.sweeping.execution.autotuning import (
+  Autotuner,
+  MeasurementStore,
+  PackMethod,
+)
 from lmhp.sweeping.execution.pack_widths import WIDTHS
 from lmhp.sweeping.execution.packs import (
   Pack,
   PackResult,
   Stopped,
-  directory_of,
-  read_result,
+  finished_result,
 )
 from lmhp.sweeping.execution.ray_attempts import ATTEMPTS, publish
 from lmhp.sweeping.execution.ray_cluster import RayCluster, Reference, Resources
@@ -79,7 +82,12 @@ class RayRunner(Runner):
     self.cluster.close()
 
   def autotuner(
-    self, task: Task, workdir: epath.Path, method: str, max_pack_width: int | None
+    self,
+    task: Task,
+    workdir: epath.Path,
+    method: str,
+    max_pack_width: int | None,
+    store: MeasurementStore | None = None,
   ) -> Autotuner:
     """Returns an autotuner that measures on a worker.
 
@@ -90,6 +98,7 @@ class RayRunner(Runner):
       workdir,
       method,
       max_pack_width,
+      store,
       choose=self._choose,
       measure=self._measure,
     )
@@ -138,7 +147,7 @@ class RayRunner(Runner):
     workdir = context.states.workdir
     unfinished = []
     for pack in packs:
-      result = read_result(directory_of(workdir, pack.name))
+      result = finished_result(workdir, pack.name)
       if result is None:
         unfinished.append(pack)
       else:

@@ -16,7 +16,7 @@ from etils import epath
 import jax
 
 from lmhp.errors import ConfigError
-from lmhp.sweeping.execution.autotuning import Autotuner
+from lmhp.sweeping.execution.autotuning import Autotuner, MeasurementStore
 from lmhp.sweeping.execution.pack_run import PackRun
 from lmhp.sweeping.execution.pack_states import PackStateStore
 from lmhp.sweeping.execution.pack_widths import devices_for
@@ -51,7 +51,12 @@ class Runner(abc.ABC):
     """Releases the threads or processes of the runner."""
 
   def autotuner(
-    self, task: Task, workdir: epath.Path, method: str, max_pack_width: int | None
+    self,
+    task: Task,
+    workdir: epath.Path,
+    method: str,
+    max_pack_width: int | None,
+    store: MeasurementStore | None = None,
   ) -> Autotuner:
     """Returns the autotuner of a study, which chooses how packs run.
 
@@ -63,8 +68,9 @@ class Runner(abc.ABC):
       workdir: Directory of the study.
       method: One of `lmhp.training.population.METHODS`, or "auto".
       max_pack_width: Largest number of members that the user allows. None: no limit.
+      store: Storage of the measurements.
     """
-    return Autotuner(task, workdir, method, max_pack_width)
+    return Autotuner(task, workdir, method, max_pack_width, store)
 
   @abc.abstractmethod
   def run(
@@ -133,10 +139,15 @@ def _run(run: PackRun) -> PackResult:
   except jax.errors.JaxRuntimeError as error:
     if 'RESOURCE_EXHAUSTED' not in str(error):
       raise
+    width = run.pack.width
+    if width == 1:
+      raise ConfigError(
+        'train.batch_size: a trial alone does not fit in memory, expected a smaller batch, a '
+        'smaller model or train.seq_len, or a device with more memory'
+      ) from error
     # Propose half the width.
-    narrower = max(1, run.pack.width // 2)
     raise ConfigError(
-      f'sweep.max_pack_width: a pack of {run.pack.width} trials does not fit in memory, '
+      f'sweep.max_pack_width: a pack of {width} trials does not fit in memory, '
       'expected fewer trials; finished packs are kept, so continue with '
-      f'--sweep.max_pack_width={narrower}'
+      f'--sweep.max_pack_width={width // 2}'
     ) from error

@@ -72,7 +72,7 @@ class TrialScores:
     if diverged:
       # The samplers of a search need finite values.
       values = tuple(
-        self._task.penalty_value(name, job, name in self._sweep.maximize)
+        self._task.penalty_value(name, job, self._sweep.maximizes(name))
         for name in self._sweep.objective
       )
 

@@ -1,22 +1,30 @@
-"""A study in the browser: optuna-dashboard on its storage, also while the sweep runs."""
+"""A study in the browser: optuna-dashboard on its storage, also while the sweep runs.
+
+The server answers only the browsers of this machine, and only requests of its own page. A page
+of another site may send requests to `localhost`, also under its own name if it lets this name
+point here. Such requests could delete the study, so they are refused.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 import contextlib
-import json
 import pathlib
 import socketserver
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from wsgiref import simple_server
 
 from lmhp.errors import ConfigError
-from lmhp.files import is_remote
+from lmhp.files import is_remote, read_json
 from lmhp.sweeping.store.study_header import HEADER, JOURNAL
 from lmhp.typing import PathLike
 
 if TYPE_CHECKING:
   # Optuna takes long to import.
   from optuna.storages import BaseStorage
+
+_Application = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+"""A WSGI application."""
 
 
 def open_dashboard(
@@ -61,22 +69,54 @@ def dashboard_server(
       'dashboard: needs the package optuna-dashboard; install it with: '
       'pip install "lmhp[dashboard]"'
     ) from None
+  application = optuna_dashboard.wsgi(study_storage)
   try:
-    return simple_server.make_server(
-      'localhost',
-      port,
-      optuna_dashboard.wsgi(study_storage),
-      server_class=_Server,
-      handler_class=_QuietHandler,
+    server = simple_server.make_server(
+      'localhost', port, application, server_class=_Server, handler_class=_QuietHandler
     )
   except OSError as error:
     raise ConfigError(
       f'--port: got {port}, expected a free one: {error.strerror}'
     ) from None
+  # Port 0 stands for any free port, so the port is known only now.
+  server.set_app(_own_requests(application, server.server_port))
+  return server
 
 
-def _storage(workdir: PathLike, storage: str | None) -> BaseStorage | str:
-  """Returns the storage of a study: the URL of its database, or a reader of its journal."""
+def _own_requests(application: _Application, port: int) -> _Application:
+  """Returns an application that refuses the requests of other sites.
+
+  Args:
+    application: The application.
+    port: Port of the server.
+  """
+  hosts = {f'{name}:{port}' for name in ('localhost', '127.0.0.1', '[::1]')}
+  if port == 80:
+    hosts |= {host.removesuffix(':80') for host in hosts}
+  origins = {f'http://{host}' for host in hosts}
+
+  def answer(environment: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+    is_own = environment.get('HTTP_HOST', '').lower() in hosts
+    # Browsers add these headers. A request of another program has none of them.
+    origin = environment.get('HTTP_ORIGIN')
+    is_own &= origin is None or origin.lower() in origins
+    if environment.get('REQUEST_METHOD') not in ('GET', 'HEAD'):
+      site = environment.get('HTTP_SEC_FETCH_SITE', 'none')
+      is_own &= site in ('none', 'same-origin')
+    if is_own:
+      return application(environment, start)
+    start('403 Forbidden', [('Content-Type', 'text/plain')])
+    return [f'use the address http://localhost:{port}/'.encode()]
+
+  return answer
+
+
+def _storage(workdir: PathLike, storage: str | None) -> BaseStorage:
+  """Returns the storage of a study: its database, or its journal.
+
+  The `study.json` of a stranger may name any database. So its URL is opened only if it is a file
+  that exists and holds Optuna studies.
+  """
   if is_remote(workdir):
     raise ConfigError(
       f'workdir: got {str(workdir)!r}, expected a directory of this machine'
@@ -84,17 +124,21 @@ def _storage(workdir: PathLike, storage: str | None) -> BaseStorage | str:
   directory = pathlib.Path(workdir).expanduser()
   header = directory / HEADER
   journal = directory / JOURNAL
-  url = None
-  if header.exists():
-    url = json.loads(header.read_text()).get('storage')
+  from lmhp.sweeping.store import databases
+  from lmhp.sweeping.store.optuna_records import NUMBER
 
+  content = read_json(header) if header.exists() else None
+  url = content.get('storage') if isinstance(content, dict) else None
   if url is not None:
-    # The study stores *** instead of the password.
-    if storage is None and ':***@' in url:
+    is_file = isinstance(url, str) and url.startswith('sqlite:///')
+    if storage is None and not is_file:
       raise ConfigError(
         f'--storage: got none, expected the URL with its password, since the study is in {url}'
       )
-    return storage or url
+    if storage is None:
+      # Raises an error if there is no such file, and writes nothing.
+      databases.open_for_reading(str(url)).engine.dispose()
+    return databases.open_for_writing(storage or str(url), NUMBER)
 
   # Optuna would create a missing journal, so its existence is checked here.
   if not journal.exists():

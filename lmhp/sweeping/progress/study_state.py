@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from lmhp.sweeping.budget import SearchPlan
 from lmhp.sweeping.config import SweepConfig
+from lmhp.sweeping.confirmation import max_seeds
 from lmhp.sweeping.execution.packs import Pack
 from lmhp.sweeping.search.method import SEARCH_METHODS
 from lmhp.sweeping.store.trial import Trial
@@ -220,14 +221,14 @@ class StudyState:
       return 0.0
     sweep = self.sweep
     totals = self.totals()
-    n_confirmed = 0
+    confirmation = 0
     if sweep.confirm_points and SEARCH_METHODS[sweep.search].population is None:
-      n_confirmed = (sweep.confirm_points + 1) * sweep.confirm_seeds
+      # The confirmation may stop before its last seed.
+      of_pair = (sweep.confirm_points + 1) * self._plan.schedule.steps[-1]
+      confirmation = of_pair * max_seeds(sweep, self._plan.steps, of_pair)
 
     # Subtract the updates of the trials from the planned updates.
-    confirmation = (
-      n_confirmed * self._plan.schedule.steps[-1] - totals.confirmation_updates
-    )
+    confirmation -= totals.confirmation_updates
     search = self._plan.steps - totals.search_updates
 
     # Subtract the updates of running packs. The costs of their trials do not contain them yet.

@@ -171,6 +171,7 @@ TPE = SearchMethod(
   changeable_keys=('ask_batch_size',),
   check_space=check_subsamples,
   depends_on_results=True,
+  extends=True,
 )
 GP = dataclasses.replace(
   TPE,

@@ -32,6 +32,7 @@ from lmhp.sweeping.search.method import (
   next_cohort,
   with_base_values,
 )
+from lmhp.sweeping.search.new_points import NewPoints, identity_of_point, new_points
 from lmhp.sweeping.search.rungs import brackets
 from lmhp.sweeping.search.score_order import Score
 from lmhp.sweeping.space import (
@@ -65,6 +66,9 @@ class CohortSearch:
     self._space = space
     self._plan = plan
     self._correlations: dict[int, float] = {}
+    self._identities: dict[
+      int, bytes
+    ] = {}  # of the points of trials, by number of the trial
 
   def run(self) -> dict[int, float]:
     """Trains all cohorts to their ends.
@@ -100,6 +104,19 @@ class CohortSearch:
     if not plan.n_points:
       return None
 
+    new = self._new_points(plan.method, state, plan.n_points, cohorts)
+    if new.points and new.describe():
+      self._engine.progress.message(new.describe())
+    if not new.points:
+      # No cohort and no trial exists, so nothing can be trained.
+      if not cohorts and new.error is not None:
+        raise new.error
+      self._engine.progress.message(
+        f'the search ends with {state.first_point} of {state.n_planned} points, because the '
+        'space has no other points'
+      )
+      return None
+
     # The values of the method's keys are stored, because they may change when the study is
     # extended.
     method = SEARCH_METHODS[plan.method]
@@ -107,18 +124,15 @@ class CohortSearch:
     cohort = Cohort(
       name=f'search-{len(cohorts)}',
       first_point=state.first_point,
-      n_points=plan.n_points,
+      n_points=len(new.points),
+      n_requested=plan.n_points,
+      n_drawn=new.n_drawn,
       method=plan.method,
       seeds_per_point=self._sweep.seeds_per_point,
       data_per_trial=self._engine.data_per_trial(self._space),
       space=to_json(self._space),
       settings={field.name: getattr(self._sweep, field.name) for field in keys},
     )
-    if not method.depends_on_results:
-      # Check that each point can be trained, before the cohort is stored. `job` raises a
-      # ConfigError. If points depend on results, a bad point becomes a failed trial instead.
-      for point in self._points(cohort):
-        self._engine.task.job(point.overrides)
     study = self._engine.study
     study.set_manifest(dataclasses.replace(study.manifest, cohorts=(*cohorts, cohort)))
     return cohort
@@ -128,20 +142,32 @@ class CohortSearch:
     sweep = dataclasses.replace(self._sweep, **cohort.settings)
     earlier = [c for c in self._cohorts() if c.first_point < cohort.first_point]
     state = self._state(earlier, sweep, from_json(cohort.space))
-    spaces = [from_json(one.space) for one in earlier if one.method == cohort.method]
+    n_requested = cohort.n_requested or cohort.n_points
+    new = self._new_points(cohort.method, state, n_requested, earlier)
+    return new.points[: cohort.n_points]
+
+  def _new_points(
+    self, method: str, state: SearchState, n_points: int, earlier: Sequence[Cohort]
+  ) -> NewPoints:
+    """Returns the next points of a method, after the earlier cohorts."""
+    spaces = [from_json(one.space) for one in earlier if one.method == method]
     state = dataclasses.replace(state, earlier_spaces=tuple(spaces))
-    return SEARCH_METHODS[cohort.method].propose(state, cohort.n_points)
+    task = self._engine.task
+    known = set()
+    for trial in self._engine.trials.values():
+      if trial.cohort.startswith('search-') and trial.point < state.first_point:
+        if trial.number not in self._identities:
+          self._identities[trial.number] = identity_of_point(task, trial)
+        known.add(self._identities[trial.number])
+    return new_points(task, method, state, n_points, known)
 
   def _state(
     self, cohorts: Sequence[Cohort], sweep: SweepConfig, space: Space
   ) -> SearchState:
     """Returns the state of the study after some cohorts.
 
-    Args:
-      cohorts: The cohorts.
-      sweep: Config of the sweep, with the values of the search method's keys that the next
-        cohort uses.
-      space: Space of the next cohort.
+    `sweep` has the values of the search method's keys that the next cohort uses, and `space` is
+    the space of that cohort.
     """
     first_point = sum(cohort.n_points for cohort in cohorts)
     # If the space has new parameters, earlier trials were trained with the values of the base
@@ -160,6 +186,7 @@ class CohortSearch:
       directions=sweep.directions,
       n_planned=self._plan.n_points,
       first_point=first_point,
+      n_drawn=sum(cohort.n_drawn or cohort.n_points for cohort in cohorts),
       trials=tuple(trials),
     )
 
@@ -276,14 +303,7 @@ class CohortSearch:
   def _train_to_rung(
     self, cohort: Cohort, number: int, stage: HalvingStage, plan: HalvingPlan
   ) -> None:
-    """Trains the points of one stage of halving.
-
-    Args:
-      cohort: The cohort.
-      number: Number of the stage in the cohort, from 0.
-      stage: The rung, and the points that are trained to it.
-      plan: Rungs and brackets of the search.
-    """
+    """Trains the points of a stage. `number` is the number of the stage in the cohort."""
     # Rungs are steps of the base config. A trial of another length is trained up to the same
     # fraction of its length.
     last_step = plan.rungs[-1]
@@ -323,8 +343,7 @@ class CohortSearch:
   def _halving_plan(self, cohort: Cohort) -> HalvingPlan:
     """Returns the plan for the points of a cohort and of all cohorts before it.
 
-    Each cohort has its own brackets (points with the same first rung). The rank correlations
-    of the rungs are measured on points of the first cohort, and are used for all cohorts.
+    Each cohort has its own brackets. The rank correlations are those of the first cohort.
     """
     sweep = self._sweep
     rungs = self._plan.schedule.steps

@@ -211,7 +211,7 @@ def propose(method: str, state: SearchState, n_points: int) -> list[Point]:
   for space in state.earlier_spaces:
     dimensions = Design(space, method, state.seed, dimensions).dimensions
   design = Design(state.space, method, state.seed, dimensions)
-  return design.points(state.first_point, state.first_point + n_points)
+  return design.points(state.n_drawn, state.n_drawn + n_points)
 
 
 def check_subsamples(space: Space, is_traced: Callable[[str], bool]) -> None:
@@ -224,5 +224,7 @@ def check_subsamples(space: Space, is_traced: Callable[[str], bool]) -> None:
 def search_method(name: str) -> SearchMethod:
   """Returns the search method 'random', 'halton' or 'sobol'."""
   return SearchMethod(
-    propose=functools.partial(propose, name), check_space=check_subsamples
+    propose=functools.partial(propose, name),
+    check_space=check_subsamples,
+    extends=True,
   )

@@ -21,11 +21,13 @@ from lmhp.sweeping.space import (
   CompiledSpace,
   Parameter,
   Point,
+  Range,
   SpaceLike,
   Value,
   condition_holds,
 )
 from lmhp.sweeping.space.entries import PlacedSubsample
+from lmhp.sweeping.space.intervals import MAX_LISTED
 
 MAX_GRID_POINTS = 500_000
 """Largest number of points of a grid, before a Subsample removes points."""
@@ -83,6 +85,24 @@ def grid(space: SpaceLike, n_levels: int) -> list[Point]:
   for parameter in compiled.parameters:
     points = _extended(points, parameter, parameter.domain.grid_values(n_levels))
   return [compiled.point_of(values) for values in _thinned(points, compiled)]
+
+
+def number_of_points(space: SpaceLike) -> int | None:
+  """Returns the number of points of a space, or None if it has more than 10,000.
+
+  >>> from lmhp.sweeping.space import Choice, Int
+  >>> number_of_points({'model.n_layers': Int(1, 4), 'optimizer.b2': Choice(0.9, 0.99)})
+  8
+  """
+  largest = 1
+  for parameter in CompiledSpace(space).parameters:
+    values = parameter.domain.values_or_range()
+    if isinstance(values, Range):
+      return None
+    largest *= len(values) + (parameter.condition is not None)
+  if largest > MAX_LISTED:
+    return None
+  return len(grid(space, n_levels=MAX_LISTED))
 
 
 def _extended(

@@ -35,6 +35,8 @@ class SearchState:
     first_point: Number of the next point. Points with lower numbers are in earlier cohorts.
     trials: Trials of earlier points. Parameters that were added to the space after a trial
       have the values of the base config in it.
+    n_drawn: Number of points that were proposed for the earlier cohorts. Points that are not
+      valid, or that repeat other points, are proposed but not trained.
     earlier_spaces: Spaces of the earlier cohorts of the method that chooses the points now, in
       order. Cohorts of another method (such as 'halton' before 'tpe') are left out.
   """
@@ -45,6 +47,7 @@ class SearchState:
   directions: tuple[str, ...] = ('minimize',)
   n_planned: int = 0
   first_point: int = 0
+  n_drawn: int = 0
   trials: tuple[Trial, ...] = ()
   earlier_spaces: tuple[Space, ...] = ()
 
@@ -165,7 +168,9 @@ class SearchMethod:
     max_objectives: Largest number of objectives that the method can optimize together.
     depends_on_results: If True, the points depend on results of earlier trials, and a point
       that cannot be trained becomes a failed trial. If False, all points are known at the
-      start, and a point that cannot be trained is an error before the first trial.
+      start, and a point that cannot be trained is left out.
+    extends: True if `propose(state, n)` begins with the points of `propose(state, m)` for m < n,
+      and can propose more points than the search needs.
     population: Rules of a method whose members train together. None for independent trials.
     packages: {name of a package that the method needs: command that installs it}.
   """
@@ -178,6 +183,7 @@ class SearchMethod:
   check_space: Callable[[Space, Callable[[str], bool]], None] | None = None
   max_objectives: int = 2
   depends_on_results: bool = False
+  extends: bool = False
   population: PopulationRules | None = None
   packages: Mapping[str, str] = dataclasses.field(default_factory=dict)
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 import functools
+import hashlib
 import io
+import re
 
 from etils import epath
 import numpy as np
@@ -18,11 +20,19 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lmhp.files import as_path, write_atomic
+from lmhp.errors import ConfigError
+from lmhp.files import as_path, read_bytes, write_atomic
 from lmhp.typing import PathLike
 
 KEYS = ('trial', 'step', 'tokens')
 """Columns that every row has. The other columns are metrics."""
+
+
+MAX_BYTES = 1 << 33
+"""Size of the largest table that is read, 8 GiB."""
+
+_CHECKSUM = b'lmhp_checksum'
+_PACK_NAME = re.compile(r'[\w-]+(\.[\w-]+)*')
 
 
 class CurveRows:
@@ -188,16 +198,70 @@ class LossCurves:
     return np.concatenate(steps), np.concatenate(losses)
 
   def _read(self, pack: str) -> pa.Table:
-    return read(self._workdir / 'curves' / f'{pack}.parquet')
+    return read(path_of_curves(self._workdir, pack))
+
+
+def path_of_curves(workdir: PathLike, pack: str) -> epath.Path:
+  """Returns the path of the curves of a pack that has ended.
+
+  Raises:
+    ConfigError: If the name of the pack would lead to another directory.
+  """
+  check_pack_name(pack)
+  return as_path(workdir) / 'curves' / f'{pack}.parquet'
+
+
+def check_pack_name(pack: str) -> None:
+  """Checks that the name of a pack is the name of a file in its directory.
+
+  Raises:
+    ConfigError: If it is not, for instance in the journal of a stranger.
+  """
+  if not _PACK_NAME.fullmatch(pack):
+    raise ConfigError(f'pack: got {pack!r:.60}, expected letters, digits, "-" and "_"')
 
 
 def write(path: PathLike, table: pa.Table) -> None:
-  """Writes a table atomically: a reader gets the complete table, or no file."""
+  """Writes a table atomically: a reader gets the complete table, or no file.
+
+  The file holds a checksum of the values, because parquet does not notice changed bits.
+  """
+  metadata = {**(table.schema.metadata or {}), _CHECKSUM: _checksum(table)}
   buffer = io.BytesIO()
-  pq.write_table(table, buffer)
+  pq.write_table(table.replace_schema_metadata(metadata), buffer)
   write_atomic(path, buffer.getvalue())
 
 
 def read(path: PathLike) -> pa.Table:
-  """Returns a table that `write` wrote."""
-  return pq.read_table(io.BytesIO(as_path(path).read_bytes()))
+  """Returns a table that `write` or another program wrote.
+
+  Raises:
+    OSError: If the file does not exist.
+    ConfigError: If it is no table, or its values do not fit its checksum.
+  """
+  content = read_bytes(path, MAX_BYTES)
+  try:
+    table = pq.read_table(io.BytesIO(content))
+    stored = (table.schema.metadata or {}).get(_CHECKSUM)
+    is_damaged = stored is not None and stored != _checksum(table)
+  except (pa.ArrowException, OSError, ValueError) as error:
+    reason = (str(error).splitlines() or [type(error).__name__])[0]
+    raise ConfigError(f'{path}: is damaged ({reason}), expected a table') from None
+  if is_damaged:
+    raise ConfigError(
+      f'{path}: does not fit its checksum, expected the table that lmhp wrote'
+    )
+  return table
+
+
+def _checksum(table: pa.Table) -> bytes:
+  """Returns a digest of the names, the types and the values of a table of numbers."""
+  digest = hashlib.sha256()
+  for name, column in zip(table.column_names, table.columns):
+    digest.update(f'{name} {column.type} {len(column)}\n'.encode())
+    is_null = np.asarray(column.is_null())
+    # NumPy has no null. The missing values get one bit pattern, whatever the file holds.
+    values = np.asarray(column.fill_null(0))
+    digest.update(is_null.tobytes())
+    digest.update(np.ascontiguousarray(values).tobytes())
+  return digest.hexdigest()[:16].encode()

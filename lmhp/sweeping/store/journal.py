@@ -24,12 +24,15 @@ import time
 
 from optuna.storages.journal import BaseJournalBackend
 
-from lmhp.files import write_atomic
+from lmhp.files import named_errors, read_bytes, write_atomic
 from lmhp.sweeping.store.journal_records import RecordReader, complete_records, encode
 from lmhp.typing import JSON, PathLike
 
 FOREIGN_LOCK_SECONDS = 30.0
 """Waiting time after which the lock of another program is removed. Source: Optuna's default."""
+
+MAX_BYTES = 1 << 33
+"""Size of the largest journal that is read, 8 GiB."""
 
 _log = logging.getLogger(__name__)
 
@@ -72,6 +75,8 @@ class JournalLock:
           FOREIGN_LOCK_SECONDS,
         )
         self._remove_link()
+        # If another program takes the lock now, it gets the full time.
+        deadline = time.monotonic() + FOREIGN_LOCK_SECONDS
       time.sleep(pause_seconds)
       # Wait twice as long after each attempt.
       pause_seconds = min(2 * pause_seconds, 0.1)
@@ -203,7 +208,7 @@ class Journal(BaseJournalBackend):
     """Appends text to the file, and waits until it is on the disk."""
     if not text:
       return
-    with open(self.path, 'ab') as file:
+    with named_errors(self.path), open(self.path, 'ab') as file:
       # Cut off an incomplete last line, left by a program that was killed.
       file.truncate(self._offset)
       file.write(text)
@@ -228,7 +233,7 @@ class JournalSnapshot(BaseJournalBackend):
     reader = RecordReader(path)
     records = [
       reader.read(number, line)
-      for number, line in complete_records(path.read_bytes(), path)
+      for number, line in complete_records(read_bytes(path, MAX_BYTES), path)
     ]
     self._records = [record for record in records if record is not None]
 
@@ -247,7 +252,7 @@ def cut_torn_records(path: pathlib.Path) -> None:
   Raises:
     DamagedJournal: If a line is no record and was not torn by a kill.
   """
-  text = path.read_bytes() if path.exists() else b''
+  text = read_bytes(path, MAX_BYTES) if path.exists() else b''
   kept = b''.join(line + b'\n' for _, line in complete_records(text, path))
   if kept == text:
     return

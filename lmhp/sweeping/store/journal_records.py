@@ -119,9 +119,13 @@ def _parse(line: bytes) -> dict[str, JSON] | None:
   """Returns the record of a line, or None if the line is not a record."""
   try:
     record = json.loads(line)
-  except ValueError:
+  except (ValueError, RecursionError):
     return None
-  return record if isinstance(record, dict) and 'op_code' in record else None
+  if not isinstance(record, dict) or not isinstance(record.get('op_code'), int):
+    return None
+  # A record names studies and trials by their number.
+  numbers = [record.get(name, 0) for name in ('study_id', 'trial_id')]
+  return record if all(isinstance(number, int) for number in numbers) else None
 
 
 def _damaged(path: pathlib.Path, number: int, reason: str) -> DamagedJournal:

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 import dataclasses
 import functools
-import json
 import pathlib
 import types
 import typing
@@ -20,7 +19,7 @@ from typing import TypeVar, cast
 from etils import epath
 
 from lmhp.errors import ConfigError
-from lmhp.files import from_jsonable, to_jsonable
+from lmhp.files import from_jsonable, read_json, to_jsonable, write_json
 from lmhp.sweeping.space.domains import to_tuples
 from lmhp.typing import JSON
 
@@ -92,10 +91,14 @@ def read_record(cls: type[T], path: pathlib.Path | epath.Path) -> T:
   """Returns the dataclass whose JSON object is in a file.
 
   Raises:
-    ConfigError: For the reasons of `from_json`.
-    ValueError: If the file is not JSON.
+    ConfigError: For the reasons of `from_json` and of `lmhp.files.read_json`.
   """
-  return from_json(cls, json.loads(path.read_text()), str(path))
+  return from_json(cls, read_json(path), str(path))
+
+
+def write_record(path: pathlib.Path | epath.Path, record: object) -> None:
+  """Writes a dataclass as a JSON object with a checksum, atomically."""
+  write_json(path, to_json(record), checksum=True)
 
 
 # --- fields of a dataclass ------------------------------------------------------------
@@ -171,13 +174,16 @@ def _decode_scalar(hint: object, value: JSON, path: str) -> object:
   if hint is float:
     # JSON may hold a whole number, or a word for NaN or infinity.
     number = from_jsonable(value)
-    if isinstance(number, (int, float)) and not isinstance(number, bool):
+    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
+    # A whole number of more than 308 digits is no float.
+    if is_number and (isinstance(number, float) or abs(number) < 1 << 1023):
       return number
     raise _wrong_type(path, value, 'a number')
   # In Python, True is an int.
   expected = cast(type, hint)
   if isinstance(value, expected) and (expected is bool or not isinstance(value, bool)):
-    return value
+    if not isinstance(value, int) or abs(value) < 1 << 1023:
+      return value
   raise _wrong_type(path, value, f'a value of type {expected.__name__}')
 
 

@@ -124,6 +124,9 @@ class Cohort:
       same batches.
     space: Space of the points, as JSON.
     settings: {key of the search method: value} with which the points were chosen.
+    n_requested: Number of points that were requested from the method. Some may have been left
+      out, because they are not valid or repeat other points.
+    n_drawn: Number of points that the method proposed, with those that were left out.
   """
 
   name: str
@@ -134,6 +137,8 @@ class Cohort:
   data_per_trial: bool
   space: Mapping[str, object] = raw_json()
   settings: Mapping[str, object] = dataclasses.field(default_factory=dict)
+  n_requested: int = 0
+  n_drawn: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,6 +174,8 @@ class StudyManifest:
       study began.
     rungs: Rungs of the study, or None before the search is planned.
     cohorts: Cohorts of the search, in order.
+    confirmation_pairs: Largest number of pairs of runs of the confirmation. None before the
+      confirmation begins.
     seconds: Wall time of all runs of the study together.
   """
 
@@ -180,6 +187,7 @@ class StudyManifest:
   changes: tuple[str, ...] = ()
   rungs: RungSchedule | None = None
   cohorts: tuple[Cohort, ...] = ()
+  confirmation_pairs: int | None = None
   seconds: float = 0.0
 
 

@@ -47,10 +47,11 @@ from lmhp.sweeping.store.optuna_distributions import (
 from lmhp.sweeping.store.trial import FIXED, Trial
 from lmhp.typing import JSON
 
-# Names of attributes. The first three belong to the study, and the last one to each trial.
+# Names of attributes. The last one belongs to each trial, and the others to the study.
 ID = f'{ATTRIBUTE_PREFIX}_id'
 MANIFEST = f'{ATTRIBUTE_PREFIX}_manifest'
 ADDING = f'{ATTRIBUTE_PREFIX}_adding'
+MEASUREMENTS = f'{ATTRIBUTE_PREFIX}_measurements'
 NUMBER = f'{ATTRIBUTE_PREFIX}_number'
 
 Transaction = Callable[[], contextlib.AbstractContextManager[object]]
@@ -106,6 +107,14 @@ class OptunaRecords:
     """Replaces the manifest of the study."""
     self.storage.set_study_user_attr(self.study_id, MANIFEST, to_json(manifest))
 
+  def measurements(self) -> Mapping[str, JSON] | None:
+    """Returns the measurements of the packs of the study, or None if there are none."""
+    return self.storage.get_study_user_attrs(self.study_id).get(MEASUREMENTS)
+
+  def set_measurements(self, measurements: Mapping[str, JSON]) -> None:
+    """Replaces the measurements of the packs of the study."""
+    self.storage.set_study_user_attr(self.study_id, MEASUREMENTS, dict(measurements))
+
   # --- reading ------------------------------------------------------------------------
 
   def load(self, repair: bool) -> list[Trial]:
@@ -128,7 +137,8 @@ class OptunaRecords:
     for frozen in self.storage.get_all_trials(self.study_id, deepcopy=False):
       for name, distribution in frozen.distributions.items():
         self._stored_distributions.setdefault(name, distribution)
-      if all(name in frozen.user_attrs for name in _REQUIRED):
+      has_all = all(name in frozen.user_attrs for name in _REQUIRED)
+      if has_all and isinstance(frozen.user_attrs[NUMBER], int):
         # Another program may have added a copy of a trial. The original comes first.
         frozen_by_number.setdefault(frozen.user_attrs[NUMBER], frozen)
 
@@ -295,6 +305,11 @@ def _record_of(trial: Trial) -> dict[str, JSON]:
 def _trial_of(frozen: FrozenTrial) -> Trial:
   """Returns the trial of lmhp that is stored in a trial of Optuna."""
   attributes = frozen.user_attrs
+  if not isinstance(attributes['record'], Mapping):
+    raise ConfigError(
+      f'trial {attributes[NUMBER]!r:.20}: record: got {attributes["record"]!r:.60}, expected '
+      'a JSON object'
+    )
   stored = {
     'number': attributes[NUMBER],
     'parameters': to_jsonable(frozen.params),

@@ -5,24 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 import contextlib
 import dataclasses
-import importlib.util
 import pathlib
-import time
 
-from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.study import StudyDirection
-import sqlalchemy.exc
 
 from lmhp.errors import ConfigError
+from lmhp.errors.redaction import redact_url
+from lmhp.sweeping.store import databases
 from lmhp.sweeping.store.journal import Journal, JournalSnapshot
 from lmhp.sweeping.store.json_records import to_json
 from lmhp.sweeping.store.manifest import StudyManifest
-from lmhp.sweeping.store.optuna_records import ID, MANIFEST, Transaction
-from lmhp.sweeping.store.study_header import JOURNAL, LOCK, StudyHeader, redact_url
-
-ATTEMPTS = 5
-"""Number of attempts to open a database."""
+from lmhp.sweeping.store.optuna_records import ID, MANIFEST, NUMBER, Transaction
+from lmhp.sweeping.store.study_header import JOURNAL, LOCK, StudyHeader
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +58,7 @@ def open_for_writing(workdir: pathlib.Path, url: str | None) -> OpenStorage:
     ConfigError: If the storage cannot be opened, or the journal is damaged.
   """
   if url is not None:
-    return open_database(url)
+    return _database_storage(databases.open_for_writing(url, NUMBER), url)
   path = workdir / JOURNAL
   backend = Journal(path, workdir / LOCK)
   return _journal_storage(backend, path, backend.transaction)
@@ -77,10 +72,11 @@ def open_for_reading(workdir: pathlib.Path, url: str | None) -> OpenStorage:
     url: URL of the database, or None for the journal.
 
   Raises:
+    NotAnOptunaDatabase: If the database has no tables of Optuna.
     ConfigError: If the storage cannot be opened, or the journal is damaged.
   """
   if url is not None:
-    return open_database(url)
+    return _database_storage(databases.open_for_reading(url), url)
   path = workdir / JOURNAL
   try:
     backend = JournalSnapshot(path)
@@ -107,56 +103,12 @@ def _journal_storage(
   return OpenStorage(storage, str(path), transaction, storage.remove_session)
 
 
-def open_database(url: str) -> OpenStorage:
-  """Opens a database.
-
-  Args:
-    url: URL of the database, in the form of SQLAlchemy. For PostgreSQL, the driver psycopg 3 is
-      used if it is installed.
-
-  Raises:
-    ConfigError: If the database cannot be opened, or its driver is not installed.
-  """
-  place = redact_url(url) or ''
-  # If two processes create the tables of the database at once, one of them fails. Its next
-  # attempt succeeds.
-  for attempt in range(1, ATTEMPTS + 1):
-    try:
-      storage = RDBStorage(_with_driver(url))
-      break
-    except ImportError as error:
-      raise ConfigError(
-        f'--storage: got {place}, whose driver is not installed ({error}); install it with: '
-        'pip install "lmhp[postgres]"'
-      ) from None
-    except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:
-      # For a malformed URL, no further attempt helps.
-      if attempt == ATTEMPTS or isinstance(error, sqlalchemy.exc.ArgumentError):
-        reason = str(error.__cause__ or error).splitlines()[0]
-        raise ConfigError(
-          f'--storage: got {place}, which cannot be opened: {reason}'
-        ) from None
-    time.sleep(0.1 * attempt)
-  else:
-    raise AssertionError('unreachable')
-
+def _database_storage(storage: RDBStorage, url: str) -> OpenStorage:
   def close() -> None:
     storage.remove_session()
     storage.engine.dispose()
 
-  return OpenStorage(storage, place, contextlib.nullcontext, close)
-
-
-def _with_driver(url: str) -> str:
-  """Adds the driver psycopg 3 to a URL of PostgreSQL that names no driver.
-
-  Returns other URLs unchanged, and every URL if psycopg 3 is not installed. SQLAlchemy 2.0 uses
-  psycopg2 for a URL that names no driver.
-  """
-  for scheme in ('postgresql://', 'postgres://'):
-    if url.startswith(scheme) and importlib.util.find_spec('psycopg'):
-      return f'postgresql+psycopg://{url.removeprefix(scheme)}'
-  return url
+  return OpenStorage(storage, redact_url(url), contextlib.nullcontext, close)
 
 
 # --- the study in its storage ---------------------------------------------------------

@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 import contextlib
 import math
 import pathlib
-from typing import IO
 import uuid
 
 from lmhp.errors import ConfigError
-from lmhp.files import write_json
+from lmhp.errors.redaction import redact_url
+from lmhp.locks import FileLock
 from lmhp.sweeping.space import Space, parameters
-from lmhp.sweeping.store.json_records import as_stored, to_json
+from lmhp.sweeping.store.databases import NotAnOptunaDatabase
+from lmhp.sweeping.store.json_records import as_stored, write_record
 from lmhp.sweeping.store.manifest import StudyManifest
 from lmhp.sweeping.store.optuna_distributions import quiet_optuna
 from lmhp.sweeping.store.optuna_records import OptunaRecords
@@ -35,7 +36,6 @@ from lmhp.sweeping.store.study_header import (
   StudyHeader,
   local_directory,
   lock_for_writing,
-  redact_url,
 )
 from lmhp.sweeping.store.trial import (
   FIXED,
@@ -45,7 +45,7 @@ from lmhp.sweeping.store.trial import (
   TrialsFile,
   line_of,
 )
-from lmhp.typing import PathLike
+from lmhp.typing import JSON, PathLike
 
 
 class Study:
@@ -66,7 +66,7 @@ class Study:
     header: StudyHeader,
     opened: OpenStorage,
     records: OptunaRecords,
-    lock: IO[str] | None = None,
+    lock: FileLock | None = None,
   ):
     """Loads a study. Use `open` or `read` instead of this.
 
@@ -75,7 +75,7 @@ class Study:
       header: Content of the `study.json` of the study.
       opened: Storage of the study.
       records: Trials of the study in the storage.
-      lock: The open lock file, or None if the study is open for reading.
+      lock: Lock of the study, or None if the study is open for reading.
     """
     self.workdir = workdir
     self.name = header.name
@@ -128,11 +128,11 @@ class Study:
           name=workdir.resolve().name,
           directions=tuple(directions),
           id=uuid.uuid4().hex,
-          storage=redact_url(storage),
+          storage=None if storage is None else redact_url(storage),
         )
         # The header, with its new id, is written before the study is created in the storage. If
         # the process is killed in between, the next process reads this header and continues.
-        write_json(workdir / HEADER, to_json(header))
+        write_record(workdir / HEADER, header)
       elif header.directions != tuple(directions):
         raise ConfigError(
           f'directions: got {list(directions)}, but the study in {workdir} has '
@@ -147,7 +147,7 @@ class Study:
         if study_id is None:
           # A directory with trials belongs to a study that exists, in another storage.
           if (workdir / TRIALS).exists():
-            raise _not_in_storage(workdir, header, opened)
+            raise _not_in_storage(workdir, header, opened.place)
           study_id = create_study(opened, header, manifest)
 
         by_name = {parameter.name: parameter for parameter in parameters(space)}
@@ -179,11 +179,14 @@ class Study:
       raise ConfigError(
         f'{workdir}: no study there, expected a directory with a {HEADER}'
       )
-    opened = open_for_reading(workdir, storage)
+    try:
+      opened = open_for_reading(workdir, storage)
+    except NotAnOptunaDatabase:
+      raise _not_in_storage(workdir, header, redact_url(storage or '')) from None
     with closed_on_error(opened):
       study_id = find_study(opened, header)
       if study_id is None:
-        raise _not_in_storage(workdir, header, opened)
+        raise _not_in_storage(workdir, header, opened.place)
       return cls(workdir, header, opened, OptunaRecords(opened.storage, study_id, {}))
 
   def __enter__(self) -> Study:
@@ -206,6 +209,25 @@ class Study:
     if manifest != self.manifest:
       self._records.set_manifest(manifest)
       self.manifest = manifest
+
+  @property
+  def measurements(self) -> Mapping[str, JSON] | None:
+    """Measurements of the packs of the study, or None if nothing was measured yet."""
+    return self._records.measurements()
+
+  def set_measurements(self, measurements: Mapping[str, JSON]) -> None:
+    """Replaces the measurements of the packs, such as their chosen method."""
+    self._check_writable()
+    self._records.set_measurements(measurements)
+
+  def check_in_place(self) -> None:
+    """Checks that the directory of the study was not renamed or deleted.
+
+    Raises:
+      ConfigError: If it was, and the study is open for writing.
+    """
+    if self._lock is not None:
+      self._lock.check_in_place()
 
   def add(self, trials: Sequence[Trial]) -> None:
     """Adds trials. If the process is killed, either all of them exist later or none.
@@ -264,7 +286,8 @@ class Study:
 
   def flush(self) -> None:
     """Writes `trials.jsonl` if a trial has changed since it was last written."""
-    if self._lock is not None:
+    # If the directory was renamed, nothing is written at its old path.
+    if self._lock is not None and self._lock.is_in_place():
       self._export.write(self._lines)
 
   def close(self) -> None:
@@ -284,6 +307,7 @@ class Study:
       raise ValueError(
         f'{self.workdir}: the study cannot be written, because it is closed or open for reading'
       )
+    self._lock.check_in_place()
 
   def _check(self, trial: Trial) -> None:
     """Checks the status and the values of a trial."""
@@ -314,10 +338,10 @@ def _check_change(old: Trial, new: Trial) -> None:
 
 
 def _not_in_storage(
-  workdir: pathlib.Path, header: StudyHeader, opened: OpenStorage
+  workdir: pathlib.Path, header: StudyHeader, place: str
 ) -> ConfigError:
   return ConfigError(
-    f'{opened.place}: has no study {header.name!r}, expected the storage in which the study '
+    f'{place}: has no study {header.name!r}, expected the storage in which the study '
     f'in {workdir} was created; to start again, delete that directory'
   )
 
@@ -340,7 +364,12 @@ def read_manifest(
     return None
   if storage is None and not (workdir / JOURNAL).exists():
     return None
-  with contextlib.closing(open_for_reading(workdir, storage)) as opened:
+  try:
+    opened = open_for_reading(workdir, storage)
+  except NotAnOptunaDatabase:
+    # A killed process wrote the header, and had not created the tables yet.
+    return None
+  with contextlib.closing(opened):
     study_id = find_study(opened, header)
     if study_id is None:
       return None

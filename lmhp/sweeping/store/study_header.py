@@ -8,23 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-import re
-from typing import IO
 
 from lmhp.errors import ConfigError
+from lmhp.errors.redaction import redact_url
 from lmhp.files import is_remote
+from lmhp.locks import FileLock
 from lmhp.sweeping.store.json_records import read_record
 from lmhp.typing import PathLike
-
-try:
-  import fcntl
-except ImportError:
-  # Windows has no `flock`. Nothing prevents a second writer there.
-  fcntl = None
 
 HEADER = 'study.json'
 JOURNAL = 'study.journal'
 LOCK = 'study.lock'
+DIRECTIONS = {'minimize', 'maximize'}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,17 +53,18 @@ class StudyHeader:
     path = workdir / HEADER
     if not path.exists():
       return None
-    try:
-      header = read_record(cls, path)
-    except ConfigError:
-      raise
-    except ValueError as error:
-      raise ConfigError(f'{path}: is damaged ({error}), expected JSON') from None
+    header = read_record(cls, path)
+    if not header.directions or not set(header.directions) <= DIRECTIONS:
+      raise ConfigError(
+        f'{path}: directions: got {list(header.directions)!r:.60}, expected "minimize" or '
+        '"maximize" for each objective'
+      )
     if (storage is None) != (header.storage is None):
+      shown = None if storage is None else redact_url(storage)
       accepted = f'no --storage, since the study in {workdir} is in the file {JOURNAL}'
       if header.storage is not None:
         accepted = f'{header.storage}, the database of the study in {workdir}'
-      raise ConfigError(f'--storage: got {redact_url(storage)}, expected {accepted}')
+      raise ConfigError(f'--storage: got {shown}, expected {accepted}')
     return header
 
 
@@ -85,29 +81,14 @@ def local_directory(workdir: PathLike) -> pathlib.Path:
   return pathlib.Path(workdir).expanduser()
 
 
-def lock_for_writing(workdir: pathlib.Path) -> IO[str]:
-  """Opens and locks the lock file. The lock ends with the process, or if the file is closed.
+def lock_for_writing(workdir: pathlib.Path) -> FileLock:
+  """Locks a study. The lock ends with the process, or if it is closed.
 
   Raises:
     ConfigError: If another process writes the study.
   """
-  file = open(workdir / LOCK, 'a')
-  if fcntl is None:
-    return file
-  try:
-    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-  except BlockingIOError:
-    file.close()
-    raise ConfigError(
-      f'{workdir}: another process is writing this study; wait for it, or use another '
-      'workdir'
-    ) from None
-  except OSError:
-    # Some file systems have no locks. There, nothing prevents a second writer.
-    pass
-  return file
-
-
-def redact_url(url: str | None) -> str | None:
-  """Returns the URL of a storage without its password."""
-  return None if url is None else re.sub(r'(://[^/@:]*):[^/]*@', r'\1:***@', url)
+  return FileLock(
+    workdir / LOCK,
+    f'{workdir}: another process is writing this study; wait for it, or use another '
+    'workdir',
+  )

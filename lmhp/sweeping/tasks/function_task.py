@@ -23,7 +23,6 @@ import functools
 import math
 from typing import cast
 
-import jax
 import numpy as np
 
 from lmhp.declarations import Declaration
@@ -33,6 +32,12 @@ from lmhp.sweeping import space as spaces
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.store.manifest import TaskDescription
 from lmhp.sweeping.store.trial import ModelSummary
+from lmhp.sweeping.tasks.function_checks import (
+  checked_numbers,
+  numbers_read,
+  score_metrics,
+  step_metrics,
+)
 from lmhp.sweeping.tasks.function_programs import (
   Evaluate,
   FunctionPrograms,
@@ -78,7 +83,8 @@ class FunctionTask(Task):
       not finite.
 
   Raises:
-    ConfigError: If a number is named "data", or `loss` is not a metric of `step`.
+    ConfigError: If a value is not a number, a number is named "data", a function fails or
+      returns another kind of value, or `loss` is not a metric of `step`.
   """
 
   def __init__(
@@ -92,32 +98,19 @@ class FunctionTask(Task):
     loss: str = 'loss',
   ):
     self.functions = Functions(init, step, evaluate)
-    # The manifest of a study stores the base values as JSON, so numpy scalars become Python
-    # numbers.
-    array_types = (np.generic, np.ndarray, jax.Array)
-    self.base: dict[str, Number] = {
-      name: value.item() if isinstance(value, array_types) else value
-      for name, value in hypers.items()
-    }
+    self.base = checked_numbers(hypers)
     self.steps = steps
     self.loss = loss
     self.seed_paths: tuple[str, ...] = ('seed',) if 'seed' in self.base else ()
-    if 'data' in self.base:
-      raise ConfigError(
-        "hypers: got a number named 'data', expected another name, because lmhp uses this "
-        'name for batches'
-      )
 
-    # `eval_shape` gives the names of the metrics without a computation.
-    _, metrics = jax.eval_shape(
-      lambda h, i: step(init(h), h, i), self._traced(self.base), np.int32(0)
-    )
+    # The functions are traced for the names of the metrics, without a computation.
+    metrics = step_metrics(self.functions, self._traced(self.base))
     if loss not in metrics:
       raise ConfigError(
-        f'loss: got {loss!r}, expected one of the metrics that step returns: {", ".join(metrics)}'
-        f'{suggest(loss, metrics)}'
+        f'loss: got {loss!r}, expected one of the metrics that step returns: '
+        f'{", ".join(metrics)}{suggest(loss, metrics)}'
       )
-    self._programs = FunctionPrograms(self.functions, tuple(metrics), loss)
+    self._programs = FunctionPrograms(self.functions, metrics, loss)
 
   # --- facts about the task ------------------------------------------------------------
 
@@ -133,15 +126,24 @@ class FunctionTask(Task):
     """Checks a sweep against the base values and the metrics of the functions.
 
     Raises:
-      ConfigError: If a path of the space or an objective does not exist, if a point has several
-        seeds but the sweep cannot set "seed", or if `rung_score` is 'cooldown'.
+      ConfigError: If a path of the space or an objective does not exist, if the functions do
+        not read a path of the space, if a point has several seeds but the sweep cannot set
+        "seed", or if `rung_score` is 'cooldown'.
     """
     # All base values are traced numbers (arguments of the compiled programs).
     traced = {name: Declaration(traced=True) for name in self.base}
     spaces.check_space(sweep.space, traced, self.base)
     programs = self._programs
-    scores = jax.eval_shape(
-      lambda h: programs.score(programs.init(h), h, ()), self._traced(self.base)
+    read = numbers_read(self.functions, self._traced(self.base))
+    for path in sorted(spaces.paths_of(sweep.space)):
+      if path not in read:
+        raise ConfigError(
+          f'{path}: got a parameter that neither init nor step nor evaluate reads, expected '
+          f'some of {", ".join(sorted(read)) or "the numbers that they read"}'
+        )
+    scores = score_metrics(
+      lambda h: programs.score(programs.init(h), h, ()),
+      self._traced(self.base),
     )
     sweep.check_objective(
       (*scores, *programs.metric_names, *self.job({}).known_metrics)

@@ -31,6 +31,7 @@ from lmhp.sweeping.tasks.model_timing import (
   measure_step_seconds,
 )
 from lmhp.sweeping.tasks.task import Job, Overrides, SeededOverrides, Task
+from lmhp.sweeping.tasks.warmups import longest_warmup_fraction
 from lmhp.training.chunks import Hypers
 from lmhp.training.config import RunConfig
 from lmhp.training.evaluation import (
@@ -62,6 +63,9 @@ class LanguageModel(Task):
       or 'seconds'. The number of steps of a trial follows from it. None or 'none' leaves the
       number of steps unchanged.
     dtype: Value that replaces 'auto' as `model.dtype`. None is the fastest on this machine.
+
+  Attributes:
+    jobs: Completes the configs of trials, and loads their data.
   """
 
   loss = 'loss_nats'
@@ -77,11 +81,11 @@ class LanguageModel(Task):
   ):
     self.present = frozenset(present)
     self.match_budget = match_budget
-    self._jobs = ModelJobs(config, dtype or fastest_dtype(), self.present)
+    self.jobs = ModelJobs(config, dtype or fastest_dtype(), self.present)
     self._programs: dict[str, Programs] = {}
     # Measured seconds of one update, by structure.
     self._seconds: dict[str, float] = {}
-    self.base = self._jobs.base
+    self.base = self.jobs.base
     self.evaluate_every_steps = self.base.evaluate.every_steps
     self.checkpoint_seconds = self.base.checkpoint.every_seconds or math.inf
     self.log_every_steps = self.base.log.every_steps
@@ -114,13 +118,13 @@ class LanguageModel(Task):
 
   def data_sha256(self) -> str:
     """Returns the digest of the training data of the base config."""
-    return self._jobs.dataset(self.base).sha256
+    return self.jobs.dataset(self.base).sha256
 
   def experiment_config(
     self, overrides: Overrides
   ) -> Mapping[str, Mapping[str, object]]:
     """Returns the config of a trial as {section: {key: value}}, not resolved."""
-    return self._jobs.override(overrides).to_dict()
+    return self.jobs.override(overrides).to_dict()
 
   def recipe(self) -> functools.partial[LanguageModel]:
     """Returns a picklable function that makes the task again in another process."""
@@ -129,9 +133,10 @@ class LanguageModel(Task):
       config=self.experiment_config({}),
       present=self.present,
       match_budget=self.match_budget,
-      dtype=self._jobs.dtype,
+      dtype=self.jobs.dtype,
       base_values=self.base_values(),
       data_sha256=self.data_sha256(),
+      validation_documents=self.jobs.validation_documents,
     )
 
   # --- the space ----------------------------------------------------------------------
@@ -149,12 +154,7 @@ class LanguageModel(Task):
 
   def longest_warmup_fraction(self, space: Space) -> float:
     """Returns the longest warmup of all trials, as a fraction of training."""
-    path = 'schedule.warmup_fraction'
-    fractions = [self.base.schedule.warmup_fraction]
-    # `values_of` returns all values of the path, or the two ends of a range.
-    if path in spaces.paths_of(space):
-      fractions += filter(spaces.is_number, spaces.values_of(space, path))
-    return max(fractions)
+    return longest_warmup_fraction(self, space)
 
   def varies_data_per_trial(self, space: Space) -> bool:
     """Returns True if trials of one structure may read different batches.
@@ -192,7 +192,7 @@ class LanguageModel(Task):
     """Adds `train.steps` if the budget needs another number of steps than the base config."""
     if self.match_budget in (None, 'none'):
       return dict(overrides)
-    return self._jobs.with_matched_length(
+    return self.jobs.with_matched_length(
       overrides, self.match_budget, self._step_seconds
     )
 
@@ -212,7 +212,7 @@ class LanguageModel(Task):
     Raises:
       ConfigError: If the config with these values is not valid.
     """
-    return self._jobs.job(overrides)
+    return self.jobs.job(overrides)
 
   # --- data and programs --------------------------------------------------------------
 
@@ -223,7 +223,7 @@ class LanguageModel(Task):
     return self._programs[job.structure]
 
   def _new_programs(self, cfg: RunConfig) -> Programs:
-    dataset = self._jobs.dataset(cfg)
+    dataset = self.jobs.dataset(cfg)
     stream = TrainStream(dataset, cfg.train.seq_len, cfg.data)
     # Raises ConfigError if the run has too many sequences.
     stream.epochs(cfg.train.steps * cfg.train.batch_size, cfg.data.mixture_weights)
@@ -293,7 +293,7 @@ class LanguageModel(Task):
       final: If True, `evaluate.final_sequences` are scored, else `evaluate.sequences`.
     """
     cfg = config_of(job)
-    dataset = self._jobs.dataset(cfg)
+    dataset = self.jobs.dataset(cfg)
     stream = self.programs(job).stream
     # Number of UTF-8 bytes of each token of the vocabulary, (V,).
     bytes_V = dataset.token_bytes(cfg.model.vocab_size)
@@ -359,6 +359,7 @@ def make_equal_task(
   dtype: str,
   base_values: Mapping[str, object],
   data_sha256: str,
+  validation_documents: tuple[int, ...] | None = None,
 ) -> LanguageModel:
   """Returns a task equal to that of the driver, which is the process that runs the study.
 
@@ -369,6 +370,7 @@ def make_equal_task(
     dtype: Value of the driver that replaces 'auto' as `model.dtype`.
     base_values: Values of the completed base config of the driver, by dotted path.
     data_sha256: Digest of the training data of the driver.
+    validation_documents: Argument of `ModelJobs.limit_validation`. None: no limit.
 
   Raises:
     ConfigError: If this machine reads other data, or completes the config differently.
@@ -386,4 +388,6 @@ def make_equal_task(
     raise ConfigError(
       f'data.path: got other text on {host}, expected the text that the driver reads'
     )
+  if validation_documents is not None:
+    task.jobs.limit_validation(validation_documents)
   return task

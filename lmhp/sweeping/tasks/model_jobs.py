@@ -38,6 +38,8 @@ class ModelJobs:
   Attributes:
     base: The completed base config.
     dtype: Value that replaces 'auto' as `model.dtype`.
+    validation_documents: Number of last documents of each source to which the validation split
+      is limited. None: no limit.
   """
 
   def __init__(self, config: object, dtype: str, present: frozenset[str]):
@@ -45,6 +47,7 @@ class ModelJobs:
     self._config = config_lib.to_config_dict(config)
     self._present = present
     self._datasets: dict[DataConfig, datasets.Dataset] = {}
+    self.validation_documents: tuple[int, ...] | None = None
     # Static values are the overrides of a trial that are not traced numbers.
     # {static values of a trial: the first job with these values}.
     self._first_jobs: dict[tuple[object, ...], Job] = {}
@@ -78,8 +81,17 @@ class ModelJobs:
     # The key has no traced numbers, such as the seed: they do not change the dataset.
     key, _ = split(cfg.data)
     if key not in self._datasets:
-      self._datasets[key] = datasets.load(cfg.data)
+      dataset = datasets.load(cfg.data)
+      if self.validation_documents is not None:
+        dataset = last_documents(dataset, self.validation_documents)
+      self._datasets[key] = dataset
     return self._datasets[key]
+
+  def limit_validation(self, n_documents: tuple[int, ...]) -> None:
+    """Limits the validation split of each source to its last documents."""
+    self.validation_documents = n_documents
+    for key, dataset in self._datasets.items():
+      self._datasets[key] = last_documents(dataset, n_documents)
 
   # --- lengths ------------------------------------------------------------------------
 
@@ -229,6 +241,25 @@ class ModelJobs:
       ),
       config=cfg,
     )
+
+
+def last_documents(
+  dataset: datasets.Dataset, n_documents: tuple[int, ...]
+) -> datasets.Dataset:
+  """Returns a dataset whose validation streams have only their last documents.
+
+  The token before the first document stays, as the context of the first target. So exactly the
+  tokens of the documents are targets.
+
+  Args:
+    dataset: The dataset.
+    n_documents: Number of documents of each stream.
+  """
+  streams = []
+  for stream, n in zip(dataset.validation, n_documents, strict=True):
+    start = int(stream.starts[-n]) - 1
+    streams.append(stream.part(start, len(stream)))
+  return dataclasses.replace(dataset, validation=tuple(streams))
 
 
 def config_of(job: Job) -> RunConfig:

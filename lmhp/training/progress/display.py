@@ -116,7 +116,8 @@ class PlainProgress(TrainingProgress):
   def update(self, step: int, metrics: Mapping[str, float]) -> None:
     self._state.update(step, metrics)
     elapsed = time.monotonic() - self._printed_at
-    if elapsed >= LINE_SECONDS or step >= self._state.total_steps:
+    # `close` prints the last step, which has two updates: its loss, and the final evaluation.
+    if elapsed >= LINE_SECONDS and step < self._state.total_steps:
       self._print()
 
   def message(self, text: str) -> None:

@@ -107,6 +107,8 @@ def format_summary(
   ]
   if result['diverged_at'] is not None:
     rows.append(('diverged', f'at step {result["diverged_at"]:,}'))
+  if result.get('untrained') is not None:
+    rows.append(('nothing trained', result['untrained']))
 
   # The length of training.
   seconds = format_duration(result['seconds'])

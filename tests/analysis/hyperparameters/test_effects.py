@@ -59,7 +59,7 @@ def test_the_level_holds_with_heavy_tails_and_divergence(design):
 
 
 @pytest.mark.parametrize('effect_of_b', [0.0, 2.0])
-def test_the_p_value_is_that_of_an_f_test_beside_the_axes_that_explain_losses(
+def test_the_p_value_combines_f_tests_beside_the_axes_that_explain_losses(
   effect_of_b,
 ):
   for seed in range(3):
@@ -75,13 +75,16 @@ def test_the_p_value_is_that_of_an_f_test_beside_the_axes_that_explain_losses(
 
     def p_value(columns, rest):
       small, large = fit(rest), fit(np.column_stack([rest, *columns]))
-      freedom = 58 - rest.shape[1]
-      return stats.f.sf((small - large) / 2 / (large / freedom), 2, freedom)
+      freedom = 60 - len(columns) - rest.shape[1]
+      ratio = (small - large) / len(columns) / (large / freedom)
+      return stats.f.sf(ratio, len(columns), freedom)
 
     rest = np.ones((60, 1))
     if p_value([b, b**2], rest) <= 0.1:
       rest = np.column_stack([rest, b, b**2])
-    expected = p_value([a, a**2], rest)
+    # Cauchy's combination of the tests of a line and of a valley.
+    line_and_valley = np.array([p_value([a], rest), p_value([a, a**2], rest)])
+    expected = stats.cauchy.sf(np.mean(stats.cauchy.isf(line_and_valley)))
     found = effect(table(runs.values, losses), 'a')
     assert found.p_value == pytest.approx(expected, rel=1e-6)
 

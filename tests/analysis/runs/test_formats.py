@@ -33,7 +33,7 @@ EXPECTED = {'lr': [0.1, 0.2], 'loss': [3.0, 2.5]}
     ('a.csv', '# a comment\n\nlr , loss\n0.1, 3.0\n0.2, 2.5\n\n'),
     ('a.tsv', 'lr\tloss\n0.1\t3.0\n0.2\t2.5\n'),
     ('a.txt', 'lr|loss\n0.1|3.0\n0.2|2.5\n'),
-    ('a.csv.gz', gzip.compress(b'lr,loss\n0.1,3.0\n0.2,2.5\n')),
+    ('a.csv.gz', gzip.compress(b'lr,loss\n0.1,3.0\n0.2,2.5\n', mtime=0)),
     ('a.csv.bz2', bz2.compress(b'lr,loss\n0.1,3.0\n0.2,2.5\n')),
     ('a.csv', 'lr,loss\n0.1,3.0\n0.2,2.5\n'.encode('utf-16')),
     ('a.jsonl', '{"lr": 0.1, "loss": 3.0}\n{"lr": 0.2, "loss": 2.5}\n'),
@@ -60,6 +60,62 @@ def test_duplicate_headers_and_ragged_rows(tmp_path):
     'lr.3': [5, 6, None],
   }
   assert len(table.notes) == 2
+
+
+def test_a_header_may_begin_as_a_comment(tmp_path):
+  columns = columns_of(tmp_path, 'a.csv', '# runs of May\n#_layers,lr\n2,0.1\n3,0.2\n')
+  assert columns == {'#_layers': [2, 3], 'lr': [0.1, 0.2]}
+  columns = columns_of(tmp_path, 'a.csv', '# small, and quick\nlr,loss\n0.1,3\n')
+  assert columns == {'lr': [0.1], 'loss': [3]}
+
+
+def test_tables_below_each_other_have_their_own_headers(tmp_path):
+  text = 'lr,loss\n0.1,3.0\nlr,wd,loss\n0.2,0.5,2.9\nlr,loss\n0.3,2.8\n'
+  assert columns_of(tmp_path, 'a.csv', text) == {
+    'lr': [0.1, 0.2, 0.3],
+    'loss': [3.0, 2.9, 2.8],
+    'wd': [None, 0.5, None],
+  }
+
+
+def test_rows_of_another_table_are_left_out(tmp_path):
+  text = 'model,lr,loss\na,0.1,3.0\nb,0.2,2.9\nc,0.1,sgd,2.5\nd,0.3\nfinal,today\n'
+  table = table_of(tmp_path, 'a.csv', text)
+  assert table.columns['model'] == ['a', 'b', 'd']
+  assert table.columns['loss'] == [3.0, 2.9, None]
+  assert table.notes[0].startswith('2 of 5 rows have other cells')
+  with pytest.raises(ConfigError, match='4 of 7 rows have other cells'):
+    table_of(tmp_path, 'a.csv', text + 'e,0.2,sgd,2.4\nf,0.3,sgd,2.3\n')
+
+
+def test_a_line_break_inside_a_cell_is_mended(tmp_path):
+  text = 'exp,bleu,loss\nbase,\n,4.5\nno_residual,\n,7.6\n'
+  assert columns_of(tmp_path, 'a.csv', text) == {
+    'exp': ['base', 'no_residual'],
+    'bleu': [None, None],
+    'loss': [4.5, 7.6],
+  }
+
+
+def test_an_object_as_python_writes_it(tmp_path):
+  text = "params,loss\n\"{'depth': None, 'fast': True}\",3\n\"{'depth': 2, 'fast': False}\",2\n"
+  assert columns_of(tmp_path, 'a.csv', text) == {
+    'loss': [3, 2],
+    'params.depth': [None, 2],
+    'params.fast': [True, False],
+  }
+
+
+def test_results_of_each_class_are_no_runs(tmp_path):
+  run = {
+    'training': {'lr': 0.1},
+    'evaluation': {'accuracy': 0.9},
+    'per_class_metrics': {'a': {'f1': 0.8}, 'b': {'f1': 0.7}},
+  }
+  for more in ({}, {'experiment': 'first'}):
+    columns = columns_of(tmp_path, 'a.json', json.dumps({**run, **more}))
+    assert columns['evaluation.accuracy'] == [0.9]
+    assert columns['per_class_metrics.a.f1'] == [0.8]
 
 
 def test_equal_columns_of_one_name_are_one(tmp_path):

@@ -29,10 +29,20 @@ def roles_of(columns, objective='val_loss', given=None):
     ('train_batch_size', [8, 16, 32], 'hyperparameter'),
     ('n_params', [10, 20, 30], 'size'),
     ('params_m', [1.5, 2.5, 3.5], 'size'),
+    ('params_total_m', [1.5, 2.5, 3.5], 'size'),
+    ('param_n_units', [8, 16, 32], 'hyperparameter'),
     ('train_tokens', [10, 20, 30], 'size'),
     ('Training FLOP', [1e18, 2e18, 3e18], 'size'),
     ('N', [10**6, 10**7, 10**8], 'size'),
     ('N', [4, 8, 16], 'hyperparameter'),
+    ('Episodes', [251, 300, 500], 'size'),
+    ('epochs_ran', [58, 100, 47], 'outcome'),
+    ('correct', [34, 38, 32], 'outcome'),
+    ('hypers.KNOB', [10, 10, 10], 'hyperparameter'),
+    ('weighted_ce', [True, False, True], 'hyperparameter'),
+    ('success', [True, False, True], 'outcome'),
+    ('min_samples_split', [2, 6, 10], 'hyperparameter'),
+    ('flip_prob', [0.1, 0.2, 0.3], 'hyperparameter'),
     ('seed', [0, 1, 2], 'seed'),
     ('Seed', [11, 22, 33], 'seed'),
     ('fold', [0, 1, 2], 'seed'),
@@ -41,6 +51,9 @@ def roles_of(columns, objective='val_loss', given=None):
     ('eval_masked_accuracy', [0.1, 0.2, 0.3], 'outcome'),
     ('memory_gb', [1.5, 2.5, 3.5], 'outcome'),
     ('tokens_per_sec', [100, 200, 300], 'outcome'),
+    ('samples_per_sec_per_gpu', [100, 200, 300], 'outcome'),
+    ('ms_per_step', [100, 200, 300], 'outcome'),
+    ('tokens_per_batch', [100, 200, 300], 'hyperparameter'),
     ('val_loss_std', [0.1, 0.2, 0.3], 'outcome'),
     ('State', ['finished', 'crashed', 'finished'], 'status'),
     ('diverged', [True, False, True], 'status'),
@@ -117,6 +130,90 @@ def test_numbers_of_repeated_settings_are_replicates():
     'val_loss': [3.0, 3.1, 2.9, 2.8],
   }
   assert roles_of(columns)['run'] == 'seed'
+
+
+def test_iterations_of_each_setting_and_task_are_replicates():
+  columns = {
+    'task': ['a', 'a', 'b', 'b'] * 2,
+    'model': ['x'] * 4 + ['y'] * 4,
+    'iteration': [1, 2] * 4,
+    'auc': RNG.random(8).tolist(),
+  }
+  roles = roles_of(columns, 'auc')
+  assert roles['iteration'] == 'seed'
+  assert roles['task'] == 'yardstick'
+
+
+def test_the_parts_of_a_mean_are_outcomes():
+  parts = RNG.uniform(80, 90, (3, 9)).round(4)
+  columns = {f'task{i}': part.tolist() for i, part in enumerate(parts)}
+  columns |= {'size1': [1, 2, 3] * 3, 'avg': parts.mean(0).round(4).tolist()}
+  roles = roles_of(columns, 'avg')
+  assert roles == {
+    **dict.fromkeys(('task0', 'task1', 'task2'), 'outcome'),
+    'size1': 'hyperparameter',
+    'avg': 'objective',
+  }
+
+
+def test_the_same_measure_of_other_data_is_an_outcome():
+  columns = {'rate': [0.1, 0.2, 0.3] * 3}
+  for data in ('cora', 'mono_type', 'pubmed'):
+    for measure in ('corr', 'squared'):
+      columns[f'{data}_{measure}'] = RNG.random(9).tolist()
+  roles = roles_of(columns, 'pubmed_corr')
+  assert roles.pop('rate') == 'hyperparameter'
+  assert roles.pop('pubmed_corr') == 'objective'
+  assert set(roles.values()) == {'outcome'}
+  given = {'cora_corr': 'hyperparameter'}
+  assert roles_of(columns, 'pubmed_corr', given)['cora_corr'] == 'hyperparameter'
+
+
+def test_a_rate_beside_an_error_rate_stays_a_setting():
+  columns = {'learning_rate': [1e-3, 2e-3, 3e-3], 'error_rate': [0.1, 0.2, 0.15]}
+  assert roles_of(columns, 'error_rate')['learning_rate'] == 'hyperparameter'
+
+
+def test_numbers_of_data_sets_in_rows_are_outcomes():
+  columns = {
+    'dataset': ['a', 'b', 'c'],
+    'ROCKET-100': [0.91, 0.82, 0.88],
+    'accuracy': [0.9, 0.8, 0.85],
+  }
+  assert roles_of(columns, 'accuracy')['ROCKET-100'] == 'outcome'
+
+
+def test_a_setting_is_read_once():
+  columns = {
+    'param_max_depth': [2, 4, 6],
+    'params.max_depth': [2, 4, 6],
+    'val_loss': [3.0, 3.1, 3.2],
+  }
+  roles = roles_of(columns)
+  assert roles['param_max_depth'] == 'hyperparameter'
+  assert roles['params.max_depth'] == 'metadata'
+
+
+def test_a_flag_that_changes_the_size_stays_a_choice():
+  columns = {
+    'params': [1025, 1153, 1025, 1153],
+    'bn': [False, True, False, True],
+    'lr': [0.1, 0.1, 0.2, 0.2],
+    'val_loss': [3.0, 2.9, 2.8, 2.7],
+  }
+  assert roles_of(columns)['bn'] == 'hyperparameter'
+
+
+def test_names_of_ablations_are_the_setting_beside_a_size():
+  columns = {
+    'experiment': ['baseline', 'no_dropout', 'more_heads', 'deep', 'no_warmup'],
+    'params': [1000, 1000, 1000, 2000, 1000],
+    'val_loss': [3.0, 3.1, 3.0, 2.9, 3.2],
+  }
+  assert roles_of(columns)['experiment'] == 'hyperparameter'
+  # A name for each size is no setting.
+  columns['params'] = [1000, 2000, 3000, 4000, 5000]
+  assert roles_of(columns)['experiment'] == 'identity'
 
 
 def test_a_logged_rate_is_no_setting():

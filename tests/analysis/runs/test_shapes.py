@@ -43,6 +43,15 @@ def test_rows_of_steps_are_curves():
   assert table.curves[1]['step'].tolist() == steps[:6]
 
 
+def test_repeats_that_are_called_iterations_are_no_curves():
+  aucs = np.random.default_rng(0).normal(0.8, 0.01, 20)
+  columns = {'model': ['a', 'b'] * 10, 'Iteration': np.repeat(range(1, 11), 2).tolist()}
+  table = one_row_per_run(RawTable({**columns, 'auc': aucs.tolist()}))
+  assert len(table) == 20
+  table = one_row_per_run(RawTable({**columns, 'auc': np.sort(aucs).tolist()}))
+  assert len(table) == 2
+
+
 def test_sizes_that_are_called_steps_are_no_curves():
   table = RawTable({'steps': [10, 20, 30, 40, 50], 'loss': [5, 4, 3, 2, 1]})
   assert one_row_per_run(table) is not None

@@ -1,5 +1,6 @@
 """lmhp's studies and runs, and Optuna's studies, as tables; without jax."""
 
+import dataclasses
 import json
 import math
 import subprocess
@@ -358,3 +359,42 @@ def test_which_optuna_study(foreign, tmp_path):
   (tmp_path / 'x.journal').write_text('{"op_code": 77}\n')
   with pytest.raises(ConfigError, match='cannot be read as an Optuna storage'):
     read(tmp_path / 'x.journal')
+
+
+def test_a_trial_that_repeats_another_counts_once(tmp_path):
+  space = {'optimizer.learning_rate': Choice(1e-3, 1e-2)}
+  manifest = StudyManifest(
+    task=TaskDescription('function', {'optimizer.learning_rate': 1e-3}),
+    sweep={'objective': ['loss']},
+    space=to_json(space),
+  )
+  rates = (1e-3, 1e-2, 1e-3, 1e-3, 1e-2)
+  values = (
+    0.5,
+    0.25,
+    0.5,
+    0.75,
+    None,
+  )  # the fourth is not equal, the last has no result
+  with Study.open(tmp_path / 'study', space=space, manifest=manifest) as study:
+    trials = [
+      Trial(
+        number=i,
+        point=i,
+        seed=0,
+        parameters={'optimizer.learning_rate': rate},
+        overrides={'optimizer.learning_rate': rate, 'train.seed': 0},
+        cohort='search-0',
+      )
+      for i, rate in enumerate(rates)
+    ]
+    study.add(trials)
+    study.update(
+      [
+        dataclasses.replace(trial, status='complete', values=(value,))
+        for trial, value in zip(trials, values)
+        if value is not None
+      ]
+    )
+  runs = read(tmp_path / 'study')
+  assert runs.number.tolist() == [0, 1, 3, 4]

@@ -200,3 +200,15 @@ def test_all_diverged(tmp_path):
     and np.isnan(runs.objective).all()
     and not len(runs.finished_runs())
   )
+
+
+def test_rows_that_differ_in_the_last_digit_count_once(tmp_path):
+  path = tmp_path / 'runs.csv'
+  path.write_text('lr,seed,loss\n0.1,0,0.10946054810801106\n0.1,0,0.1094605481080111\n')
+  assert len(read(path)) == 1
+
+
+def test_a_number_of_training_samples_is_a_number_of_samples(tmp_path):
+  path = tmp_path / 'runs.csv'
+  path.write_text('lr,n_train_samples,loss\n0.1,4000,3.5\n0.2,9000,3.1\n')
+  assert read(path).sizes == ('samples',)

@@ -1,7 +1,6 @@
 """The method of packs: it is chosen once, stored, fits the memory, and needs few programs."""
 
 import dataclasses
-import json
 import math
 
 from etils import epath
@@ -13,7 +12,7 @@ import pytest
 from lmhp.sweeping.execution import autotuning, method_measurement, pack_widths
 from lmhp.sweeping.execution.autotuning import Autotuner, Measurements
 from lmhp.sweeping.execution.pack_widths import WIDTHS, allowed_widths, cut_into_packs
-from lmhp.sweeping.store.json_records import from_json
+from lmhp.sweeping.store.json_records import read_record
 from lmhp.sweeping.tasks.function_task import FunctionTask
 from lmhp.training.population import METHODS, Population
 
@@ -148,8 +147,7 @@ def test_a_method_is_stored_and_is_not_measured_again(
   choose, one_device, tmp_path, monkeypatch
 ):
   first = choose(n=8)
-  content = json.loads((tmp_path / 'autotune.json').read_text())
-  stored = from_json(Measurements, content, 'autotune.json')
+  stored = read_record(Measurements, tmp_path / 'autotune.json')
   assert list(stored.methods.values()) == [first]
   # A second measurement would raise an error.
   monkeypatch.setattr(autotuning, 'MethodMeasurement', None)

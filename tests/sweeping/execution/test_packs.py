@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 
+from compilations import compilations
 from etils import epath
 import jax
 import numpy as np
@@ -324,40 +325,30 @@ def test_64_trials_compile_their_step_once_and_another_64_compile_nothing(
     traces.append(1)
     return update(*arguments)
 
-  compilations = []
-
-  def listen(name, seconds, **details):
-    del seconds, details
-    if name.endswith('backend_compile_duration'):
-      compilations.append(name)
-
   compilations_of_chunks = []
   run_chunk = first.population.run
 
   def counted_run(*arguments, **options):
-    compilations.clear()
+    n_before = len(compiled)
     results = run_chunk(*arguments, **options)
-    compilations_of_chunks.append(len(compilations))
+    compilations_of_chunks.append(len(compiled) - n_before)
     return results
 
   first.population.programs._update = traced_update
   first.population.run = counted_run
-  jax.monitoring.register_event_duration_secs_listener(listen)
-  try:
+  with compilations() as compiled:
     first_result = first.run()
-    n_chunks = len(compilations_of_chunks)
-    assert n_chunks > 1
-    assert compilations_of_chunks == [1] + [0] * (n_chunks - 1)
-    # The body of a loop is traced twice.
-    assert len(traces) <= 2
+  n_chunks = len(compilations_of_chunks)
+  assert n_chunks > 1
+  assert compilations_of_chunks == [1] + [0] * (n_chunks - 1)
+  # The body of a loop is traced twice.
+  assert len(traces) <= 2
 
-    second.population.programs._update = traced_update
-    traces.clear()
-    compilations.clear()
+  second.population.programs._update = traced_update
+  traces.clear()
+  with compilations() as compiled:
     second_result = second.run()
-  finally:
-    jax.monitoring.unregister_event_duration_listener(listen)
-  assert not compilations
+  assert not compiled
   assert not traces
   assert second_result.compile_seconds == 0 < first_result.compile_seconds
   metrics = first_result.metrics + second_result.metrics
@@ -546,3 +537,20 @@ def test_a_pack_that_was_compiled_ahead_compiles_no_more(prepare):
   ((_, data),) = run.task.feed(run.jobs[0], run.population.hypers, False, 0, iter([4]))
   run.population.run(state, data, ChunkSteps(4, 0))
   assert run.population.compile_seconds == compile_seconds > 0
+
+
+@pytest.mark.parametrize('damage', [b'', b'{}', None])
+def test_final_states_that_cannot_be_read_are_computed_again(prepare, caplog, damage):
+  options = {'worth_saving_seconds': 0.0}
+  first = prepare(options=options)
+  expected = [bits(state) for state in first.run().states]
+  (path,) = first.directory.glob('checkpoints/9/*CHECKPOINT_METADATA')
+  if damage is None:
+    path.unlink()
+  else:
+    path.write_bytes(damage)
+  overrides_of = {10 + i: values for i, values in enumerate(OVERRIDES)}.__getitem__
+  states = PackStateStore(JobTable(first.task, overrides_of), first.workdir)
+  loaded = [bits(states.load(StateRef(first.pack.name, i))) for i in range(4)]
+  assert loaded == expected
+  assert str(first.directory) in caplog.text

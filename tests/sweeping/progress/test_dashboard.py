@@ -1,6 +1,9 @@
 """optuna-dashboard on a study: the server's answers, and errors."""
 
+import contextlib
+import http.client
 import json
+import sqlite3
 import sys
 import threading
 import urllib.request
@@ -83,6 +86,72 @@ def test_the_dashboard_changes_no_file_and_the_study_can_be_written(tmp_path, se
   assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
   with Study.open(tmp_path, space=SPACE, manifest=MANIFEST) as study:
     study.add([trial(3)])
+
+
+def status_of(server, method, path='/api/studies', **headers):
+  """Returns the status of a request with headers."""
+  connection = http.client.HTTPConnection('localhost', server.server_port, timeout=20)
+  with contextlib.closing(connection):
+    headers = {name.replace('_', '-'): value for name, value in headers.items()}
+    connection.request(method, path, headers=headers)
+    return connection.getresponse().status
+
+
+def test_requests_of_other_sites_are_refused(tmp_path, serve):
+  make_study(tmp_path / 'rates')
+  server = serve(tmp_path / 'rates')
+  port = server.server_port
+  own = f'http://localhost:{port}'
+  before = (tmp_path / 'rates/study.journal').read_bytes()
+  # A name that points to this machine, another port, and no name.
+  for host in ('evil.example', f'evil.example:{port}', f'localhost:{port + 1}', ''):
+    assert status_of(server, 'GET', Host=host) == 403
+    assert status_of(server, 'DELETE', '/api/studies/0', Host=host) == 403
+  for origin in ('http://evil.example', 'null', f'http://localhost:{port + 1}'):
+    assert status_of(server, 'GET', Origin=origin) == 403
+    assert status_of(server, 'DELETE', '/api/studies/0', Origin=origin) == 403
+  for site in ('cross-site', 'same-site'):
+    assert status_of(server, 'DELETE', '/api/studies/0', Sec_Fetch_Site=site) == 403
+  assert (tmp_path / 'rates/study.journal').read_bytes() == before
+
+  # The own page is answered, also under the number of the machine, and after a click on a link.
+  assert status_of(server, 'GET', Origin=own, Sec_Fetch_Site='same-origin') == 200
+  assert status_of(server, 'GET', Host=f'127.0.0.1:{port}') == 200
+  assert status_of(server, 'GET', Sec_Fetch_Site='cross-site') == 200
+
+
+@pytest.mark.parametrize('kind', ['missing', 'foreign', 'server', 'number'])
+def test_a_storage_of_a_stranger_is_not_opened(tmp_path, kind):
+  make_study(tmp_path / 'rates')
+  foreign = tmp_path / 'foreign.db'
+  with contextlib.closing(sqlite3.connect(foreign)) as connection:
+    connection.execute('CREATE TABLE invoices (id)')
+    connection.commit()
+  header = json.loads((tmp_path / 'rates/study.json').read_text())
+  del header['checksum']
+  header['storage'] = {
+    'missing': f'sqlite:///{tmp_path}/made.db',
+    'foreign': f'sqlite:///{foreign}',
+    'server': 'postgresql://me@127.0.0.1:1/db',
+    'number': 5,
+  }[kind]
+  (tmp_path / 'rates/study.json').write_text(json.dumps(header))
+  before = foreign.read_bytes()
+  with pytest.raises(ConfigError) as error:
+    dashboard.dashboard_server(tmp_path / 'rates', 0)
+  assert '\n' not in str(error.value)
+  assert not (tmp_path / 'made.db').exists()
+  assert foreign.read_bytes() == before
+
+
+@pytest.mark.parametrize('content', ['', '[]', '{"storage": 5', '\x00'])
+def test_a_damaged_header_is_one_line(tmp_path, content):
+  make_study(tmp_path / 'rates')
+  (tmp_path / 'rates/study.journal').unlink()
+  (tmp_path / 'rates/study.json').write_text(content)
+  with pytest.raises(ConfigError) as error:
+    dashboard.dashboard_server(tmp_path / 'rates', 0)
+  assert '\n' not in str(error.value)
 
 
 def test_a_directory_without_a_study_is_an_error_and_stays_empty(tmp_path):

@@ -329,6 +329,7 @@ def test_a_cohort_has_the_dimensions_of_the_cohorts_before(method):
     space=later,
     seed=5,
     first_point=6,
+    n_drawn=6,
     earlier_spaces=(earlier,),
   )
   dimensions = {LR: 0, WD: 1, 'optimizer.b2': 2}

@@ -48,7 +48,7 @@ def propose(state, n_points):
   width = keys_of(state.sweep, ToyKeys).toy_width / (1 + state.first_point)
   points = []
   for i in range(n_points):
-    place = min(max(center + width * (-1) ** i, 0.0), 1.0)
+    place = min(max(center + width * (-1) ** i / (1 + i), 0.0), 1.0)
     points.append(space.point_at({parameter.name: place}))
   return points
 

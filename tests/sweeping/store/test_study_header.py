@@ -8,8 +8,9 @@ import pytest
 from small_studies import lines_of, open_study, write_study_of_all_statuses
 
 from lmhp.errors import ConfigError
+from lmhp.errors.redaction import redact_url
 from lmhp.sweeping.store.study import Study
-from lmhp.sweeping.store.study_header import StudyHeader, redact_url
+from lmhp.sweeping.store.study_header import StudyHeader
 
 HOLDER = """
 import sys
@@ -100,7 +101,7 @@ def test_a_damaged_header_is_one_line_and_is_left_alone(tmp_path, text):
 def test_the_header_holds_only_what_opens_the_storage(tmp_path):
   open_study(tmp_path / 'run').close()
   header = json.loads((tmp_path / 'run/study.json').read_text())
-  assert set(header) == {'name', 'directions', 'id'}
+  assert set(header) == {'name', 'directions', 'id', 'checksum'}
   read = StudyHeader.read(tmp_path / 'run', None)
   assert (read.name, read.directions, read.storage) == ('run', ('minimize',), None)
 
@@ -109,4 +110,3 @@ def test_a_url_is_stored_without_its_password():
   url = 'postgresql://user:secret@host/db'
   assert redact_url(url) == 'postgresql://user:***@host/db'
   assert redact_url('sqlite:///a.db') == 'sqlite:///a.db'
-  assert redact_url(None) is None

@@ -1,5 +1,6 @@
 """The task of lmhp's own trainer: seeds, lengths, jobs and penalty values of trials."""
 
+import dataclasses
 import math
 
 import jax
@@ -7,7 +8,9 @@ import numpy as np
 import pytest
 
 from lmhp.errors import ConfigError
-from lmhp.sweeping.space import Choice, Float
+from lmhp.sweeping.budget import rungs_of
+from lmhp.sweeping.config import SweepConfig
+from lmhp.sweeping.space import Choice, Float, Int, as_space
 from lmhp.sweeping.tasks.language_model import LanguageModel
 
 LARGER = {'model.d_model': 24, 'model.d_ff': 40}
@@ -173,3 +176,30 @@ def test_a_metric_that_is_not_measured_is_refused(make):
   task = make()
   with pytest.raises(ConfigError, match="^sweep.objective: got 'eval_los'"):
     task.measure('eval_los', task.job({}))
+
+
+@pytest.mark.parametrize(
+  'space,longest',
+  [
+    ({'schedule.warmup_fraction': Float(0.01, 0.4)}, 0.4),
+    ({'schedule.warmup_steps': Int(1, 12)}, 0.5),
+    ({'schedule.warmup_tokens': Choice(24 * 6, 24 * 9)}, 9 / 24),
+    ({'schedule.warmup_epochs': Float(0.001, 0.01)}, None),
+    # The fraction depends on the length, too.
+    ({'schedule.warmup_steps': Choice(3, 6), 'train.steps': Choice(12, 24)}, 0.5),
+  ],
+)
+def test_no_rung_lies_within_a_warmup_of_any_unit(make, space, longest):
+  task = make()
+  fraction = task.longest_warmup_fraction(as_space(space))
+  if longest is not None:
+    assert fraction == pytest.approx(longest)
+  assert fraction > 0.05 or longest is None
+
+  sweep = SweepConfig(space=space, trials=27, halving='successive')
+  schedule = rungs_of(task, sweep, as_space(space))
+  assert schedule.steps[0] >= min(24, fraction * 24)
+  # A first rung that is stated is checked.
+  early = dataclasses.replace(sweep, first_rung_fraction=fraction / 2)
+  with pytest.raises(ConfigError, match='^sweep.first_rung_fraction'):
+    rungs_of(task, early, as_space(space))

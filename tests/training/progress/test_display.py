@@ -40,8 +40,12 @@ def test_plain_prints_every_few_seconds_and_the_last_step(clock, capsys):
 def test_plain_prints_the_last_step_once(clock, capsys):
   with training_progress(2, 'train', mode='plain') as progress:
     progress.update(1, {})
-    progress.update(2, {})
-  assert len(capsys.readouterr().out.splitlines()) == 2
+    # The loss of the last step, and then the final evaluation.
+    progress.update(2, {'loss_nats': 3.0})
+    progress.update(2, {'eval_loss_nats': 4.0})
+  first, last = capsys.readouterr().out.splitlines()
+  assert 'step 1 of 2' in first
+  assert last.endswith('step 2 of 2  loss 3.0000  eval loss 4.0000')
 
 
 def test_plain_prints_messages_and_log_records(capsys):

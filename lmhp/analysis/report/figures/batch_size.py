@@ -36,6 +36,7 @@ def noise_scale_figure(batch_size: BatchSizeAnalysis) -> Figure | None:
   measured = batch_size.noise_scale
   if measured is None or not measured.scales:
     return None
+  # The `batch_size` of a scale is the noise scale itself, in tokens.
   scales = np.array(
     [(scale.batch_size, scale.low, scale.high) for scale in measured.scales]
   )

@@ -140,6 +140,8 @@ def interval_figure(
 def effects_figure(runs: Runs, effects: Sequence[Effect]) -> Figure | None:
   """Draws the gain of each axis with its interval. Hollow if it is not significant.
 
+  The gain is the loss at a typical value minus the loss at the best value.
+
   >>> known = Effect('lr', 0.001, 0.002, gain=0.3, gain_low=0.2, gain_high=0.4)
   >>> unknown = Effect('wd', reason='it was not varied')
   >>> runs = Runs('s', {}, {}, np.zeros(0), 'eval_loss_nats')

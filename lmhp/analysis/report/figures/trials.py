@@ -105,7 +105,7 @@ def history_figure(runs: Runs) -> Figure:
 
 
 def _history_caption(numbers: np.ndarray, best: np.ndarray) -> str:
-  """Returns the caption, for the best so far from the first complete trial on."""
+  """Returns the caption. Both columns start at the first complete trial."""
   if not len(best):
     return 'No trial is complete.'
   # The first trial that has the final best.
@@ -186,8 +186,8 @@ def _best_of_n_caption(runs: Runs, curve: BestOfN) -> str:
   def median_at(index: int) -> str:
     return number(float(runs.to_objective(float(curve.median[index]))))
 
-  # Compare with a quarter of the trials.
-  quarter = len(curve.trials) // 4 - 1
+  # Compare with a quarter of the trials, or with the nearest smaller number.
+  quarter = int(np.searchsorted(curve.trials, curve.trials[-1] // 4, side='right')) - 1
   compared = f', and with {curve.trials[quarter]} trials {median_at(quarter)}'
   is_open = np.isinf([curve.median_low[-1], curve.median_high[-1]]).any()
   edge = ' The band has no bound at the edge of the figure.' if is_open else ''

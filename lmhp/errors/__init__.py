@@ -10,9 +10,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 import difflib
 
+from lmhp.errors.redaction import redact
+
 
 class ConfigError(ValueError):
-  """A mistake of the user in a config, a flag or a file, described in one line."""
+  """A mistake of the user in a config, a flag or a file, described in one line.
+
+  Passwords and keys in the message are replaced by `***`.
+  """
+
+  def __init__(self, message: str) -> None:
+    super().__init__(redact(message))
 
 
 def suggest(name: object, names: Iterable[object]) -> str:

@@ -21,6 +21,8 @@ STATUS = 'status'
 IDENTITY = 'identity'
 METADATA_ROLE = 'metadata'
 YARDSTICK = 'yardstick'
+"""Role of a column that changes what is measured, such as a data set or a split. Runs with
+different yardsticks are not compared."""
 ROLES = (
   HYPERPARAMETER,
   SIZE,
@@ -35,7 +37,7 @@ ROLES = (
 """Roles of the columns of a table. See `lmhp.analysis.runs.roles`."""
 
 CONFIG_GROUPS = frozenset(
-  """config params param hparams hparam hyperparameters hyperparams args kwargs cfg settings
+  """config params param hparams hparam hypers hyperparameters hyperparams args kwargs cfg settings
   options""".split()
 )
 """A component that ends in one of these holds settings, as `config/lr` and `model_kwargs.dim`."""
@@ -62,7 +64,7 @@ OTHER_OUTCOMES = frozenset(
   """grad gradnorm gnorm entropy metric metrics spikes sharpness delta
   improvement correlation similarity wasserstein tp fp fn tn lds q10 q25 q50 q75
   q90 q95 p50 p90 p95 p99 clipfrac predictions prediction confusion bytes
-  speedup matrix quality measured observed achieved explained smoothness divergence
+  speedup correct matrix quality measured observed achieved explained smoothness divergence
   sparsity_achieved""".split()
 )
 COSTS = frozenset(
@@ -70,17 +72,20 @@ COSTS = frozenset(
   hours ms us throughput latency speed tps sps fps qps mfu hfu memory mem vram
   ram utilization watts energy joules dollars wallclock walltime""".split()
 )
-"""Costs and times of a run: outcomes, but no objective that is guessed."""
+"""Costs and times of a run. They are outcomes, but are never guessed to be the objective."""
 UNITS = frozenset('s ms us ns sec secs seconds min mins h hr hrs hours'.split())
 MEMORY_UNITS = frozenset('gb mb kb gib mib kib'.split())
 
 SIZES = frozenset(
   """parameters params nparams mparams bparams parameter param tokens token
   flops flop gflops tflops compute macs gmacs budget steps updates iterations
-  iters epochs samples examples batches""".split()
+  iters epochs episodes rounds samples examples batches""".split()
 )
-MODEL_SIZES = SIZES - frozenset('steps updates iterations iters epochs batches'.split())
-PROGRESS = frozenset('step iter iteration epoch update'.split())
+MODEL_SIZES = SIZES - frozenset(
+  'steps updates iterations iters epochs episodes rounds batches'.split()
+)
+PROGRESS = frozenset('step iter iteration epoch episode round update'.split())
+"""Words of a step: `step` is that of a logged row, and `best_epoch` is an outcome."""
 SEEDS = frozenset(
   'seed seeds replicate replication rep repeat repetition fold subject participant'.split()
 )
@@ -93,6 +98,7 @@ IDENTITIES = frozenset(
   exp label runid key""".split()
 )
 ALWAYS_IDENTITIES = frozenset('id uuid commit sha hash'.split())
+"""Last words that make any name an identity, as in `sweep_id`."""
 METADATA = frozenset(
   """created started ended finished date datetime timestamp host hostname user
   author tags tag notes note comment comments description sweep project entity
@@ -111,19 +117,20 @@ STATISTICS = frozenset(
 AVERAGES = frozenset('mean avg average median lo hi low high lower upper ci'.split())
 SPREADS = frozenset('std sd stdev stddev sem se stderr variance var ci95'.split())
 RATES = frozenset('rate ratio pct percent percentage fraction frac at norm'.split())
-"""Words after a metric that leave it one, as in `error_rate` and `acc_norm`."""
+"""Words that may follow a metric: `error_rate` and `acc_norm` are still metrics."""
 DATA_NAMES = frozenset(
   'dataset datasets split task tasks benchmark testset valset workload env environment'.split()
 )
-"""Last words of the data on which a metric is measured."""
+"""Last words of columns that name the data on which a metric is measured."""
 TEXT_UNITS = frozenset(
   """tokenizer vocab vocabulary vocab_size vocabulary_size n_vocab context context_length
   context_size block_size seq_len sequence_length n_ctx ctx_len ctx""".split()
 )
-"""Settings with which a loss for each token is another measure."""
+"""Settings that change what a loss per token measures."""
 AMOUNTS = frozenset(
   'tokens samples examples items questions sentences utts length size n batches'.split()
 )
+"""Words of an amount of data, as in `eval_samples`."""
 PER_TOKEN = frozenset(
   'loss losses perplexity ppl nll ce xent crossentropy nats'.split()
 )
@@ -134,6 +141,7 @@ RATE_OUTCOMES = frozenset(
   """success done fallen timeout error win pass hit completion clear acceptance
   collapse failure detection survival positive negative false true""".split()
 )
+"""Words that make an outcome together with one of `RATES`, as in `success_rate`."""
 SPLITS = {
   'train': 'train',
   'training': 'train',
@@ -151,7 +159,7 @@ QUALIFIERS = frozenset(
   billions in of log10 log the run trained optimizer true approx est data
   dataset text image scale""".split()
 )
-"""Words beside a word of `SIZES` with which it still is a size."""
+"""Words that may stand beside a word of `SIZES`: `n_train_tokens` is still a size."""
 
 HYPERPARAMETERS = frozenset(
   """lr learning rate wd decay dropout warmup cooldown momentum beta beta1 beta2
@@ -160,21 +168,21 @@ HYPERPARAMETERS = frozenset(
   rank alpha gamma lambda temperature smoothing weight weights coef coeff
   coefficient ratio init initialization scale multiplier mult batch bs norm
   normalization tokenizer vocab context block window seq len length ema noise
-  augment augmentation fn type kind mode use enable fraction prob probability
+  augment augmentation fn type kind mode use enable fraction
   interval every threshold margin dtype strategy method variant algorithm algo
   model architecture arch dataset task bias bits quantization penalty
   regularization order degree kernel stride channels experts topk patience
   lambda1 power start size tau sigma mu theta factor""".split()
 )
-"""Words of settings. A column with one is no outcome by its values or its place."""
+"""Words of settings. The values or the place of such a column do not make it an outcome."""
 
-KNOBS = frozenset(
+SETTING_SUFFIXES = frozenset(
   """weight weighting weights coef coeff coefficient scale scaling fn function
   type kind name mode factor alpha beta gamma lambda lr clip clipping smoothing
   reduction temperature threshold chunks dtype schedule warmup source every
   interval target budget limit tolerance margin""".split()
 )
-"""Last words that make a setting of a metric's name, as in `loss_weight`."""
+"""Last words that turn the name of a metric into that of a setting, as in `loss_weight`."""
 
 _WORD = re.compile(r'[A-Z]+(?![a-z])\d*|[A-Z]?[a-z]+\d*|\d+')
 
@@ -234,12 +242,12 @@ class ColumnName:
     core = [word for word in words if word not in STATISTICS and word not in SPLITS]
     while len(core) > 1 and core[-1] in RATES:
       core.pop()
-    if not core or core[-1] in KNOBS:
+    if not core or core[-1] in SETTING_SUFFIXES:
       return 0
     if core[-1] == 'bits' and len(words) > 1 and len(core) == len(words):
-      # `w_bits` is a number of bits of a number, not of a text.
+      # `w_bits` is the precision of weights, not a loss in bits.
       return 0
-    # The last word decides, or else the first: `loss_c4` and `bleu_de` name the data last.
+    # The last word decides. If it is no metric (`loss_c4`, `bleu_de`), the first metric does.
     if core[-1] in LOWER_IS_BETTER:
       return -1
     if (
@@ -258,7 +266,8 @@ class ColumnName:
   @property
   def has_metric(self) -> bool:
     """True if any word is a metric, as in `acc_product_type`. Weak evidence."""
-    is_setting = bool(self.words) and self.words[-1] in KNOBS - {'type', 'kind', 'name'}
+    suffixes = SETTING_SUFFIXES - {'type', 'kind', 'name'}
+    is_setting = bool(self.words) and self.words[-1] in suffixes
     return not is_setting and bool(
       (LOWER_IS_BETTER | HIGHER_IS_BETTER) & set(self.words)
     )
@@ -269,14 +278,13 @@ class ColumnName:
     words = self.words
     if not words:
       return False
-    if 'per' in words[:-1]:
-      # `tokens_per_s` is a speed, and `tokens_per_batch` is a setting.
-      return words[-1] in COSTS | UNITS | {'iter', 'step', 'batch', 'epoch'} and (
-        words[-1] in COSTS | UNITS or words[0] in UNITS | COSTS
-      )
+    times = COSTS | UNITS
+    divisors = {after for word, after in zip(words, words[1:]) if word == 'per'}
+    if divisors:
+      # `tokens_per_s_per_gpu` and `ms_per_step` are costs. `tokens_per_batch` is a setting.
+      is_per_part = words[-1] in {'iter', 'step', 'batch', 'epoch'}
+      return bool(divisors & times) or is_per_part and words[0] in times
     if words[-1] in MEMORY_UNITS or words[-1] in COSTS:
-      return True
-    if 'per' in words and {'sec', 'second', 'seconds', 's', 'hour'} & set(words):
       return True
     return words[-1] in UNITS and bool(COSTS & set(words)) or 'time' in words[:2]
 
@@ -288,13 +296,7 @@ class ColumnName:
     if bool(core) and all(word in QUALIFIERS for word in rest):
       return True
     # The number of examples that a model was trained on.
-    return self.text in (
-      'dataset_size',
-      'train_size',
-      'n_train',
-      'data_size',
-      'model_size',
-    )
+    return self.text in 'dataset_size train_size n_train data_size model_size'.split()
 
   @property
   def is_model_size(self) -> bool:
@@ -310,7 +312,8 @@ class ColumnName:
     words = tuple(w for w in self.words if w not in ('name', 'id'))
     if not words:
       return False
-    if words[-1] in DATA_NAMES and words[0] != 'train':
+    # `min_samples_split` of a decision tree is a setting.
+    if words[-1] in DATA_NAMES and words[0] != 'train' and not AMOUNTS & set(words):
       return True
     is_evaluation = words[0] in SPLITS and SPLITS[words[0]] != 'train'
     if words[-1] in AMOUNTS and (
@@ -331,6 +334,8 @@ class ColumnName:
     if len(words) > 1 and (words[-1] in AVERAGES | SPREADS or words[0] in AVERAGES):
       return True
     if {'best', 'stop', 'stopped', 'converged'} & set(words) and PROGRESS & set(words):
+      return True
+    if 'ran' in words:
       return True
     # `delta` alone is a setting, as that of Huber's loss.
     if words == ('delta',):
@@ -357,7 +362,7 @@ def column_name(name: str) -> ColumnName:
     found = _group(last.lower())
     if found:
       group = found
-      # What stands before a prefix, and the prefix, say no more.
+      # Drop the prefix, and the components before it.
       components = components[components.index(part) + 1 :]
       break
   rest = '/'.join(components)
@@ -380,9 +385,11 @@ def _underscored_prefix(name: str) -> tuple[str, str]:
     rest = name[len(prefix) + 1 :]
     if not name.lower().startswith(f'{prefix}_') or not rest:
       continue
-    # `params_m` and `param_count` are numbers of parameters, `config_name` is a name.
-    first = re.split(r'[^a-z]', rest.lower())[0]
-    if len(first) < 2 or first in QUALIFIERS | IDENTITIES | METADATA | {'efficiency'}:
+    # `params_m` and `param_count` are numbers of parameters, `config_name` is a name, but
+    # `param_max_depth` and `params_n_layers` are settings.
+    others = QUALIFIERS | IDENTITIES | METADATA | RATES | {'efficiency'}
+    words = re.findall(r'[a-z]+', rest.lower())
+    if others.issuperset(words) or words[0] == 'efficiency':
       continue
     if prefix == 'user_attrs':
       return '', rest

@@ -1,0 +1,1 @@
+"""Files that other tools wrote: which files a source names, and how each format is read."""
