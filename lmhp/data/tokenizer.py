@@ -21,7 +21,6 @@ import tokenizers
 
 from lmhp.data.special_tokens import (
   CONFIG_FILE,
-  END_OF_TEXT,
   END_OF_TEXT_NAMES,
   MASK_NAMES,
   PAD_NAMES,
