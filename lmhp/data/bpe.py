@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 import tokenizers
 
-from lmhp.data.tokenizer import END_OF_TEXT, JsonTokenizer
+from lmhp.data.special_tokens import END_OF_TEXT
+from lmhp.data.tokenizer import JsonTokenizer
 
 
 def train_bpe(texts: Iterable[str], vocab_size: int) -> JsonTokenizer:
