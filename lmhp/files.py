@@ -152,8 +152,12 @@ def read_bytes(path: PathLike, max_bytes: int = MAX_JSON_BYTES) -> bytes:
   else:
     # Without this flag, a pipe without a writer would block.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, 'O_NONBLOCK', 0))
-    with open(descriptor, 'rb') as file:
+    try:
       check_is_regular(path, os.fstat(descriptor))
+    except ConfigError:
+      os.close(descriptor)
+      raise
+    with open(descriptor, 'rb') as file:
       content = read_stream(file, max_bytes + 1)
   if len(content) > max_bytes:
     raise ConfigError(

@@ -98,7 +98,10 @@ def read_tensors(path: PathLike) -> dict[str, np.ndarray]:
     ConfigError: If the file cannot be read, if it is cut short, or if its header is wrong.
   """
   if not is_remote(path):
-    check_is_regular(path, os.stat(as_path(path)))
+    try:
+      check_is_regular(path, os.stat(as_path(path)))
+    except OSError as error:
+      raise ConfigError(f'{path}: cannot be read: {_one_line(error)}') from None
     return _map_tensors(os.fspath(as_path(path)), str(path))
   with tempfile.NamedTemporaryFile(suffix='.safetensors') as copy:
     try:

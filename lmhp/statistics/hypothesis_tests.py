@@ -135,7 +135,7 @@ def combined_p_value(p_values: Sequence[float]) -> float:
   Source: Liu and Xie, Journal of the American Statistical Association 115(529) (2020).
 
   >>> round(combined_p_value([0.01, 0.01]), 6), round(combined_p_value([0.01, 0.9]), 3)
-  (0.01, 0.021)
+  (0.01, 0.022)
   """
   scores = [math.tan((0.5 - min(max(p, 1e-15), 1 - 1e-15)) * math.pi) for p in p_values]
   return 0.5 - math.atan(sum(scores) / len(scores)) / math.pi

@@ -175,7 +175,7 @@ def find_parts(
 
   groups: dict[str, list[str]] = {}
   for name in unknown:
-    if name[-1].isdigit():
+    if name[-1:].isdigit():
       groups.setdefault(name.rstrip('0123456789'), []).append(name)
   target = number_column(table.columns[objective])
   for names in groups.values():
