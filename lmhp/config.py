@@ -28,7 +28,7 @@ from lmhp.config_keys import (
   unknown_key,
 )
 from lmhp.counting.parameters import count
-from lmhp.errors import ConfigError, suggest
+from lmhp.errors import ConfigError, suggest, wrong_value
 from lmhp.files import to_jsonable
 from lmhp.hypers import flatten
 from lmhp.model.config import ModelConfig
@@ -113,10 +113,13 @@ def override(config: ConfigDict, overrides: Mapping[str, object]) -> ConfigDict:
     ConfigError: If a path does not exist. The message names the nearest one.
   """
   for path, value in overrides.items():
+    if not isinstance(path, str):
+      raise wrong_value('overrides', path, 'the dotted path of a key as text')
     if path in SECTIONS:
-      raise ConfigError(
-        f'{path}: got {value!r} for a whole section, expected the path of a key, such as '
-        f'{keys_of_section(path)[0]}'
+      raise wrong_value(
+        path,
+        value,
+        f'the path of a key and not of a whole section, such as {keys_of_section(path)[0]}',
       )
     if path not in keys():
       raise unknown_key(path)
@@ -128,15 +131,16 @@ def override(config: ConfigDict, overrides: Mapping[str, object]) -> ConfigDict:
         config[section] = ConfigDict()
     section_config = config[section]
     if not isinstance(section_config, ConfigDict):
-      raise ConfigError(
-        f'{section}: got {section_config!r}, expected a section of keys'
-      )
+      raise wrong_value(section, section_config, 'a section of keys')
     # The ConfigDict of a user may be locked, and may refuse a value of another type than the
     # present one.
     with section_config.unlocked(), section_config.ignore_type():
-      section_config[name] = (
-        parse(value, type_of(path)) if isinstance(value, str) else value
-      )
+      try:
+        section_config[name] = (
+          parse(value, type_of(path)) if isinstance(value, str) else value
+        )
+      except OverflowError:
+        raise wrong_value(path, value, 'a number in the range of a float') from None
   return config
 
 

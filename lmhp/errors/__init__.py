@@ -14,15 +14,31 @@ import re
 
 from lmhp.errors.redaction import redact
 
+MAX_CHARACTERS = 1400
+"""Length of a message above which its middle is left out."""
+
 
 class ConfigError(ValueError):
   """A mistake of the user in a config, a flag or a file, described in one line.
 
-  Passwords and keys in the message are replaced by `***`.
+  A message may contain names and values from outside. So passwords and keys in it are replaced by
+  `***`, control characters by their escape sequences, and the middle of a very long message by
+  `...`.
   """
 
   def __init__(self, message: str) -> None:
-    super().__init__(redact(message))
+    super().__init__(_one_line(redact(message)))
+
+
+def _one_line(message: str) -> str:
+  """Returns a message as one line of limited length that every terminal can print."""
+  if len(message) > MAX_CHARACTERS:
+    half = MAX_CHARACTERS // 2
+    message = f'{message[:half]} ... {message[-half:]}'
+  if message.isprintable():
+    return message
+  # `repr` escapes all characters that are not printable.
+  return ''.join(c if c.isprintable() else repr(c)[1:-1] for c in message)
 
 
 def suggest(name: object, names: Iterable[object]) -> str:
@@ -50,9 +66,10 @@ def wrong_value(
   try:
     shown = repr(value)
     near = suggest(value, names)
-  except ValueError:
-    # Python refuses to print an int of more than 4300 digits.
-    shown = 'a number too long to print'
+  except Exception:
+    # Python refuses to print an int of more than 4300 digits and very deep lists, and the object
+    # of a user may raise any error.
+    shown = f'a value of type {type(value).__name__} that cannot be printed'
     near = ''
   return ConfigError(f'{path}: got {shown}, expected {accepted}{near}')
 

@@ -8,8 +8,9 @@ import pytest
 
 import lmhp
 from lmhp import cli
+from lmhp.config import override
 from lmhp.config_keys import keys
-from lmhp.errors import ConfigError
+from lmhp.errors import ConfigError, wrong_value
 from lmhp.errors.redaction import redact, redact_command, redact_url
 
 SECRET = 'hunter2'
@@ -131,3 +132,48 @@ def test_an_optuna_page_does_not_show_the_password(monkeypatch):
   monkeypatch.setattr(optuna_studies, '_open_storage', lambda source: study._storage)
   runs = optuna_studies.read_optuna('postgresql://me:hunter2@host/db')
   assert runs.facts.source == 'postgresql://me:***@host/db'
+
+
+# --- one line -------------------------------------------------------------------------
+
+
+def test_a_message_is_one_line_that_every_terminal_can_print():
+  message = str(ConfigError('model.\n\x1b[31m\ud800: no such key é'))
+  assert message == 'model.\\n\\x1b[31m\\ud800: no such key é'
+  assert len(str(ConfigError('x' * 10**6))) < 1500
+
+
+def deep(n):
+  value = 1
+  for _ in range(n):
+    value = [value]
+  return value
+
+
+class Unprintable:
+  def __repr__(self):
+    raise RuntimeError
+
+
+@pytest.mark.parametrize(
+  'value',
+  [10**5000, deep(3000), Unprintable(), '\ud800\n'],
+  ids=('digits', 'deep', 'object', 'text'),
+)
+def test_a_value_that_cannot_be_printed_is_still_one_line(value):
+  message = str(wrong_value('model.position', value, 'a name', ['rotary']))
+  assert message.startswith('model.position: got ')
+  message.encode()
+  assert message.count('\n') == 0
+
+
+@pytest.mark.parametrize(
+  'path',
+  [1, None, ('a',), 'model.\n', 'x' * 10000],
+  ids=('number', 'none', 'tuple', 'newline', 'long'),
+)
+def test_a_path_that_is_no_key_is_one_line(path):
+  with pytest.raises(ConfigError) as error:
+    override(lmhp.default_config(), {path: 1})
+  assert '\n' not in str(error.value)
+  assert len(str(error.value)) < 1500
