@@ -161,7 +161,8 @@ def test_cut_of_a_conditional_axis_counts_the_runs_that_have_it():
 def test_equal_seeds_give_equal_results():
   rng = np.random.default_rng(0)
   runs = runs_of(uniform_columns(rng, 20), rng.random(20) < 0.5)
-  assert find_divergence(runs) == find_divergence(runs)
+  # Python 3.13 compares each field, and NaN differs from NaN.
+  assert repr(find_divergence(runs)) == repr(find_divergence(runs))
 
 
 @pytest.mark.parametrize('fraction', [0.1, 0.5])
