@@ -27,6 +27,7 @@ from lmhp.sweeping.progress.study_state import StudyState
 from lmhp.sweeping.progress.trial_table import trial_table
 from lmhp.sweeping.store.trial import Trial
 from lmhp.training.progress.formats import timestamped
+from lmhp.training.progress.heartbeat import Heartbeat
 from lmhp.training.progress.live import live_view, log_records_to, resolve_mode
 
 MAX_ROWS = 14
@@ -81,7 +82,10 @@ class Display:
 
 
 class PlainDisplay(Display):
-  """A line for each pack that ends and for each message, for a pipe, a file or a log.
+  """Lines for a pipe, a file or a log.
+
+  There is a line for each pack that ends, for each message, and after some seconds without a
+  line.
 
   Args:
     state: State of the study.
@@ -89,6 +93,13 @@ class PlainDisplay(Display):
 
   def __init__(self, state: StudyState) -> None:
     self._state = state
+    self._heartbeat = Heartbeat(self._print_state)
+
+  def open(self) -> None:
+    self._heartbeat.start()
+
+  def close(self) -> None:
+    self._heartbeat.stop()
 
   def update(self, ended: Sequence[Pack]) -> None:
     for pack in ended:
@@ -96,7 +107,17 @@ class PlainDisplay(Display):
       self.message(f'{trained}  {self._state.summary()}')
 
   def message(self, text: str) -> None:
+    self._heartbeat.note_line()
     print(timestamped(text), flush=True)
+
+  def _print_state(self) -> None:
+    """Prints what the study does now."""
+    with self._state.lock:
+      running = [pack.describe() for pack in self._state.packs.values()]
+      is_started = bool(self._state.trials)
+      summary = self._state.summary() if is_started else ''
+    doing = '; '.join(running) or 'preparing: compiling and measuring programs'
+    self.message(f'{doing}  {summary}'.rstrip())
 
 
 class LiveDisplay(Display):

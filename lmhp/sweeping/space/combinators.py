@@ -353,8 +353,8 @@ def _checked_item(path: str, value: object) -> Domain | When:
   if isinstance(_innermost(content), Domain) and isinstance(content, (Domain, When)):
     return content
   raise ConfigError(
-    f'{path}: got {content!r}, expected a value, Float, Int, Choice, Fixed, or a When of '
-    'one of them'
+    f'{path}: got {value!r}, expected a value, a Fixed, a range as lmhp.Float(LOW, HIGH, '
+    'log=True) or lmhp.Int(LOW, HIGH), a list as lmhp.Choice(A, B), or a When of one of them'
   )
 
 

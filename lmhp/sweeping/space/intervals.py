@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 import dataclasses
 import math
+from typing import Self
 
 from lmhp.errors import ConfigError
 from lmhp.sections import assign
@@ -43,6 +44,15 @@ class _Interval(Domain):
   high: float
   log: bool = False
   role: str = 'scientific'
+
+  def __new__(cls, *values: object, **options: object) -> Self:
+    """Names the alternative to `step`, an argument of other libraries."""
+    if 'step' in options:
+      raise ConfigError(
+        f'{cls.__name__}: got step={options["step"]!r}, expected no step; a list of values is '
+        'lmhp.Choice(*range(LOW, HIGH + 1, STEP))'
+      )
+    return super().__new__(cls)
 
   def __repr__(self) -> str:
     log = ', log=True' if self.log else ''
@@ -90,6 +100,11 @@ class _Interval(Domain):
         raise ConfigError(
           f'{path}: got {self!r}, expected {word} numbers as its bounds'
         )
+    if not isinstance(self.log, bool):
+      raise ConfigError(
+        f'{path}: got log={self.log!r} in {type(self).__name__}, expected log=True for a '
+        'logarithmic scale or log=False'
+      )
     if self.log and self.low <= 0:
       raise ConfigError(
         f'{path}: got {self!r}, expected a lower bound above 0 on a logarithmic scale'

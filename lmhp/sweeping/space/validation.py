@@ -145,8 +145,10 @@ def _check_path(
   base_item = next(iter(base), None) if isinstance(base, tuple) else base
   for value in domain.values_to_check():
     if isinstance(value, tuple) and base is not None and not isinstance(base, tuple):
+      choice = ', '.join(map(repr, value))
       raise ConfigError(
-        f'{path}: got {_in_domain(value, domain)}, expected one value, as {base!r}'
+        f'{path}: got {_in_domain(value, domain)}, expected one value, as {base!r}, or '
+        f'lmhp.Choice({choice}) for several'
       )
     items = value if isinstance(value, tuple) else (value,)
     for item in items:
@@ -174,7 +176,10 @@ def _check_item(
   if value is None:
     return
   if not isinstance(value, (bool, int, float, str)):
-    raise ConfigError(f'{got}a number, a word, None, or a tuple of them')
+    raise ConfigError(
+      f'{got}a number, a word, None, or a tuple of them; a range is lmhp.Float(LOW, HIGH, '
+      'log=True) or lmhp.Int(LOW, HIGH), and a list is lmhp.Choice(A, B)'
+    )
   if declaration.choices is not None and value not in declaration.choices:
     choices = [str(choice) for choice in declaration.choices]
     raise ConfigError(f'{got}one of {", ".join(choices)}{suggest(value, choices)}')

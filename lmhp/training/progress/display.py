@@ -14,6 +14,7 @@ import time
 from rich.progress import BarColumn, Progress, TextColumn
 
 from lmhp.training.progress.formats import format_metric, format_time_left, timestamped
+from lmhp.training.progress.heartbeat import Heartbeat
 from lmhp.training.progress.live import live_view, log_records_to, resolve_mode
 
 LINE_SECONDS = 5.0
@@ -109,9 +110,12 @@ class PlainProgress(TrainingProgress):
     self._state = state
     self._printed_step = state.step
     self._printed_at = -math.inf
+    self._heartbeat = Heartbeat(self._print)
+    self._heartbeat.start()
 
   def close(self) -> None:
     """Prints the last step, unless it is printed already."""
+    self._heartbeat.stop()
     if self._printed_step != self._state.step:
       self._print()
 
@@ -123,6 +127,7 @@ class PlainProgress(TrainingProgress):
       self._print()
 
   def message(self, text: str) -> None:
+    self._heartbeat.note_line()
     print(timestamped(text), flush=True)
 
   def _print(self) -> None:
@@ -132,7 +137,7 @@ class PlainProgress(TrainingProgress):
     parts = [
       state.title,
       f'step {state.step:,} of {state.total_steps:,}',
-      state.metrics_text(),
+      state.metrics_text() or 'compiling',
       format_time_left(state.seconds_left()),
     ]
     self.message('  '.join(part for part in parts if part))

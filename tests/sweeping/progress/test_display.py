@@ -18,6 +18,7 @@ from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.progress import display
 from lmhp.sweeping.progress.study_state import StudyState
 from lmhp.sweeping.space import Float
+from lmhp.training.progress import heartbeat
 from lmhp.training.progress.live import THEME
 
 LOG = logging.getLogger('lmhp.sweeping.store.study')
@@ -310,3 +311,11 @@ def test_an_interrupt_ends_the_study_and_its_progress(study, monkeypatch):
   logger = logging.getLogger('lmhp')
   assert logger.propagate
   assert not logger.handlers
+
+
+def test_plain_prints_a_line_while_nothing_happens(study, monkeypatch, capsys):
+  monkeypatch.setattr(heartbeat, 'SILENT_SECONDS', 0.1)
+  with display.study_progress(study.sweep(), 'study', 'plain'):
+    time.sleep(0.5)
+    lines = capsys.readouterr().out.splitlines()
+  assert len(lines) >= 2 and 'compiling' in lines[0]

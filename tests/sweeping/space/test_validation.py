@@ -1,12 +1,13 @@
 """Each mistake in a space is a ConfigError in one line, before a program runs."""
 
 import math
+import pickle
 
 from hypothesis import given, settings, strategies as st
 import numpy as np
 import pytest
 
-from lmhp.declarations import declared
+from lmhp.declarations import Declaration, declared
 from lmhp.errors import ConfigError
 from lmhp.hypers import flatten
 from lmhp.optim.config import OptimizerConfig
@@ -253,3 +254,25 @@ def test_any_space_passes_or_is_refused_with_its_path(space):
     check_space(space, DECLARATIONS, DEFAULTS)
   except ConfigError as error:
     assert any(path in str(error) for path in space)
+
+
+@pytest.mark.parametrize(
+  'value,named',
+  [
+    ([0.1, 0.2, 0.3], r'lmhp.Choice\(0.1, 0.2, 0.3\)'),
+    ({'values': [0.1, 0.2]}, 'lmhp.Choice'),
+    ({'min': 0.1, 'max': 0.2}, 'lmhp.Float'),
+    (Float(0.1, 0.2, 'linear'), 'log=True'),
+  ],
+)
+def test_spaces_of_other_libraries_are_answered_with_the_class(value, named):
+  path = 'optimizer.learning_rate'
+  with pytest.raises(ConfigError, match=f'^{path}: .*{named}'):
+    check_space({path: value}, {path: Declaration()}, {path: 0.1})
+
+
+@pytest.mark.parametrize('domain', [Float, Int])
+def test_a_step_is_answered_with_a_choice(domain):
+  with pytest.raises(ConfigError, match='step=2.*lmhp.Choice'):
+    domain(2, 8, step=2)
+  assert pickle.loads(pickle.dumps(domain(2, 8))) == domain(2, 8)

@@ -4,11 +4,12 @@ import io
 import logging
 import re
 import sys
+import time
 import types
 
 import pytest
 
-from lmhp.training.progress import display
+from lmhp.training.progress import display, heartbeat
 from lmhp.training.progress.display import training_progress
 
 LOG = logging.getLogger('lmhp.training.checkpoint')
@@ -119,3 +120,14 @@ def test_the_time_left_does_not_count_the_compilation(clock):
   clock.seconds += 4.0
   state.update(30, {})
   assert state.seconds_left() == pytest.approx(4.0 / 20 * 70)
+
+
+def test_plain_prints_a_line_while_nothing_happens(monkeypatch, capsys):
+  monkeypatch.setattr(heartbeat, 'SILENT_SECONDS', 0.1)
+  with training_progress(10, 'train', mode='plain') as progress:
+    time.sleep(0.5)
+    assert capsys.readouterr().out.count('step 0 of 10') >= 2
+    progress.message('done')
+  capsys.readouterr()
+  time.sleep(0.3)
+  assert capsys.readouterr().out == ''
