@@ -44,7 +44,8 @@ CONFIG_GROUPS = frozenset(
 
 METRIC_GROUPS = ('metrics', 'metric', 'summary', 'results', 'result', 'scores', 'stats')
 METADATA_GROUPS = frozenset(
-  'tags tag system_attrs system sys meta metadata targets _wandb'.split()
+  """tags tag system_attrs system sys meta metadata targets _wandb best_params best_config
+  best_hyperparameters""".split()
 )
 
 LOWER_IS_BETTER = frozenset(
@@ -105,8 +106,7 @@ METADATA = frozenset(
   device node machine version git branch command job group worker pid wandb
   session restore gpu order row no notebook url link index hypothesis
   interpretation rationale reason message log logs logdir cmd script source doc
-  docs hardware gpus accelerator output save checkpoint ckpt cache workdir color colour
-  hex""".split()
+  docs hardware gpus accelerator output save checkpoint ckpt cache workdir color colour hex""".split()
 )
 PATHS = frozenset(
   'path paths dir directory file files filename db url uri ckpt checkpoint folder logdir'.split()
@@ -292,8 +292,8 @@ class ColumnName:
   def is_size(self) -> bool:
     """True for the size or the budget of a run, such as `n_params` or `train_tokens`."""
     core = [word for word in self.words if word in SIZES]
-    rest = [word for word in self.words if word not in SIZES]
-    if bool(core) and all(word in QUALIFIERS for word in rest):
+    others = QUALIFIERS | UNITS if 'budget' in core else QUALIFIERS
+    if core and set(self.words) <= SIZES | others:
       return True
     # The number of examples that a model was trained on.
     return self.text in 'dataset_size train_size n_train data_size model_size'.split()

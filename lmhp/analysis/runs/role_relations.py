@@ -37,6 +37,7 @@ from lmhp.statistics.column_names import (
   SIZE,
   SPLITS,
   STATISTICS,
+  UNITS,
   YARDSTICK,
   column_name,
 )
@@ -280,6 +281,20 @@ def find_rollouts(roles: dict[str, Column], free: set[str]) -> None:
   is_size = any(roles[names[text]].role == SIZE for text in TIMESTEPS if text in names)
   if is_size and rollout in free:
     roles[rollout] = Column(HYPERPARAMETER, 'timesteps are the steps of a run')
+
+
+def find_time_budgets(
+  table: RawTable, roles: dict[str, Column], free: set[str]
+) -> None:
+  """Gives steps and tokens the role of outcomes if a budget of time decides them."""
+  sizes = {name: column_name(name).words for name in names_with(roles, SIZE)}
+  times = [n for n, words in sizes.items() if 'budget' in words and words[-1] in UNITS]
+  n_budgets = len(set(table.row_keys(times)))
+  for name, words in sizes.items():
+    is_progress = {'steps', 'tokens', 'samples', 'iterations'} & set(words)
+    is_varied = len(set(table.row_keys([*times, name]))) > n_budgets
+    if times and name in free and is_progress and is_varied:
+      roles[name] = Column(OUTCOME, f'{times[0]} decides it')
 
 
 def counts_steps_to_target(objective: str) -> bool:

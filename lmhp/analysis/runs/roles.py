@@ -23,6 +23,7 @@ from lmhp.analysis.runs.role_relations import (
   find_replicates,
   find_rollouts,
   find_shapes,
+  find_time_budgets,
   promote_names,
 )
 from lmhp.errors import ConfigError, suggest
@@ -108,6 +109,7 @@ def column_roles(
   }
   demote_settings_of_log(table, roles, free)
   find_rollouts(roles, free)
+  find_time_budgets(table, roles, free)
   find_parts(table, facts, roles, objective, free)
   find_measurements(table, facts, roles, objective, free)
   find_replicates(table, facts, roles, free)

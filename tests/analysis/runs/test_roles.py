@@ -46,6 +46,8 @@ def roles_of(columns, objective='val_loss', given=None):
     ('energy_kwh', [0.1, 0.2, 0.3], 'outcome'),
     ('crashed', [0, 2, 5], 'outcome'),
     ('by_task.copy.512', [0.1, 0.2, 0.3], 'outcome'),
+    ('budget_s', [10.0, 20.0, 40.0], 'size'),
+    ('best_params.depth', [3, 4, 5], 'metadata'),
     ('Unnamed: 0.1', [0.0, 1.0, None], 'metadata'),
     ('git_n_dirty', [24, 39, 14], 'metadata'),
     ('member', ['Ada', 'Bob', 'Ada'], 'metadata'),
@@ -361,3 +363,14 @@ def test_names_of_data_sets_are_no_settings():
   assert roles_of(columns)['Name'] == 'yardstick'
   columns['Name'] = ['Iris small', 'Iris large', 'Iris deep']
   assert roles_of(columns)['Name'] == 'hyperparameter'
+
+
+def test_steps_within_a_budget_of_time_are_outcomes():
+  columns = {
+    'lr': [0.1, 0.2, 0.1, 0.2],
+    'budget_s': [10, 10, 20, 20],
+    'steps': [130, 150, 280, 310],
+    'val_loss': [3.0, 2.0, 2.5, 1.5],
+  }
+  assert roles_of(columns)['steps'] == 'outcome'
+  assert roles_of({**columns, 'steps': [130, 130, 280, 280]})['steps'] == 'size'
