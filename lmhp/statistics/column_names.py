@@ -44,7 +44,8 @@ CONFIG_GROUPS = frozenset(
 
 METRIC_GROUPS = ('metrics', 'metric', 'summary', 'results', 'result', 'scores', 'stats')
 METADATA_GROUPS = frozenset(
-  'tags tag system_attrs system sys meta metadata targets _wandb'.split()
+  """tags tag system_attrs system sys meta metadata targets _wandb best_params best_config
+  best_hyperparameters""".split()
 )
 
 LOWER_IS_BETTER = frozenset(
@@ -58,19 +59,19 @@ HIGHER_IS_BETTER = frozenset(
   spearman pearson reward rewards rew return returns ret score scores winrate
   ndcg mrr hits hr passrate success dice fscore fm fmeasure smeasure emeasure
   kappa sensitivity specificity tpr tnr pr mmlu hellaswag arc winogrande gsm8k
-  piqa boolq humaneval lambada truthfulqa""".split()
+  piqa boolq humaneval lambada truthfulqa sharpe sortino ic""".split()
 )
 OTHER_OUTCOMES = frozenset(
   """grad gradnorm gnorm entropy metric metrics spikes sharpness delta
   improvement correlation similarity wasserstein tp fp fn tn lds q10 q25 q50 q75
   q90 q95 p50 p90 p95 p99 clipfrac predictions prediction confusion bytes
-  speedup correct matrix quality measured observed achieved explained smoothness divergence
-  sparsity_achieved""".split()
+  speedup correct matrix quality measured observed achieved reported explained
+  smoothness divergence sparsity_achieved""".split()
 )
 COSTS = frozenset(
   """runtime elapsed duration time seconds second secs sec minutes minute mins
   hours ms us throughput latency speed tps sps fps qps mfu hfu memory mem vram
-  ram utilization watts energy joules dollars wallclock walltime""".split()
+  ram utilization watts energy joules kwh dollars wallclock walltime""".split()
 )
 """Costs and times of a run. They are outcomes, but are never guessed to be the objective."""
 UNITS = frozenset('s ms us ns sec secs seconds min mins h hr hrs hours'.split())
@@ -105,8 +106,7 @@ METADATA = frozenset(
   device node machine version git branch command job group worker pid wandb
   session restore gpu order row no notebook url link index hypothesis
   interpretation rationale reason message log logs logdir cmd script source doc
-  docs hardware gpus accelerator output save checkpoint ckpt cache workdir color colour
-  hex""".split()
+  docs hardware gpus accelerator output save checkpoint ckpt cache workdir color colour hex""".split()
 )
 PATHS = frozenset(
   'path paths dir directory file files filename db url uri ckpt checkpoint folder logdir'.split()
@@ -292,8 +292,8 @@ class ColumnName:
   def is_size(self) -> bool:
     """True for the size or the budget of a run, such as `n_params` or `train_tokens`."""
     core = [word for word in self.words if word in SIZES]
-    rest = [word for word in self.words if word not in SIZES]
-    if bool(core) and all(word in QUALIFIERS for word in rest):
+    others = QUALIFIERS | UNITS if 'budget' in core else QUALIFIERS
+    if core and set(self.words) <= SIZES | others:
       return True
     # The number of examples that a model was trained on.
     return self.text in 'dataset_size train_size n_train data_size model_size'.split()
@@ -338,12 +338,10 @@ class ColumnName:
       return True
     if {'best', 'stop', 'stopped', 'converged'} & set(words) and PROGRESS & set(words):
       return True
-    if 'ran' in words:
-      return True
     # `delta` alone is a setting, as that of Huber's loss.
     if words == ('delta',):
       return False
-    if self.text in TESTS or 'metric' in words:
+    if self.text in TESTS or {'metric', 'ran'} & set(words):
       return True
     core = [word for word in words if word not in STATISTICS] or list(words)
     return not OTHER_OUTCOMES.isdisjoint((core[0], core[-1]))
@@ -361,8 +359,10 @@ def column_name(name: str) -> ColumnName:
   group = ''
   components = [part for part in re.split(r'[./]', name) if part]
   for part in components[:-1]:
-    last = part.lower().split('_')[-1] if part.lower() not in METADATA_GROUPS else part
-    found = _group(last.lower())
+    parts = part.lower().split('_')
+    found = _group(part.lower() if part.lower() in METADATA_GROUPS else parts[-1])
+    # `by_task.copy` is a part of the results.
+    found = 'metric' if parts[0] == 'by' else found
     if found:
       group = found
       # Drop the prefix, and the components before it.

@@ -11,7 +11,21 @@ import re
 DELIMITERS = ',\t;|'
 
 MISSING_WORDS = frozenset(
-  {'', '-', '--', '?', 'na', 'n/a', '<na>', 'null', 'none', 'missing', 'unknown'}
+  {
+    '',
+    '-',
+    '--',
+    '—',
+    '–',
+    '?',
+    'na',
+    'n/a',
+    '<na>',
+    'null',
+    'none',
+    'missing',
+    'unknown',
+  }
 )
 """Cells that hold no number. Some, such as 'none', are values in a column of words."""
 

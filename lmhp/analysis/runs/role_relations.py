@@ -12,6 +12,7 @@ arguments are:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+import re
 
 import numpy as np
 
@@ -36,6 +37,7 @@ from lmhp.statistics.column_names import (
   SIZE,
   SPLITS,
   STATISTICS,
+  UNITS,
   YARDSTICK,
   column_name,
 )
@@ -45,6 +47,13 @@ SHAPES = frozenset(
   n_heads n_head heads num_heads d_ff n_hidden head_dim emb_dim model_dim""".split()
 )
 """Names of the shape of a model. Beside a column of sizes, they may be sizes (`find_shapes`)."""
+DATASETS = frozenset(
+  """iris wine mushroom diabetes adult autism titanic credit mnist fashionmnist emnist cifar
+  cifar10 cifar100 svhn imagenet coco cityscapes cora citeseer pubmed imdb squad glue sst2 mnli
+  qqp wikitext wikitext2 wikitext103 c4 pile openwebtext tinystories enwik8 librispeech etth1
+  etth2 ettm1 ettm2""".split()
+)
+"""Names of data sets."""
 BATCHES = frozenset(
   'batch_size bs batch global_batch_size train_batch_size gbs'.split()
 )
@@ -63,6 +72,8 @@ ONLY_NAME = 'nothing else tells the runs apart'
 """Reason why a column of names is the setting."""
 DERIVED_ERROR = 0.02
 """Largest relative error of a number that other columns determine."""
+MANY_VALUES = 4
+"""Number of values above which a whole number beside results may be a count."""
 MEASURED_DIGITS = 6
 """Numbers look measured if they have at least this many characters (median of a column)."""
 
@@ -109,6 +120,8 @@ def find_measurements(
   ]
   known = [n for n in known if roles[n].role == HYPERPARAMETER]
   last_setting = max((names.index(name) for name in known), default=-1)
+  outcomes = names_with(roles, OUTCOME)
+  last_outcome = max((names.index(name) for name in outcomes), default=-1)
   for i, name in enumerate(names):
     if name not in free or roles[name].reason != UNKNOWN:
       continue
@@ -116,9 +129,11 @@ def find_measurements(
     if not values.is_number:
       continue
     is_after = i > max(first, last_setting)
-    if (is_after and not values.is_whole) or _varies_within_settings(
-      name, table, known
-    ):
+    # A whole number among results is a count if it has more values than a setting.
+    is_count = bool(known) and i < last_outcome and values.n_distinct > MANY_VALUES
+    is_count = is_count and 2 * values.n_distinct >= len(table)
+    is_measured = is_after and (is_count or not values.is_whole)
+    if is_measured or _varies_within_settings(name, table, known):
       roles[name] = Column(OUTCOME, 'its numbers look measured')
 
 
@@ -235,7 +250,16 @@ def promote_names(table: RawTable, roles: dict[str, Column], free: set[str]) -> 
     is_varied = n_distinct(table.columns[name]) > 1
     if is_text and is_free and is_varied and not is_written_by_tool:
       roles[name] = Column(HYPERPARAMETER, ONLY_NAME)
+      if _names_datasets(table.columns[name]):
+        roles[name] = Column(YARDSTICK, 'it names data sets')
       return
+
+
+def _names_datasets(names: Sequence[object]) -> bool:
+  """Returns True if most names hold one of at least two known data sets."""
+  found = [DATASETS.intersection(re.split(r'[\W_]+', str(n).lower())) for n in names]
+  n_found = sum(map(bool, found))
+  return 2 * n_found > len(names) and len(frozenset[str]().union(*found)) > 1
 
 
 def demote_settings_of_log(
@@ -257,6 +281,20 @@ def find_rollouts(roles: dict[str, Column], free: set[str]) -> None:
   is_size = any(roles[names[text]].role == SIZE for text in TIMESTEPS if text in names)
   if is_size and rollout in free:
     roles[rollout] = Column(HYPERPARAMETER, 'timesteps are the steps of a run')
+
+
+def find_time_budgets(
+  table: RawTable, roles: dict[str, Column], free: set[str]
+) -> None:
+  """Gives steps and tokens the role of outcomes if a budget of time decides them."""
+  sizes = {name: column_name(name).words for name in names_with(roles, SIZE)}
+  times = [n for n, words in sizes.items() if 'budget' in words and words[-1] in UNITS]
+  n_budgets = len(set(table.row_keys(times)))
+  for name, words in sizes.items():
+    is_progress = {'steps', 'tokens', 'samples', 'iterations'} & set(words)
+    is_varied = len(set(table.row_keys([*times, name]))) > n_budgets
+    if times and name in free and is_progress and is_varied:
+      roles[name] = Column(OUTCOME, f'{times[0]} decides it')
 
 
 def counts_steps_to_target(objective: str) -> bool:

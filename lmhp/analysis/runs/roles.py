@@ -23,6 +23,7 @@ from lmhp.analysis.runs.role_relations import (
   find_replicates,
   find_rollouts,
   find_shapes,
+  find_time_budgets,
   promote_names,
 )
 from lmhp.errors import ConfigError, suggest
@@ -108,6 +109,7 @@ def column_roles(
   }
   demote_settings_of_log(table, roles, free)
   find_rollouts(roles, free)
+  find_time_budgets(table, roles, free)
   find_parts(table, facts, roles, objective, free)
   find_measurements(table, facts, roles, objective, free)
   find_replicates(table, facts, roles, free)
@@ -145,6 +147,8 @@ def _by_name(name: str, values: ColumnValues) -> Column | None:
     return Column(METADATA_ROLE, 'its values are dates or durations')
   if values.is_files:
     return Column(METADATA_ROLE, 'its values are files')
+  if words.words[:1] in (('unnamed',), ('git',)):
+    return Column(METADATA_ROLE, 'its name is that of an index or of git')
   if words.group == 'metadata' or name in RAY_METADATA:
     return Column(METADATA_ROLE, 'its name is written by the tool')
   if _is_seed(words, values):
@@ -155,6 +159,8 @@ def _by_name(name: str, values: ColumnValues) -> Column | None:
     return Column(HYPERPARAMETER, 'its prefix is one of settings')
   if words.words and words.words[-1] in STATUSES and _is_flag(values):
     return Column(STATUS, 'its name')
+  if words.text in STATUSES and values.is_whole:
+    return Column(OUTCOME, 'it counts the ends of episodes')
   if words.words and words.words[-1] in PATHS and not values.is_number:
     return Column(METADATA_ROLE, 'its name is a path')
   if values.is_number or values.is_bool:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 import dataclasses
 import re
 
+from lmhp.analysis.runs.cells import parse_number
 from lmhp.analysis.runs.raw_table import Column, RawTable, names_with
 from lmhp.statistics.column_names import (
   HYPERPARAMETER,
@@ -15,6 +16,7 @@ from lmhp.statistics.column_names import (
   YARDSTICK,
 )
 
+_SETTING = re.compile(r'([A-Za-z]+(?:_[A-Za-z]+)*)[_=:]?(-?\d[\d.]*(?:e-?\d+)?[KMB]?)')
 _NUMBERED = re.compile(r'(.+?)[\W_]+(\d+)')
 
 
@@ -49,3 +51,20 @@ def split_numbered_names(
       reason = 'it tells runs with equal settings apart'
       return table, {**roles, name: Column(HYPERPARAMETER, reason)}
   return table, roles
+
+
+def settings_in_names(names: Sequence[str]) -> list[dict[str, object]]:
+  """Returns the settings in names such as `lr_0.001` and `lr=0.1,wd=0.2`.
+
+  Empty, unless all names are made of the same settings and nothing else.
+  """
+  settings = []
+  for name in names:
+    rest = _SETTING.sub('', name)
+    if rest.strip(' _,;/-|'):
+      return [{} for _ in names]
+    pairs = _SETTING.findall(name)
+    settings.append({key: parse_number(value) for key, value in pairs})
+  if len({tuple(each) for each in settings}) > 1 or not settings[0]:
+    return [{} for _ in names]
+  return settings

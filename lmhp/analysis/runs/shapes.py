@@ -17,9 +17,9 @@ import re
 
 import numpy as np
 
-from lmhp.analysis.runs.cells import parse_number
 from lmhp.analysis.runs.columns import number_column, to_float
 from lmhp.analysis.runs.raw_table import Curve, RawTable, from_records, n_distinct
+from lmhp.analysis.runs.run_names import settings_in_names
 from lmhp.statistics.column_names import (
   HYPERPARAMETER,
   IDENTITY,
@@ -28,6 +28,7 @@ from lmhp.statistics.column_names import (
   PROGRESS,
   SPREADS,
   STATISTICS,
+  STATUSES,
   column_name,
 )
 
@@ -53,7 +54,6 @@ MIN_STEPS = 5
 """Mean number of rows per run from which rows are read as the steps of a run."""
 
 _CHART_COLUMN = re.compile(r'(.+) - ([^-]+?)(__MIN|__MAX)?')
-_SETTING = re.compile(r'([A-Za-z]+(?:_[A-Za-z]+)*)[_=:]?(-?\d[\d.]*(?:e-?\d+)?[KMB]?)')
 
 
 def one_row_per_run(
@@ -177,7 +177,7 @@ def _with_curves(
     float(curve['step'][-1]) for curve in curves.values() if len(curve['step'])
   ]
   longest = max(lengths, default=0.0)
-  settings = _settings_in_names([str(record['run']) for record in records])
+  settings = settings_in_names([str(record['run']) for record in records])
   n_early = 0
   for i, record in enumerate(records):
     last = record.get('last_step')
@@ -194,23 +194,6 @@ def _with_curves(
   return RawTable(table.columns, curves=curves, roles=roles, notes=notes)
 
 
-def _settings_in_names(names: Sequence[str]) -> list[dict[str, object]]:
-  """Returns the settings in names such as `lr_0.001` and `lr=0.1,wd=0.2`.
-
-  Empty, unless all names are made of the same settings and nothing else.
-  """
-  settings = []
-  for name in names:
-    rest = _SETTING.sub('', name)
-    if rest.strip(' _,;/-|'):
-      return [{} for _ in names]
-    pairs = _SETTING.findall(name)
-    settings.append({key: parse_number(value) for key, value in pairs})
-  if len({tuple(each) for each in settings}) > 1 or not settings[0]:
-    return [{} for _ in names]
-  return settings
-
-
 # --- steps ------------------------------------------------------------------------------
 
 
@@ -223,11 +206,14 @@ def _from_steps(table: RawTable) -> RawTable | None:
   if not np.isfinite(step).all():
     return None
 
-  # Everything but metrics, costs and times identifies a run.
+  # Everything but metrics, costs and times identifies a run. So do lengths of episodes, unless
+  # the episodes are numbered once.
+  is_one_run = step_name.lower() == 'episode' and bool(np.all(np.diff(step) > 0))
   metrics = []
   for name in table.columns:
     words = column_name(name)
-    if words.is_metric or words.is_cost or words.group == 'metric':
+    is_count = is_one_run and words.text in STATUSES | {'length', 'steps'}
+    if words.is_metric or words.is_cost or words.group == 'metric' or is_count:
       metrics.append(name)
   keys = [n for n in table.columns if n not in metrics and n != step_name]
   changing = [n for n in keys if _changes_with(table.columns[n], step)]

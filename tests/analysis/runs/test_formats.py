@@ -69,6 +69,19 @@ def test_a_header_may_begin_as_a_comment(tmp_path):
   assert columns == {'lr': [0.1], 'loss': [3]}
 
 
+def test_a_header_of_two_lines_is_joined(tmp_path):
+  text = 'model,Useful,,Other\n,F1,Recall,F1\na,0.8,0.7,0.6\nb,0.9,0.8,0.7\n'
+  columns = columns_of(tmp_path, 'a.csv', text)
+  assert list(columns) == ['model', 'Useful.F1', 'Useful.Recall', 'Other.F1']
+  assert columns['Useful.Recall'] == [0.7, 0.8]
+  # An unnamed column of numbers is no part of a group.
+  assert list(columns_of(tmp_path, 'a.csv', 'lr,,loss\n0.1,1,3\n0.2,2,4\n')) == [
+    'lr',
+    'index',
+    'loss',
+  ]
+
+
 def test_tables_below_each_other_have_their_own_headers(tmp_path):
   text = 'lr,loss\n0.1,3.0\nlr,wd,loss\n0.2,0.5,2.9\nlr,loss\n0.3,2.8\n'
   assert columns_of(tmp_path, 'a.csv', text) == {

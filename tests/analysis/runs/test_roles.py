@@ -41,6 +41,15 @@ def roles_of(columns, objective='val_loss', given=None):
     ('max_episode_length', [100, 200, 300], 'hyperparameter'),
     ('timesteps', [5 * 10**5, 2000, 1000], 'size'),
     ('timesteps', [250, 500, 1000], 'hyperparameter'),
+    ('portfolio_sharpe_daily', [0.1, 0.2, 0.3], 'outcome'),
+    ('prediction_rank_ic', [0.1, 0.2, 0.3], 'outcome'),
+    ('energy_kwh', [0.1, 0.2, 0.3], 'outcome'),
+    ('crashed', [0, 2, 5], 'outcome'),
+    ('by_task.copy.512', [0.1, 0.2, 0.3], 'outcome'),
+    ('budget_s', [10.0, 20.0, 40.0], 'size'),
+    ('best_params.depth', [3, 4, 5], 'metadata'),
+    ('Unnamed: 0.1', [0.0, 1.0, None], 'metadata'),
+    ('git_n_dirty', [24, 39, 14], 'metadata'),
     ('member', ['Ada', 'Bob', 'Ada'], 'metadata'),
     ('correct', [34, 38, 32], 'outcome'),
     ('hypers.KNOB', [10, 10, 10], 'hyperparameter'),
@@ -335,3 +344,33 @@ def test_the_length_of_a_rollout_is_no_size():
     'timesteps': 'size',
     'reward': 'objective',
   }
+
+
+def test_counts_among_the_results_are_outcomes():
+  columns = {
+    'lr': [0.1, 0.2, 0.3, 0.1, 0.2, 0.3],
+    'val_loss': [3.0, 2.0, 2.5, 3.1, 2.1, 2.6],
+    'q_states': [9772, 9977, 9459, 8933, 9738, 9808],
+    'knob': [1, 2, 1, 2, 1, 2],
+    'train_time_s': [5.0, 6.0, 7.0, 5.0, 6.0, 7.0],
+  }
+  assert roles_of(columns)['q_states'] == 'outcome'
+  assert roles_of(columns)['knob'] == 'hyperparameter'
+
+
+def test_names_of_data_sets_are_no_settings():
+  columns = {'Name': ['Iris manual', 'Adult', 'Mushroom'], 'val_loss': [3.0, 2.0, 2.5]}
+  assert roles_of(columns)['Name'] == 'yardstick'
+  columns['Name'] = ['Iris small', 'Iris large', 'Iris deep']
+  assert roles_of(columns)['Name'] == 'hyperparameter'
+
+
+def test_steps_within_a_budget_of_time_are_outcomes():
+  columns = {
+    'lr': [0.1, 0.2, 0.1, 0.2],
+    'budget_s': [10, 10, 20, 20],
+    'steps': [130, 150, 280, 310],
+    'val_loss': [3.0, 2.0, 2.5, 1.5],
+  }
+  assert roles_of(columns)['steps'] == 'outcome'
+  assert roles_of({**columns, 'steps': [130, 130, 280, 280]})['steps'] == 'size'

@@ -87,3 +87,16 @@ def test_long_form_has_an_axis_for_each_name():
 def test_a_plain_table_stays():
   table = RawTable({'lr': [0.1, 0.2], 'loss': [3.0, 2.0]})
   assert one_row_per_run(table).columns == table.columns
+
+
+def test_ends_and_lengths_of_episodes_do_not_divide_a_run():
+  rng = np.random.default_rng(0)
+  columns = {
+    'episode': list(range(1, 61)),
+    'reward': np.linspace(-1, 1, 60).tolist(),
+    'crashed': rng.integers(0, 3, 60).tolist(),
+    'length': rng.choice([150, 200], 60).tolist(),
+  }
+  table = one_row_per_run(RawTable(columns))
+  assert len(table) == 1
+  assert list(table.curves[0]['crashed']) == columns['crashed']
