@@ -105,8 +105,8 @@ METADATA = frozenset(
   author tags tag notes note comment comments description sweep project entity
   device node machine version git branch command job group worker pid wandb
   session restore gpu order row no notebook url link index hypothesis
-  interpretation rationale reason message log logs logdir cmd script source doc
-  docs hardware gpus accelerator output save checkpoint ckpt cache workdir color colour hex""".split()
+  interpretation rationale reason message log logs logdir cmd script source doc accelerator
+  docs hardware gpus output save checkpoint ckpt cache workdir color colour hex""".split()
 )
 PATHS = frozenset(
   'path paths dir directory file files filename db url uri ckpt checkpoint folder logdir'.split()

@@ -1,10 +1,9 @@
 """Lets a sweep train language models.
 
-A task is what a sweep trains. `LanguageModel` implements the interface `Task`, which builds the
-jobs of trials and provides the programs, the data and the scores. A job is the complete config
-of a trial in two parts: the structure, which is compiled into a program, and the traced
-numbers, which are arguments of the program (such as the learning rate). Trials of one
-structure may be trained together, as the R members of a population.
+`LanguageModel` implements `Task`: it builds jobs, programs, data and scores. A job is the
+complete config of a trial in two parts: the structure, which is compiled into a program, and the
+traced numbers, its arguments (such as the learning rate). Trials of one structure may be trained
+together, as R members of a population.
 """
 
 from __future__ import annotations
