@@ -1,9 +1,8 @@
 """Lets a sweep train language models.
 
 `LanguageModel` implements `Task`: it builds jobs, programs, data and scores. A job is the
-complete config of a trial in two parts: the structure, which is compiled into a program, and the
-traced numbers, its arguments (such as the learning rate). Trials of one structure may be trained
-together, as R members of a population.
+config of a trial in two parts: the structure, which is compiled into a program, and the traced
+numbers, such as the learning rate. Trials of one structure may be the R members of a population.
 """
 
 from __future__ import annotations
