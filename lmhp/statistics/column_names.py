@@ -104,9 +104,9 @@ METADATA = frozenset(
   """created started ended finished date datetime timestamp host hostname user member
   author tags tag notes note comment comments description sweep project entity
   device node machine version git branch command job group worker pid wandb
-  session restore gpu order row no notebook url link index hypothesis
+  session restore gpu order row no notebook url link index hypothesis hex
   interpretation rationale reason message log logs logdir cmd script source doc
-  docs hardware gpus accelerator output save checkpoint ckpt cache workdir color colour hex""".split()
+  docs hardware gpus accelerator output save checkpoint ckpt cache workdir color colour""".split()
 )
 PATHS = frozenset(
   'path paths dir directory file files filename db url uri ckpt checkpoint folder logdir'.split()
