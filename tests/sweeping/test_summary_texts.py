@@ -3,11 +3,7 @@
 import math
 import types
 
-import pytest
-
-from lmhp.errors import ConfigError
 from lmhp.sweeping import summary
-from lmhp.sweeping.execution import runner
 from lmhp.sweeping.execution.stages import Stage
 from lmhp.sweeping.execution.trial_scores import TrialScores
 from lmhp.sweeping.store.trial import Trial
@@ -25,25 +21,6 @@ def test_a_rank_correlation_that_was_not_measured_is_no_number():
   assert summary._correlation(0.25) == '0.25'
 
 
-class OutOfMemory:
-  """A pack that does not fit in memory."""
-
-  def __init__(self, width):
-    self.pack = types.SimpleNamespace(width=width)
-
-  def run(self):
-    raise runner.jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED: out of memory')
-
-
-@pytest.mark.parametrize(
-  ('width', 'word'), [(8, 'max_pack_width=4'), (1, 'batch_size')]
-)
-def test_a_pack_without_memory_names_a_way_out(width, word):
-  with pytest.raises(ConfigError, match=word) as error:
-    runner._run(OutOfMemory(width))
-  assert 'max_pack_width=1' not in str(error.value)
-
-
 def test_a_diverged_trial_keeps_its_latency_in_seconds():
   objective = ('eval_loss_nats', 'latency_seconds', 'eval_accuracy')
   penalties = {'eval_loss_nats': 12.5, 'eval_accuracy': 0.0, 'latency_seconds': 12.5}
@@ -51,7 +28,7 @@ def test_a_diverged_trial_keeps_its_latency_in_seconds():
     task=types.SimpleNamespace(
       penalty_value=lambda name, job, maximized: penalties[name]
     ),
-    sweep=types.SimpleNamespace(objective=objective, maximize=()),
+    sweep=types.SimpleNamespace(objective=objective, maximizes=lambda name: False),
     autotuner=types.SimpleNamespace(measured=lambda name, job: 0.003),
     curves=None,
   )
