@@ -111,8 +111,10 @@ def choose_method(
       reason = 'the study is too short to measure another method'
       break
     measurement = _measurement(task, jobs, data_per_trial, method, requested_width)
-    if measurement is not None:
-      measured[method] = measurement
+    if measurement is None:
+      # Another method needs as much memory for one member.
+      break
+    measured[method] = measurement
   if not measured:
     return unmeasured_method(requested_method, 'out of memory')
 
