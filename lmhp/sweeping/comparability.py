@@ -39,7 +39,7 @@ class EvaluatedTokens(NamedTuple):
     split: Keys that divide the tokens into training and validation.
     windows: Numbers of scored windows and their length, at the end and during training. Empty
       if all tokens are scored.
-    targets: Keys that choose the targets among the tokens.
+    targets: Keys that choose the targets among the tokens, or their own sources.
   """
 
   text: tuple[str | None, ...]
@@ -74,7 +74,11 @@ def evaluated_tokens(
     windows.append(seq_len)
 
   # Other objectives choose some of the tokens of a window.
-  targets: tuple[object, ...] = (data.objective, data.intra_document_attention)
+  targets: tuple[object, ...] = (
+    data.objective,
+    data.intra_document_attention,
+    data.validation_path,
+  )
   if data.objective != 'causal':
     targets += (
       seq_len,
