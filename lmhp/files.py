@@ -7,7 +7,7 @@ a strict parser reads the file, and `float` converts the strings. This file impo
 from __future__ import annotations
 
 import bz2
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import gzip
 import hashlib
@@ -17,7 +17,7 @@ import lzma
 import math
 import os
 import stat
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from etils import epath
 import numpy as np
@@ -34,8 +34,12 @@ MAX_JSON_DEPTH = 100
 _PIECE_BYTES = 1 << 24
 """Bytes that are read at a time."""
 
-COMPRESSED = ('.gz', '.bz2', '.xz')
-"""Suffixes of the files that `decompress` reads."""
+DECOMPRESSORS: Mapping[str, Callable[[IO[bytes]], IO[bytes]]] = {
+  '.gz': lambda file: cast(IO[bytes], gzip.GzipFile(fileobj=file)),
+  '.bz2': bz2.BZ2File,
+  '.xz': lzma.LZMAFile,
+}
+"""{suffix of a compressed file: function that returns a file of its decompressed bytes}."""
 
 CHECKSUM = 'checksum'
 """Key of the checksum in a JSON object."""
@@ -180,20 +184,14 @@ def decompress(content: bytes, suffix: str, max_bytes: int) -> bytes:
 
   Args:
     content: Compressed content.
-    suffix: Suffix of the file, one of `COMPRESSED`.
+    suffix: Suffix of the file, one of `DECOMPRESSORS`.
     max_bytes: Largest size of the result.
 
   Raises:
     ConfigError: If the result would be larger.
     EOFError, OSError, zlib.error or lzma.LZMAError: If the content is damaged.
   """
-  compressed = io.BytesIO(content)
-  file: Any = gzip.GzipFile(fileobj=compressed)
-  if suffix == '.bz2':
-    file = bz2.BZ2File(compressed)
-  elif suffix == '.xz':
-    file = lzma.LZMAFile(compressed)
-  with file:
+  with DECOMPRESSORS[suffix](io.BytesIO(content)) as file:
     result = read_stream(file, max_bytes + 1)
   if len(result) > max_bytes:
     raise ConfigError(f'it is larger than {max_bytes:,} bytes after decompression')

@@ -53,8 +53,8 @@ class TrainingCost:
   flops: float
   device_seconds: float
   cost_usd: float
-  memory_bytes: float = 0.0
-  needed_bytes: int = 0
+  memory_bytes: float
+  needed_bytes: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,8 +169,10 @@ def describe(
   training = None
   if device is not None:
     n_tokens = TOKENS_PER_PARAMETER * counts.total if tokens is None else tokens
-    training = _training_cost(causal.train * n_tokens, n_tokens, device, utilization)
-    training = _with_memory(training, counts, activation_bytes)
+    needed_bytes = 2 * parameter_bytes(counts) + optimizer_bytes(counts)
+    needed_bytes += min((activation_bytes or {}).values(), default=0)
+    flops = causal.train * n_tokens
+    training = _training_cost(flops, n_tokens, needed_bytes, device, utilization)
 
   return ModelDescription(
     name=model.name,
@@ -198,19 +200,12 @@ def _torchtitan_flops(
   return torchtitan_flops(model.cfg, n_active, seq_len)
 
 
-def _with_memory(
-  cost: TrainingCost, counts: Count, activations: Mapping[str, int] | None
-) -> TrainingCost:
-  """Adds the memory of the device, and the memory that training needs."""
-  needed = 2 * parameter_bytes(counts) + optimizer_bytes(counts)
-  if activations:
-    needed += min(activations.values())
-  memory = find_device(cost.device).memory_bytes
-  return dataclasses.replace(cost, memory_bytes=memory, needed_bytes=needed)
-
-
 def _training_cost(
-  flops: float, tokens: Number, device_name: str, utilization: float
+  flops: float,
+  tokens: Number,
+  needed_bytes: int,
+  device_name: str,
+  utilization: float,
 ) -> TrainingCost:
   device = find_device(device_name)
   seconds = time_seconds(flops, device, utilization)
@@ -221,4 +216,6 @@ def _training_cost(
     flops=flops,
     device_seconds=seconds,
     cost_usd=cost_usd(seconds, device),
+    memory_bytes=device.memory_bytes,
+    needed_bytes=needed_bytes,
   )

@@ -28,7 +28,7 @@ from lmhp.data.formats.source_files import (
 from lmhp.data.formats.text_formats import (
   FORMATS,
   WITHOUT_FIELDS,
-  missing_field,
+  column_of_field,
   text_of_row,
 )
 from lmhp.data.shards import INDEX
@@ -224,11 +224,7 @@ def _hugging_face_text(name: str, text_field: str) -> Text:
     table = table[wanted]
   elif split:
     raise ConfigError(f'data.path: {name!r} has no splits, expected hf:{target}')
-  # A column with this name, or else the column that has the nested field.
-  names = table.column_names
-  column = text_field if text_field in names else text_field.partition('.')[0]
-  if column not in names:
-    raise missing_field(repr(name), text_field, names, 'column')
+  column = column_of_field(repr(name), text_field, table.column_names)
 
   def documents() -> Iterator[str]:
     rows = cast(Iterable[dict[str, object]], table.select_columns([column]))

@@ -11,8 +11,6 @@ from collections.abc import Mapping
 import dataclasses
 from typing import NamedTuple
 
-import numpy as np
-
 from lmhp.data.dataset import Dataset
 from lmhp.errors import ConfigError
 from lmhp.sweeping.config import SweepConfig
@@ -31,7 +29,9 @@ RELEVANT = ('data.', 'evaluate.', 'model.max_seq_len', 'train.seq_len')
 
 
 class EvaluatedTokens(NamedTuple):
-  """What an evaluation of a trial scores. Trials with equal values score the same tokens.
+  """The tokens that an evaluation of a trial scores, as everything that determines them.
+
+  Trials with equal values score the same tokens.
 
   Attributes:
     text: Hashes of the texts of the sources, or None for sources of tokens.
@@ -102,7 +102,7 @@ def evaluated_tokens(
 
 @dataclasses.dataclass(frozen=True)
 class _Case:
-  """What one point evaluates.
+  """The evaluation of one point.
 
   Attributes:
     overrides: Values of the point that can change what is evaluated.
@@ -178,12 +178,9 @@ def check_evaluations(task: LanguageModel, sweep: SweepConfig, space: Space) -> 
 
 def _cases(task: LanguageModel, sweep: SweepConfig, space: Space) -> list[_Case]:
   """Returns the different cases among points of the space, that of the base config first."""
-  compiled = CompiledSpace(space)
-  rng = np.random.default_rng(0)
   # The base config comes first.
   all_overrides: dict[str, Mapping[str, object]] = {'base': {}}
-  for _ in range(N_POINTS):
-    point = compiled.point_at({p.name: rng.random() for p in compiled.parameters})
+  for point in CompiledSpace(space).random_points(N_POINTS):
     relevant = {p: v for p, v in point.overrides.items() if p.startswith(RELEVANT)}
     # Seeds and the order of the data do not change what is evaluated.
     for path in ('data.seed', 'data.mixture_weights'):

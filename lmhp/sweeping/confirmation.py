@@ -108,11 +108,6 @@ def confirm(
     )
     # Compare the points that are not decided with the base config, seed by seed.
     base = _results(engine, BASE, n_pairs)
-    if len(base) < n_pairs or any(
-      len(_results(engine, point, n_pairs)) < n_pairs for point in undecided
-    ):
-      engine.progress.message('no confirmation: a run of it does not fit in memory')
-      return []
     for point in undecided:
       results = _results(engine, point, n_pairs)
       compared[point] = _Compared(results, _comparison(results, base, sign, max_pairs))
@@ -216,9 +211,9 @@ def _trials_by_seed(engine: Engine, point: int) -> dict[int, Trial]:
 
 
 def _results(engine: Engine, point: int, n_seeds: int) -> dict[int, SeedLoss]:
-  """Returns {seed: result} of the first seeds of a point, without infeasible trials."""
+  """Returns {seed: result} of the first seeds of a point in the confirmation."""
   trials = list(_trials_by_seed(engine, point).values())[:n_seeds]
-  return {trial.seed: _value(trial) for trial in trials if trial.values is not None}
+  return {trial.seed: _value(trial) for trial in trials}
 
 
 def _new_trials(engine: Engine, points: Sequence[int], n_seeds: int) -> list[Trial]:

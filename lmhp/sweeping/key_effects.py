@@ -7,9 +7,7 @@ difference in noise.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-
-import numpy as np
+from collections.abc import Mapping
 
 from lmhp import config_keys
 from lmhp.config_keys import Unread, reason_unread, unread_set_keys
@@ -49,7 +47,7 @@ def check_keys_have_effects(base: RunConfig, space: Space) -> None:
   """
   base_values = flatten(base)
   _check_keys_of_train(space)
-  points = list(_points(space))
+  points = list(CompiledSpace(space).random_points(N_POINTS))
   for parameter in parameters(space):
     _check_parameter(parameter, points, base_values)
 
@@ -85,14 +83,6 @@ def _check_keys_of_train(space: Space) -> None:
           f'{path}: got {entry.domain}, expected no entry, since all trials of a sweep have '
           'the value of the base config'
         )
-
-
-def _points(space: Space) -> Iterator[Point]:
-  """Yields random points of a space."""
-  compiled = CompiledSpace(space)
-  rng = np.random.default_rng(0)
-  for _ in range(N_POINTS):
-    yield compiled.point_at({p.name: rng.random() for p in compiled.parameters})
 
 
 def _check_parameter(

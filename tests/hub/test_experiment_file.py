@@ -160,12 +160,26 @@ def test_trials_of_a_sweep_start_from_the_checkpoint(tiny_checkpoint):
 # --- a run without a checkpoint -----------------------------------------------------
 
 
-@pytest.mark.oracle
-def test_a_run_with_the_default_model_loads_in_transformers(tmp_path):
-  """As GPT-NeoX, whose further biases are zero."""
+def loaded_in_transformers(directory, run):
+  """Returns the exported model of a run, after a comparison of its logits with the run's."""
   import torch
   import transformers
 
+  model = transformers.AutoModelForCausalLM.from_pretrained(
+    directory, attn_implementation='eager'
+  )
+  tokens = np.arange(10)[None]
+  with torch.no_grad():
+    logits = model(input_ids=torch.as_tensor(tokens)).logits.numpy()
+  np.testing.assert_allclose(
+    run.model.apply(run.params, tokens), logits, rtol=0, atol=2e-5
+  )
+  return model
+
+
+@pytest.mark.oracle
+def test_a_run_with_the_default_model_loads_in_transformers(tmp_path):
+  """As GPT-NeoX, whose further biases are zero."""
   config = lmhp.default_config()
   config.model.update({'d_model': 24, 'n_layers': 2, 'n_heads': 4, 'dtype': 'float32'})
   config.train.update({'steps': 2, 'batch_size': 2, 'seq_len': 16})
@@ -173,26 +187,15 @@ def test_a_run_with_the_default_model_loads_in_transformers(tmp_path):
   run = lmhp.train(config, workdir=tmp_path / 'run', display='none')
   lmhp.export(tmp_path / 'run', tmp_path / 'out')
 
-  model = transformers.AutoModelForCausalLM.from_pretrained(
-    tmp_path / 'out', attn_implementation='eager'
-  )
+  model = loaded_in_transformers(tmp_path / 'out', run)
   assert type(model).__name__ == 'GPTNeoXForCausalLM'
   # The id of the tokenizer, not the default of the class.
   tokenizer = lmhp.load_run(tmp_path / 'run')[2]
   assert model.config.eos_token_id == tokenizer.end_of_text
-  tokens = np.arange(10)[None]
-  with torch.no_grad():
-    logits = model(input_ids=torch.as_tensor(tokens)).logits.numpy()
-  np.testing.assert_allclose(
-    run.model.apply(run.params, tokens), logits, rtol=0, atol=2e-5
-  )
 
 
 @pytest.mark.oracle
 def test_a_run_from_scratch_loads_in_transformers(tmp_path):
-  import torch
-  import transformers
-
   config = lmhp.default_config()
   config.model.update(
     {
@@ -214,13 +217,5 @@ def test_a_run_from_scratch_loads_in_transformers(tmp_path):
   run = lmhp.train(config, workdir=tmp_path / 'run', display='none')
   lmhp.export(tmp_path / 'run', tmp_path / 'out')
 
-  model = transformers.AutoModelForCausalLM.from_pretrained(
-    tmp_path / 'out', attn_implementation='eager'
-  )
+  model = loaded_in_transformers(tmp_path / 'out', run)
   assert type(model).__name__ == 'LlamaForCausalLM'
-  tokens = np.arange(10)[None]
-  with torch.no_grad():
-    logits = model(input_ids=torch.as_tensor(tokens)).logits.numpy()
-  np.testing.assert_allclose(
-    run.model.apply(run.params, tokens), logits, rtol=0, atol=2e-5
-  )

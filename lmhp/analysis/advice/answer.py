@@ -192,9 +192,9 @@ def _sizes_alone(
   blank: Finding,
 ) -> Finding:
   """Returns the answer of runs that differ in their sizes, with nothing else to choose."""
-  critical = critical_batch_sizes(runs)
-  if critical:
-    return dataclasses.replace(critical[0], runs=blank.runs, axes=blank.axes)
+  critical = critical_batch_sizes(runs, blank)
+  if critical is not None:
+    return critical
   bound = listed(_axes_of_size(runs, effects), MAX_VALUES)
   note = f'{bound} cannot be told apart from the size of the runs' if bound else ''
   best = quantity(runs.to_objective(winner.mean), runs.unit)

@@ -7,6 +7,7 @@ the critical batch size, at each combination of the other sizes (such as paramet
 from __future__ import annotations
 
 from collections.abc import Mapping
+import dataclasses
 import math
 
 import numpy as np
@@ -24,19 +25,24 @@ MIN_SIZES = 3
 """Smallest number of sizes at which the answer has an exponent."""
 
 
-def critical_batch_sizes(runs: Runs) -> list[Finding]:
+def critical_batch_sizes(runs: Runs, blank: Finding) -> Finding | None:
   """Returns the critical batch size at each combination of the other sizes, as the answer.
 
-  The list is empty if the objective counts no steps, or the batch size was not varied.
+  Args:
+    runs: Table of runs.
+    blank: Finding whose runs and axes the answer has.
+
+  Returns:
+    The answer. None if the objective counts no steps, or the batch size was not varied.
   """
   batch = next((name for name in runs.sizes if name in BATCHES), None)
   if batch is None or not counts_steps_to_target(runs.objective_name):
-    return []
+    return None
   complete = runs.complete_runs()
   others = [name for name in runs.sizes if name != batch]
   fits = _fits(complete, batch, others)
   if not fits:
-    return []
+    return None
   named = []
   for sizes, fit in fits.items():
     value = Estimate(
@@ -49,19 +55,17 @@ def critical_batch_sizes(runs: Runs) -> list[Finding]:
     f'fewest steps. The critical batch size B is {listed(named, MAX_NAMED)}'
   )
   growth = _growth(fits, others)
-  return [
-    Finding(
-      kind='critical_batch_sizes',
-      level='answer',
-      title=f'{title}, and grows as {growth}.' if growth else f'{title}.',
-      evidence=(
-        f'From {counted(len(complete), "run")}. S is the fewest steps, with very large batches. '
-        'At the critical batch size, a run needs twice the fewest steps and twice the fewest '
-        'examples.'
-      ),
-      numbers={'critical_batch_sizes': [fit.batch_size for fit in fits.values()]},
-    )
-  ]
+  return dataclasses.replace(
+    blank,
+    kind='critical_batch_sizes',
+    title=f'{title}, and grows as {growth}.' if growth else f'{title}.',
+    evidence=(
+      f'From {counted(len(complete), "run")}. S is the fewest steps, with very large batches. '
+      'At the critical batch size, a run needs twice the fewest steps and twice the fewest '
+      'examples.'
+    ),
+    numbers={'critical_batch_sizes': [fit.batch_size for fit in fits.values()]},
+  )
 
 
 def _fits(

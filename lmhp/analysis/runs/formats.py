@@ -28,7 +28,7 @@ from lmhp.analysis.runs.cells import (
 from lmhp.analysis.runs.columns import number_columns
 from lmhp.analysis.runs.raw_table import Curve, RawTable, from_records
 from lmhp.errors import ConfigError
-from lmhp.files import COMPRESSED, decompress, read_bytes
+from lmhp.files import DECOMPRESSORS, decompress, read_bytes
 from lmhp.statistics.column_names import OUTCOME, column_name
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def from_frame(frame: pd.DataFrame) -> RawTable:
 def _suffix(path: epath.Path) -> str:
   """Returns the suffix of a file, such as '.csv' for `runs.csv.gz`."""
   suffixes = [suffix.lower() for suffix in path.suffixes]
-  if suffixes and suffixes[-1] in COMPRESSED:
+  if suffixes and suffixes[-1] in DECOMPRESSORS:
     suffixes.pop()
   return suffixes[-1] if suffixes else ''
 
@@ -132,7 +132,7 @@ def _suffix(path: epath.Path) -> str:
 def _read_text(path: epath.Path) -> str:
   data = read_bytes(path, MAX_BYTES)
   suffix = path.suffix.lower()
-  if suffix in COMPRESSED:
+  if suffix in DECOMPRESSORS:
     # A small file may decompress to a very large one.
     data = decompress(data, suffix, MAX_BYTES)
   if data[:2] in (b'\xff\xfe', b'\xfe\xff'):

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import bz2
 from collections.abc import Iterable, Iterator, Mapping
 import contextlib
 import dataclasses
 import glob
-import gzip
 import io
 import logging
 import lzma
@@ -18,7 +16,7 @@ import zlib
 from etils import epath
 
 from lmhp.errors import ConfigError
-from lmhp.files import as_path, is_remote
+from lmhp.files import DECOMPRESSORS, as_path, is_remote
 
 MAX_NAMES = 10
 """Largest number of skipped files that one message names."""
@@ -136,12 +134,7 @@ def _zstandard(file: IO[bytes]) -> IO[bytes]:
   return cast(IO[bytes], io.BufferedReader(cast(io.RawIOBase, stream)))
 
 
-_DECOMPRESSORS = {
-  '.gz': lambda file: gzip.GzipFile(fileobj=file),
-  '.bz2': bz2.BZ2File,
-  '.xz': lzma.LZMAFile,
-  '.zst': _zstandard,
-}
+_DECOMPRESSORS = {**DECOMPRESSORS, '.zst': _zstandard}
 """{suffix: function that returns a file of the decompressed bytes}."""
 
 COMPRESSIONS = tuple(_DECOMPRESSORS)

@@ -5,7 +5,7 @@ Rows and lines are counted from 1 in all messages. The header of a table is not 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 import csv
 import io
 import json
@@ -131,11 +131,7 @@ def _read_parquet(file: epath.Path, text_field: str) -> Iterator[str]:
 
   try:
     with file.open('rb') as content, pq.ParquetFile(content) as table:
-      # A column with this name, or else the column that has the nested field.
-      names = table.schema_arrow.names
-      column = text_field if text_field in names else text_field.partition('.')[0]
-      if column not in names:
-        raise missing_field(f'{file}', text_field, names, 'column')
+      column = column_of_field(f'{file}', text_field, table.schema_arrow.names)
       # Read in batches, so that a large file does not have to fit into memory.
       number = 0
       for batch in table.iter_batches(columns=[column], batch_size=1024):
@@ -188,7 +184,7 @@ def text_of_row(row: object, text_field: str, place: str) -> str:
   value: object = row
   for name in text_field.split('.'):
     if not isinstance(value, Mapping) or name not in value:
-      raise missing_field(place, text_field, _field_paths(row))
+      raise _missing_field(place, text_field, _field_paths(row))
     value = value[name]
   return _checked_text(value, place)
 
@@ -204,7 +200,24 @@ def _field_paths(row: Mapping[str, object]) -> list[str]:
   return paths
 
 
-def missing_field(
+def column_of_field(place: str, text_field: str, names: Sequence[str]) -> str:
+  """Returns the column of the text field, or else the column that has the nested field.
+
+  Args:
+    place: Name of the table, for the message.
+    text_field: Name of the field.
+    names: Names of the columns.
+
+  Raises:
+    ConfigError: If there is no such column.
+  """
+  column = text_field if text_field in names else text_field.partition('.')[0]
+  if column not in names:
+    raise _missing_field(place, text_field, names, 'column')
+  return column
+
+
+def _missing_field(
   place: str, text_field: str, names: Iterable[str], kind: str = 'field'
 ) -> ConfigError:
   """Builds the error for a row or a table without the text field.

@@ -113,27 +113,30 @@ class LocalRunner(Runner):
     """
     following = None
     for index, pack in enumerate(packs):
-      current = following or _prepare(context, pack)
+      run, result = following or _prepare(context, pack)
       # A pack that an earlier process has run takes no time.
-      if current.read() is None and context.should_stop():
+      if result is None and context.should_stop():
         raise Stopped
       # The next pack compiles while this one trains.
       if index + 1 < len(packs):
         following = _prepare(context, packs[index + 1])
-        starts = PackStarts(following.directory, following.pack.name)
-        if following.read() is None and starts.failure() is None:
-          self._thread.submit(following.compile_ahead)
+        next_run, next_result = following
+        starts = PackStarts(next_run.directory, next_run.pack.name)
+        if next_result is None and starts.failure() is None:
+          self._thread.submit(next_run.compile_ahead)
       context.progress.start_pack(pack)
-      yield pack, run_or_failure(current)
+      yield pack, run_or_failure(run) if result is None else result
 
 
-def _prepare(context: RunnerContext, pack: Pack) -> PackRun:
+def _prepare(context: RunnerContext, pack: Pack) -> tuple[PackRun, PackResult | None]:
+  """Returns the run of a pack, and its result if an earlier process has run it."""
   options = PackRunOptions(
     should_stop=context.should_stop,
     show=functools.partial(context.progress.update_pack, pack),
     devices=devices_for(pack.method),
   )
-  return context.states.run(pack.name, options)
+  run = context.states.run(pack.name, options)
+  return run, run.read()
 
 
 def run_or_failure(run: PackRun) -> PackResult | PackFailure:

@@ -17,9 +17,11 @@ dimension and its values in a stored study are found by its name.
 from __future__ import annotations
 
 import collections
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 import dataclasses
 from typing import cast
+
+import numpy as np
 
 from lmhp.errors import ConfigError
 from lmhp.sweeping.space.combinators import SpaceLike, as_space
@@ -121,6 +123,12 @@ class CompiledSpace:
         ignored.
     """
     return self.draw_point(lambda p: p.domain.value_at(unit_values[p.name]))
+
+  def random_points(self, n_points: int) -> Iterator[Point]:
+    """Yields random points, the same ones at each call."""
+    rng = np.random.default_rng(0)
+    for _ in range(n_points):
+      yield self.point_at({p.name: rng.random() for p in self.parameters})
 
   def point_of(self, values: Mapping[str, object]) -> Point:
     """Returns the point with given values.

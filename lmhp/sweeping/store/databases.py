@@ -7,6 +7,7 @@ until the server answers again, or until `RETRY_SECONDS` have passed.
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
+import functools
 import importlib.util
 import os
 import pathlib
@@ -197,7 +198,9 @@ def _read_only_storage(url: str, place: str) -> RDBStorage:
     if not file.is_file():
       raise NotAnOptunaDatabase(f'{place}: no such file, expected a database of Optuna')
     uri = f'{file.absolute().as_uri()}?mode=ro'
-    options['creator'] = lambda: sqlite3.connect(uri, uri=True, check_same_thread=False)
+    options['creator'] = functools.partial(
+      sqlite3.connect, uri, uri=True, check_same_thread=False
+    )
     options['poolclass'] = pool.NullPool
   elif parsed.get_backend_name() == 'postgresql':
     options['execution_options'] = {'postgresql_readonly': True}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from lmhp.errors import ConfigError
 from lmhp.sweeping.space import CompiledSpace, Space, is_number, values_of
 from lmhp.sweeping.tasks.model_jobs import config_of
@@ -27,11 +25,7 @@ def longest_warmup_fraction(task: Task, space: Space) -> float:
     The length as a fraction of training.
   """
   fractions = [_warmup_fraction(task, {})]
-  compiled = CompiledSpace(space)
-  rng = np.random.default_rng(0)
-  for _ in range(N_POINTS):
-    unit_values = {p.name: rng.random() for p in compiled.parameters}
-    point = compiled.point_at(unit_values)
+  for point in CompiledSpace(space).random_points(N_POINTS):
     # The fraction of a warmup in steps or tokens depends on the length and the batch size of the
     # point. All warmups of the space are combined with these.
     longest = {
