@@ -16,6 +16,7 @@ from lmhp.declarations import Declaration, declared, options_of
 from lmhp.errors import ConfigError, suggest
 from lmhp.hypers import flatten
 from lmhp.model.config import read_rules
+from lmhp.model.mixers.registry import mixers_that_read
 from lmhp.optim import config as optim_config
 from lmhp.optim.config import OptimizerConfig
 from lmhp.optim.schedules.config import INTERVALS, ScheduleConfig
@@ -192,7 +193,7 @@ def _literal(text: str) -> object:
 # --- keys that have no effect -------------------------------------------------------
 
 READ_RULES = (*data_config.READ_RULES, *read_rules.READ_RULES, *optim_config.READ_RULES)
-"""Rules for all keys but those that single optimizers and schedules read."""
+"""Rules for all keys but those that single optimizers, schedules and token mixers read."""
 
 BY_NAME: dict[str, type[OptimizerConfig | ScheduleConfig]] = {
   'optimizer': OptimizerConfig,
@@ -232,6 +233,10 @@ def reason_unread(path: str, values: Values) -> Unread | None:
     name = values[name_path]
     if key not in _keys_read(section, name, sections.keys_version()):
       return Unread(name_path, name, 'a name that reads it')
+  mixers = mixers_that_read(key) if section == 'model' else []
+  if mixers and not set(mixers) & set(values['model.mixer_pattern']):
+    accepted = f'a pattern with {" or ".join(mixers)}'
+    return Unread('model.mixer_pattern', values['model.mixer_pattern'], accepted)
   for rule in READ_RULES:
     if path in rule.paths and not rule.accepts(values[rule.decider]):
       return Unread(rule.decider, values[rule.decider], rule.accepted)

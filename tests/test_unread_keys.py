@@ -84,6 +84,13 @@ def test_unread_keys_of_the_schedule(values, expected):
     ({'model': {'rotary_base': 5e5, 'position': 'none'}}, ('model.rotary_base',)),
     ({'model': {'rotary_base': 5e5, 'position': 'rotary'}}, ()),
     ({'model': {'sliding_window': 4}}, ('model.sliding_window',)),
+    ({'model': {'conv_width': 3}}, ('model.conv_width',)),
+    ({'model': {'conv_width': 3, 'mixer_pattern': ('lstm',)}}, ('model.conv_width',)),
+    (
+      {'model': {'mixer_head_dim': 8, 'mixer_pattern': ('convolution', 'attention')}},
+      ('model.mixer_head_dim',),
+    ),
+    ({'model': {'conv_width': 3, 'mixer_pattern': ('attention', 'rglru')}}, ()),
     # A checkpoint may have keys without an effect.
     ({'model': {'sliding_window': 4}, 'train': {'init_from': 'directory'}}, ()),
   ],

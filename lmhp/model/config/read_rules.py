@@ -10,11 +10,6 @@ def _has_local(pattern: tuple[str, ...]) -> bool:
   return 'local' in pattern
 
 
-def _has_mixer(pattern: tuple[str, ...]) -> bool:
-  """Returns True if a pattern of token mixers has another mixer than attention."""
-  return any(name != 'attention' for name in pattern)
-
-
 _EXPERT_KEYS = (
   'experts_per_token d_ff_expert n_shared_experts n_dense_layers dense_layers '
   'experts_every router_score router_normalize router_scale router_bias router_groups '
@@ -29,10 +24,6 @@ _ROTARY_KEYS = (
   'rotary_long_factor'
 )
 _SCALING_KEYS = 'rotary_scaling_factor rotary_scaling_local rotary_original_max_seq_len'
-_MIXER_KEYS = (
-  'mixer_dim mixer_head_dim mixer_bias conv_width conv_bias state_dim state_groups '
-  'state_chunk'
-)
 
 READ_RULES = (
   read_if('model', _EXPERT_KEYS, 'n_experts', is_none_of(0), 'a number above 0'),
@@ -137,13 +128,6 @@ READ_RULES = (
     'head_transform',
     is_one_of(True),
     'True',
-  ),
-  read_if(
-    'model',
-    _MIXER_KEYS,
-    'mixer_pattern',
-    _has_mixer,
-    'a pattern with another mixer than attention',
   ),
 )
 """Conditions under which keys have an effect."""

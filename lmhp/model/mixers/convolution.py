@@ -16,7 +16,7 @@ from lmhp.model.mixers.keys import (
   convolution_parameters,
   projection_flops,
   projection_parameters,
-  resolve_mixer_keys,
+  resolve_mixer_dim,
 )
 from lmhp.model.mixers.registry import Counts, MixerSpec, register_mixer
 from lmhp.params import linear_specs
@@ -61,7 +61,7 @@ register_mixer(
       *CONVOLUTION_PARAMS,
     ),
     keys=ConvolutionKeys,
-    resolve=resolve_mixer_keys,
+    resolve=resolve_mixer_dim,
     # Weights whose initial standard deviation is fan_in ** -0.5, for any `model.init`.
     fan_in_weights=(CONVOLUTION_KERNEL,),
   ),

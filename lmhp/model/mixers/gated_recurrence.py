@@ -9,7 +9,7 @@ from collections import Counter
 
 from lmhp.model.config import ModelConfig
 from lmhp.model.counts import matmul_flops, parameter_count
-from lmhp.model.mixers.keys import MixerKeys, resolve_mixer_keys, state_array
+from lmhp.model.mixers.keys import MixerKeys, resolve_mixer_dim, state_array
 from lmhp.model.mixers.registry import Counts, MixerSpec, register_mixer
 from lmhp.params import ParamSpec, linear_specs
 from lmhp.sections import keys_of
@@ -80,7 +80,7 @@ register_mixer(
       ParamSpec('**/gru/candidate_bias', 'other', 'bias', 'I'),
     ),
     keys=MixerKeys,
-    resolve=resolve_mixer_keys,
+    resolve=resolve_mixer_dim,
     # Weights whose initial standard deviation is fan_in ** -0.5, for any `model.init`.
     fan_in_weights=('**/gru/recurrent/kernel',),
   ),
@@ -96,7 +96,7 @@ register_mixer(
     cache_arrays=lambda cfg: (state_array(cfg),) * 2,
     params=params('lstm'),
     keys=MixerKeys,
-    resolve=resolve_mixer_keys,
+    resolve=resolve_mixer_dim,
     # The bias of the forget gate starts at 1.
     custom_inits={'**/lstm/input/bias': f'{_LAYERS}:init_gate_bias'},
     fan_in_weights=('**/lstm/recurrent/kernel',),

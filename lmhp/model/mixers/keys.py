@@ -24,13 +24,6 @@ class MixerKeys:
     converted_aliases={'expand': 'expand * model.d_model'},
     derived=True,
   )
-  mixer_head_dim: int = static(
-    None,
-    "size of a head of Mamba-2 and of RG-LRU's gates; None is head_dim",
-    low=1,
-    aliases=('mamba_d_head', 'mamba_head_dim'),
-    derived=True,
-  )
   mixer_bias: bool = static(
     False,
     'bias of the input and output projections of token mixers other than attention',
@@ -38,15 +31,23 @@ class MixerKeys:
   )
 
 
-def resolve_mixer_keys(cfg: ModelConfig) -> None:
-  """Fills in `mixer_dim` and `mixer_head_dim`."""
-  # `keys_of` returns `cfg` itself, typed as `MixerKeys`.
-  sizes = keys_of(cfg, MixerKeys)
-  assign(
-    cfg,
-    mixer_dim=sizes.mixer_dim or cfg.d_model,
-    mixer_head_dim=sizes.mixer_head_dim or cfg.head_dim,
+@keys
+class MixerHeadKeys(MixerKeys):
+  """Keys of the mixers with heads."""
+
+  mixer_head_dim: int = static(
+    None,
+    "size of a head of Mamba-2 and of RG-LRU's gates; None is head_dim",
+    low=1,
+    aliases=('mamba_d_head', 'mamba_head_dim'),
+    derived=True,
   )
+
+
+def resolve_mixer_dim(cfg: ModelConfig) -> None:
+  """Fills in `mixer_dim`."""
+  # `keys_of` returns `cfg` itself, typed as `MixerKeys`.
+  assign(cfg, mixer_dim=keys_of(cfg, MixerKeys).mixer_dim or cfg.d_model)
 
 
 def resolve_mixer_heads(cfg: ModelConfig) -> None:
@@ -55,8 +56,9 @@ def resolve_mixer_heads(cfg: ModelConfig) -> None:
   Raises:
     ConfigError: If `mixer_dim` is not a multiple of `mixer_head_dim`.
   """
-  resolve_mixer_keys(cfg)
-  sizes = keys_of(cfg, MixerKeys)
+  resolve_mixer_dim(cfg)
+  sizes = keys_of(cfg, MixerHeadKeys)
+  assign(cfg, mixer_head_dim=sizes.mixer_head_dim or cfg.head_dim)
   require(
     cfg,
     sizes.mixer_dim % sizes.mixer_head_dim == 0,
@@ -67,7 +69,7 @@ def resolve_mixer_heads(cfg: ModelConfig) -> None:
 
 def mixer_heads(cfg: ModelConfig) -> int:
   """Returns the number of heads of Mamba-2 and of RG-LRU's gates."""
-  sizes = keys_of(cfg, MixerKeys)
+  sizes = keys_of(cfg, MixerHeadKeys)
   return sizes.mixer_dim // sizes.mixer_head_dim
 
 

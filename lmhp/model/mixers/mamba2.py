@@ -11,6 +11,7 @@ from lmhp.model.mixers.keys import (
   CONVOLUTION_KERNEL,
   CONVOLUTION_PARAMS,
   ConvolutionKeys,
+  MixerHeadKeys,
   convolution_cache,
   convolution_parameters,
   mixer_heads,
@@ -24,7 +25,7 @@ from lmhp.sections import keys, keys_of, require
 
 
 @keys
-class Mamba2Keys(ConvolutionKeys):
+class Mamba2Keys(ConvolutionKeys, MixerHeadKeys):
   """Keys of Mamba-2."""
 
   state_dim: int = static(

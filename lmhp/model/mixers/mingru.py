@@ -10,7 +10,7 @@ from lmhp.model.mixers.keys import (
   MixerKeys,
   projection_flops,
   projection_parameters,
-  resolve_mixer_keys,
+  resolve_mixer_dim,
   state_array,
 )
 from lmhp.model.mixers.registry import Counts, MixerSpec, register_mixer
@@ -51,6 +51,6 @@ register_mixer(
       *linear_specs('**/mingru/output', 'other', 'I > D', residual=True),
     ),
     keys=MixerKeys,
-    resolve=resolve_mixer_keys,
+    resolve=resolve_mixer_dim,
   ),
 )

@@ -157,6 +157,19 @@ def mixer_spec(cfg: ModelConfig, name: str) -> MixerSpec:
   return spec if spec.variant is None else spec.variant(cfg)
 
 
+def mixers_that_read(key: str) -> list[str]:
+  """Returns the names of the mixers that have a config key, or [] if it belongs to no mixer.
+
+  Args:
+    key: Name of a key of the section `model`, without the section.
+  """
+  return [
+    name
+    for name, spec in MIXERS.items()
+    if spec.keys is not None and key in spec.keys.__dataclass_fields__
+  ]
+
+
 def custom_init(path: str, key: PyTree, shape: tuple[int, ...]) -> PyTree:
   """Returns the initial value of a parameter by the custom function of its mixer.
 

@@ -14,6 +14,7 @@ from lmhp.model.mixers.keys import (
   CONVOLUTION_KERNEL,
   CONVOLUTION_PARAMS,
   ConvolutionKeys,
+  MixerHeadKeys,
   convolution_cache,
   convolution_parameters,
   projection_flops,
@@ -23,12 +24,17 @@ from lmhp.model.mixers.keys import (
 )
 from lmhp.model.mixers.registry import CacheArray, Counts, MixerSpec, register_mixer
 from lmhp.params import ParamSpec, linear_specs
-from lmhp.sections import keys_of
+from lmhp.sections import keys, keys_of
+
+
+@keys
+class RGLRUKeys(ConvolutionKeys, MixerHeadKeys):
+  """Keys of RG-LRU: a convolution, and gates with heads."""
 
 
 def parameter_counts(cfg: ModelConfig) -> Counts:
   """Returns the number of parameters of each kind in one layer."""
-  keys = keys_of(cfg, ConvolutionKeys)
+  keys = keys_of(cfg, RGLRUKeys)
   width = keys.mixer_dim
   # The input is projected twice: to the gate and to the input of the convolution.
   projections = projection_parameters(cfg, 2 * width)
@@ -45,14 +51,14 @@ def weight_flops(cfg: ModelConfig) -> Counts:
 
   The convolution and the recurrence are not matrix products, so they are not counted.
   """
-  keys = keys_of(cfg, ConvolutionKeys)
+  keys = keys_of(cfg, RGLRUKeys)
   head_gates = 2 * matmul_flops(keys.mixer_dim, keys.mixer_head_dim)
   return Counter(other=projection_flops(cfg, 2 * keys.mixer_dim) + head_gates)
 
 
 def cache_arrays(cfg: ModelConfig) -> tuple[CacheArray, ...]:
   """Returns the cache of one layer: last inputs of the convolution, and the hidden state."""
-  width = keys_of(cfg, ConvolutionKeys).mixer_dim
+  width = keys_of(cfg, RGLRUKeys).mixer_dim
   return convolution_cache(cfg, width), state_array(cfg)
 
 
@@ -75,7 +81,7 @@ register_mixer(
       ParamSpec('**/rglru/decay', 'other', 'bias', 'I'),
       *CONVOLUTION_PARAMS,
     ),
-    keys=ConvolutionKeys,
+    keys=RGLRUKeys,
     resolve=resolve_mixer_heads,
     custom_inits={'**/rglru/decay': 'lmhp.model.mixers.layers.rglru:init_decay'},
     # Weights whose initial standard deviation is fan_in ** -0.5, whatever `model.init` is.

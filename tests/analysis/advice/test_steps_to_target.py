@@ -1,9 +1,9 @@
 """Tables of the steps that several batch sizes need to reach a target."""
 
+import json
 import re
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from lmhp import analysis
@@ -25,9 +25,15 @@ def table(noise=0.01, seed=0):
   return rows
 
 
-def test_the_critical_batch_size_of_each_size_is_the_answer():
-  runs = analysis.read(
-    pd.DataFrame(table()), objective='steps_to_target', maximize=False
+def read(rows, path, **options):
+  """Returns the runs of a file of JSON lines."""
+  path.write_text('\n'.join(map(json.dumps, rows)))
+  return analysis.read(path, **options)
+
+
+def test_the_critical_batch_size_of_each_size_is_the_answer(tmp_path):
+  runs = read(
+    table(), tmp_path / 'runs.jsonl', objective='steps_to_target', maximize=False
   )
   result = analysis.analyze(runs)
   finding = result.findings[0]
@@ -41,10 +47,10 @@ def test_the_critical_batch_size_of_each_size_is_the_answer():
   assert not [each for each in result.findings if each.proposal]
 
 
-def test_the_batch_size_is_a_choice_if_the_objective_is_a_loss():
+def test_the_batch_size_is_a_choice_if_the_objective_is_a_loss(tmp_path):
   rows = [
     {'batch_size': row['batch_size'], 'loss': row['steps_to_target']}
     for row in table()[:8]
   ]
-  runs = analysis.read(pd.DataFrame(rows), objective='loss')
+  runs = read(rows, tmp_path / 'runs.jsonl', objective='loss')
   assert list(runs.axes) == ['batch_size']

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from lmhp.model.config import ModelConfig
 from lmhp.model.layer_inputs import LayerFlags, LayerInputs
-from lmhp.model.mixers.keys import ConvolutionKeys, MixerKeys, mixer_heads
+from lmhp.model.mixers.keys import ConvolutionKeys, MixerHeadKeys, mixer_heads
 from lmhp.model.mixers.layers.convolution import CausalConvolution
 from lmhp.model.mixers.layers.linear_recurrence import cached_state, linear_recurrence
 from lmhp.model.projection import Projection, product, project, row_major
@@ -30,7 +30,7 @@ class HeadGate(nn.Module):
     """Returns the gates, (B, L, I) float32."""
     batch, length, width = x_BLI.shape
     n_heads = mixer_heads(self.cfg)
-    size = keys_of(self.cfg, MixerKeys).mixer_head_dim
+    size = keys_of(self.cfg, MixerHeadKeys).mixer_head_dim
     kernel_HKK = self.param(
       'kernel', nn.initializers.zeros_init(), (n_heads, size, size)
     )
