@@ -42,7 +42,7 @@ def test_an_unknown_mixer_is_answered_with_the_nearest_name(tiny):
 
 
 def test_sizes_that_are_not_set_follow_from_the_model(tiny):
-  cfg = tiny(mixer_pattern=('rglru',))
+  cfg = tiny(mixer_pattern=('rglru',), d_model=12)
   assert (cfg.mixer_dim, cfg.mixer_head_dim) == (cfg.d_model, cfg.head_dim)
 
 
