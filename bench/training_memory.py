@@ -1,8 +1,8 @@
 """Measures how close the estimated memory of training is to that of the compiled program.
 
 Each line is one update of one model: the memory that XLA plans on this machine, the estimate of
-`lmhp count`, the sum that was used before (parameters, gradients, AdamW's state and the arrays that
-the forward pass keeps), and the ratios of the first number to the other two.
+`lmhp count`, the sum of parameters, gradients, AdamW's state and the arrays that the forward pass
+keeps, and the ratios of the first number to the other two.
 
 Usage: python bench/training_memory.py [NAME ...]
 """
@@ -117,7 +117,7 @@ def main(names: list[str]) -> None:
         }
       )
       compiled = compiled_bytes(cfg)
-      estimate = estimated_bytes(cfg, has_float32_products=is_cpu)
+      estimate = estimated_bytes(cfg, on_cpu=is_cpu)
       state = 16 * count(cfg.model).total
       total = state + activation_bytes(cfg.model, batch_size, seq_len)
       print(

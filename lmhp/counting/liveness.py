@@ -8,7 +8,10 @@ needs the traced program (a jaxpr). It follows these rules of XLA:
 2. A cheap operation, a loop and an update of a part of an array write over an input that nothing
    reads later.
 3. The stacked outputs of a loop exist from its start. The arrays of one iteration come on top.
-4. A CPU has no products in bfloat16. Its products read copies of their inputs in float32.
+4. Random bits are made from two counters, each of their size. The counters of bits that a loop
+   makes exist while the loop runs.
+5. A CPU has no products in bfloat16. Its products read copies of their inputs in float32. It also
+   merges equal operations, so that nothing outside of a loop is computed again.
 """
 
 from __future__ import annotations
@@ -33,6 +36,9 @@ _CHEAP = frozenset(
 
 _IN_PLACE = ('scatter', 'scatter-add', 'dynamic_update_slice')
 """Operations that change a part of their first input."""
+
+_CONTROL_FLOW = ('scan', 'while', 'cond')
+"""Loops and branches."""
 
 
 class _Array:
@@ -76,44 +82,57 @@ class _Operation:
     return self.name in _CHEAP or self.name.startswith(('reduce', 'arg'))
 
 
-def peak_bytes(jaxpr: Jaxpr, float32_products: bool) -> int:
+def peak_bytes(jaxpr: Jaxpr, on_cpu: bool) -> int:
   """Returns the estimated memory of a program in bytes, without its inputs and outputs.
 
   The outputs are left out because an update of a training state writes them over its inputs.
 
   Args:
     jaxpr: The traced program.
-    float32_products: If True, products of bfloat16 numbers read copies in float32, as on a CPU.
+    on_cpu: If True, the rules of a CPU are followed too.
 
   >>> import jax
   >>> def function(x):
   ...   return jnp.sin(jnp.tanh(x @ x) @ x)
   >>> traced = jax.make_jaxpr(function)(jax.ShapeDtypeStruct((10, 10), 'float32'))
-  >>> peak_bytes(traced.jaxpr, float32_products=False)  # the first product and its tanh
+  >>> peak_bytes(traced.jaxpr, on_cpu=False)  # the first product and its tanh
   800
   """
-  operations, outputs = _without_calls(jaxpr)
-  return _peak(operations, outputs, float32_products, free=set(outputs))
+  operations, outputs = _without_calls(jaxpr, merges_equal=on_cpu)
+  return _peak(operations, outputs, on_cpu, free=set(outputs))
 
 
 # --- calls --------------------------------------------------------------------------
 
 
-def _without_calls(jaxpr: Jaxpr) -> tuple[list[_Operation], list[_Array]]:
+def _without_calls(
+  jaxpr: Jaxpr, merges_equal: bool
+) -> tuple[list[_Operation], list[_Array]]:
   """Returns the operations of a program, and its outputs.
 
   An operation that only calls another program, such as `jit`, is replaced by the operations of
   that program. Loops and branches stay.
+
+  Args:
+    jaxpr: The traced program.
+    merges_equal: If True, only the first of equal operations is kept.
   """
   operations: list[_Operation] = []
+  # {operation, parameters and inputs: outputs}, for operations that may be merged.
+  known: dict[tuple[object, ...], list[_Array]] = {}
 
   def add(jaxpr: Jaxpr, arrays: dict[Var, _Array | None]) -> None:
     for equation in jaxpr.eqns:
       inputs = [_find(atom, arrays) for atom in equation.invars]
       called = _called_program(equation)
       if called is None:
-        outputs = [_Array(variable) for variable in equation.outvars]
-        operations.append(_Operation(equation, inputs, outputs))
+        identity = _identity(equation, inputs) if merges_equal else None
+        outputs = known.get(identity) if identity is not None else None
+        if outputs is None:
+          outputs = [_Array(variable) for variable in equation.outvars]
+          operations.append(_Operation(equation, inputs, outputs))
+        if identity is not None:
+          known[identity] = outputs
       else:
         inner = _named_arrays(called.constvars)
         inner |= dict(zip(called.invars, inputs, strict=True))
@@ -135,9 +154,23 @@ def _find(atom: Var | Literal, arrays: dict[Var, _Array | None]) -> _Array | Non
   return None if isinstance(atom, Literal) else arrays[atom]
 
 
+def _identity(
+  equation: JaxprEqn, inputs: list[_Array | None]
+) -> tuple[object, ...] | None:
+  """Returns a key that is the same for equal operations. None for loops and branches."""
+  if equation.primitive.name in _CONTROL_FLOW:
+    return None
+  literals = [str(a) for a in equation.invars if isinstance(a, Literal)]
+  return (equation.primitive, str(equation.params), *inputs, *literals)
+
+
 def _called_program(equation: JaxprEqn) -> Jaxpr | None:
-  """Returns the program that an operation calls once, or None for any other operation."""
-  if equation.primitive.name in ('scan', 'while', 'cond'):
+  """Returns the program that an operation calls once, or None for any other operation.
+
+  XLA removes a loop of one iteration, so such a loop is a call.
+  """
+  is_call = equation.params.get('length') == 1
+  if equation.primitive.name in _CONTROL_FLOW and not is_call:
     return None
   for name in ('jaxpr', 'call_jaxpr', 'fun_jaxpr'):
     called = equation.params.get(name)
@@ -152,7 +185,7 @@ def _called_program(equation: JaxprEqn) -> Jaxpr | None:
 def _peak(
   operations: list[_Operation],
   outputs: list[_Array],
-  float32_products: bool,
+  on_cpu: bool,
   free: Iterable[_Array] = (),
 ) -> int:
   """Returns the largest sum of the sizes of the arrays that are alive at one time.
@@ -160,7 +193,7 @@ def _peak(
   Args:
     operations: Operations of the program.
     outputs: Outputs of the program.
-    float32_products: As in `peak_bytes`.
+    on_cpu: As in `peak_bytes`.
     free: Outputs that take no memory.
   """
   fused = _fused_results(operations, outputs)
@@ -185,7 +218,7 @@ def _peak(
     # The memory of inputs that are not read again can hold results.
     ended = [array for array in ending[i] if array in sizes]
     overwritten = _overwritten_bytes(operation, ended, sizes, made)
-    temporary = _temporary_bytes(operation, float32_products)
+    temporary = _temporary_bytes(operation, on_cpu)
     peak = max(peak, alive + made - overwritten + temporary)
     alive += made - sum(sizes[array] for array in ended)
   return peak
@@ -266,22 +299,30 @@ def _overwritten_bytes(
   return min(made, sum(sizes[array] for array in replaced if array is not None))
 
 
-def _temporary_bytes(operation: _Operation, float32_products: bool) -> int:
+def _temporary_bytes(operation: _Operation, on_cpu: bool) -> int:
   """Returns the bytes that exist only while an operation runs."""
   params = operation.equation.params
   if operation.name == 'scan':
-    return _inner_peak(params['jaxpr'].jaxpr, float32_products)
+    return _inner_peak(params['jaxpr'].jaxpr, on_cpu)
   if operation.name == 'while':
-    return _inner_peak(params['body_jaxpr'].jaxpr, float32_products)
+    return _inner_peak(params['body_jaxpr'].jaxpr, on_cpu)
   if operation.name == 'cond':
     branches = [branch.jaxpr for branch in params['branches']]
-    return max(_inner_peak(branch, float32_products) for branch in branches)
-  if operation.name == 'dot_general' and float32_products:
+    return max(_inner_peak(branch, on_cpu) for branch in branches)
+  if operation.name == 'random_bits':
+    return 2 * _result_bytes([operation])
+  if operation.name == 'dot_general' and on_cpu:
     halves = [a for a in operation.inputs if a is not None and a.dtype == jnp.bfloat16]
     return sum(2 * array.n_bytes for array in halves)
   return 0
 
 
-def _inner_peak(jaxpr: Jaxpr, float32_products: bool) -> int:
-  operations, outputs = _without_calls(jaxpr)
-  return _peak(operations, outputs, float32_products)
+def _inner_peak(jaxpr: Jaxpr, on_cpu: bool) -> int:
+  """Returns the estimated memory of one iteration of a loop, or of a branch."""
+  operations, outputs = _without_calls(jaxpr, merges_equal=on_cpu)
+  random = [operation for operation in operations if operation.name == 'random_bits']
+  return _peak(operations, outputs, on_cpu) + 2 * _result_bytes(random)
+
+
+def _result_bytes(operations: Iterable[_Operation]) -> int:
+  return sum(array.n_bytes for each in operations for array in each.outputs)

@@ -109,8 +109,10 @@ class Stack(nn.Module):
     if cfg.remat != 'none':
       policy = CHECKPOINT_POLICIES.get(cfg.remat)
       # Outside a scan, `prevent_cse` keeps XLA from merging the recomputed arrays with those of
-      # the forward pass. In a scan, XLA cannot merge them.
-      block = nn.remat(Block, policy=policy, prevent_cse=not cfg.scan_layers)
+      # the forward pass. In a scan over several layers, XLA cannot merge them. It removes the
+      # loop of a single layer.
+      is_loop = cfg.scan_layers and n_layers > 1
+      block = nn.remat(Block, policy=policy, prevent_cse=not is_loop)
     scan = nn.scan(
       block,
       variable_axes={} if cfg.share_layers else {'params': 0},

@@ -41,9 +41,9 @@ def training_memory(cfg: RunConfig, compiled: bool = False) -> TrainingMemory:
     dtype = fastest_dtype() if compiled else 'bfloat16'
     cfg = _with_model(cfg, dtype=dtype)
   platform = jax.devices()[0].platform
-  has_float32_products = compiled and platform == 'cpu'
+  on_cpu = compiled and platform == 'cpu'
   estimated = {
-    policy: estimated_bytes(_with_model(cfg, remat=policy), has_float32_products)
+    policy: estimated_bytes(_with_model(cfg, remat=policy), on_cpu)
     for policy in REMAT_POLICIES
   }
   return TrainingMemory(
@@ -56,19 +56,18 @@ def training_memory(cfg: RunConfig, compiled: bool = False) -> TrainingMemory:
   )
 
 
-def estimated_bytes(cfg: RunConfig, has_float32_products: bool = False) -> int:
+def estimated_bytes(cfg: RunConfig, on_cpu: bool = False) -> int:
   """Returns an estimate of the memory of one update, which takes a few seconds.
 
   The estimate follows the arrays that are alive during the update (`lmhp.counting.liveness`).
 
   Args:
     cfg: Config of the run, with a batch size and a length of the sequences.
-    has_float32_products: If True, products of bfloat16 numbers read copies in float32, as on a
-      CPU.
+    on_cpu: If True, the estimate is for a CPU, else for an accelerator.
   """
   update, arguments = _update_and_arguments(cfg)
   traced = jax.make_jaxpr(update)(*arguments)
-  return tree_bytes(arguments) + peak_bytes(traced.jaxpr, has_float32_products)
+  return tree_bytes(arguments) + peak_bytes(traced.jaxpr, on_cpu)
 
 
 def compiled_bytes(cfg: RunConfig) -> int:

@@ -2,7 +2,6 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from lmhp.counting.liveness import peak_bytes
@@ -10,11 +9,11 @@ from lmhp.counting.liveness import peak_bytes
 SIZE = 10 * 10 * 4
 
 
-def peak(function, *shapes, dtype='float32', float32_products=False):
+def peak(function, *shapes, dtype='float32', on_cpu=False):
   """Returns the estimated bytes, in matrices of 10 x 10 float32 numbers."""
   arguments = [jax.ShapeDtypeStruct(shape or (10, 10), dtype) for shape in shapes]
   traced = jax.make_jaxpr(function)(*arguments)
-  return peak_bytes(traced.jaxpr, float32_products) / SIZE
+  return peak_bytes(traced.jaxpr, on_cpu) / SIZE
 
 
 def test_an_output_takes_no_memory():
@@ -83,9 +82,8 @@ def test_a_carry_that_is_not_read_again_is_overwritten():
 
 def test_the_larger_branch_counts():
   def function(x):
-    small = lambda y: y
-    large = lambda y: y @ y @ y
-    return jnp.sum(jax.lax.cond(x[0, 0] > 0, large, small, x))
+    is_large = x[0, 0] > 0
+    return jnp.sum(jax.lax.cond(is_large, lambda y: y @ y @ y, lambda y: y, x))
 
   assert peak(function, ()) == pytest.approx(1 + 2, abs=0.05)
 
@@ -96,7 +94,7 @@ def test_products_of_bfloat16_have_copies_on_a_cpu():
 
   assert peak(function, (), dtype='bfloat16') == 0.5
   # The second product reads two copies in float32, beside its input.
-  assert peak(function, (), dtype='bfloat16', float32_products=True) == 2.5
+  assert peak(function, (), dtype='bfloat16', on_cpu=True) == 2.5
 
 
 def test_an_operation_without_a_reader_takes_nothing():
@@ -109,13 +107,38 @@ def test_an_operation_without_a_reader_takes_nothing():
 
 def test_calls_are_followed():
   inner = jax.jit(lambda x: jnp.sin(x @ x) @ x)
-  assert peak(lambda x: inner(x) @ x, ()) == peak(
-    lambda x: jnp.sin(x @ x) @ x @ x, ()
-  )
+  assert peak(lambda x: inner(x) @ x, ()) == peak(lambda x: jnp.sin(x @ x) @ x @ x, ())
 
 
-def test_keys_of_random_numbers_have_a_size():
-  def function(seed):
-    return jax.random.normal(jax.random.key(seed[0]), (100,)) @ np.ones((100, 2))
+def test_a_cpu_merges_equal_operations():
+  def function(x):
+    return jnp.sum((x @ x) * (x @ x))
 
-  assert peak(function, (1,), dtype='uint32') > 0
+  assert peak(function, ()) == 2
+  assert peak(function, (), on_cpu=True) == 1
+
+
+def test_a_loop_of_one_iteration_is_a_call():
+  def function(x):
+    def body(carry, row):
+      return carry @ x, row
+
+    end, rows = jax.lax.scan(body, x, x[None])
+    return jnp.sum(end) + jnp.sum(rows)
+
+  assert peak(function, ()) == pytest.approx(1, abs=0.05)
+
+
+def test_random_bits_have_two_counters():
+  def bits(key):
+    return jnp.sum(jax.random.bits(key, (10, 10)))
+
+  # The bits and the two counters.
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  assert peak_bytes(jax.make_jaxpr(bits)(key).jaxpr, False) == 3 * SIZE
+
+  def many(key):
+    return jax.lax.fori_loop(0, 5, lambda _, total: total + bits(key), 0)
+
+  # The counters of bits in a loop exist all the time.
+  assert peak_bytes(jax.make_jaxpr(many)(key).jaxpr, False) >= 4 * SIZE

@@ -44,8 +44,8 @@ def config(batch_size=4, seq_len=128, optimizer='adamw', train=None, **model):
 )
 def test_the_estimate_is_within_a_factor_of_the_program(name):
   cfg = config(**MODELS[name])
-  on_cpu = jax.devices()[0].platform == 'cpu'
-  ratio = compiled_bytes(cfg) / estimated_bytes(cfg, has_float32_products=on_cpu)
+  is_cpu = jax.devices()[0].platform == 'cpu'
+  ratio = compiled_bytes(cfg) / estimated_bytes(cfg, on_cpu=is_cpu)
   assert 1 / 1.3 < ratio < 1.3
 
 
