@@ -36,7 +36,9 @@ CASES = [
   ('gemma3_text', {'attn_logit_softcapping': 0.5}),
   ('mpt', {'attn_config': {'clip_qkv': 0.2}}),
   ('olmoe', {'clip_qkv': 0.2}),
+  ('llama4_text', {'no_rope_layers': [], 'for_llm_compressor': True}),
   ('smollm3', WINDOWS),
+  ('smollm3', {'no_rope_layers': [1, 0, 1, 0, 1]}),
   (
     'smollm3',
     WINDOWS | {'layer_types': ['sliding_attention'] * 2 + ['full_attention']},
