@@ -22,6 +22,7 @@ from lmhp.hub.families.converters import (
   ModelFields,
   OutOfRange,
 )
+from lmhp.hub.families.experts import without_unused_experts
 from lmhp.hub.families.family import model_types
 from lmhp.model.config import ModelConfig
 from lmhp.typing import JSON, PathLike
@@ -249,6 +250,7 @@ def _build_config(fields: ModelFields) -> ModelConfig:
       raise ConfigError(f'model.{name}: got {number}, expected at most {MAX_LAYERS}')
 
   # `ModelConfig` checks the type of each value, which comes from a file.
+  fields = without_unused_experts(fields)
   cfg = ModelConfig(**fields)  # pyright: ignore[reportArgumentType]
   if cfg.vocab_size is None:
     raise ConfigError('model.vocab_size: got None, expected a whole number')
