@@ -172,10 +172,13 @@ def test_layers_that_predict_further_tokens_are_ignored_by_their_number(
     load_pretrained(path)
 
 
-def test_weights_of_a_quantized_model_are_refused(saved):
-  config = saved.config | {'quantization_config': {'quant_method': 'gptq', 'bits': 4}}
+@pytest.mark.parametrize(
+  'key', ['quantization_config', 'quantization', 'compression_config']
+)
+def test_weights_of_a_quantized_model_are_refused(saved, key):
+  config = saved.config | {key: {'quant_method': 'gptq', 'bits': 4}}
   (saved.path / 'config.json').write_text(json.dumps(config))
-  with pytest.raises(ConfigError, match='quantization_config: .*lmhp count'):
+  with pytest.raises(ConfigError, match=f'{key}: .*lmhp count'):
     load_pretrained(saved.path)
 
 
