@@ -20,9 +20,11 @@ import stat
 from typing import IO, Any, cast
 
 from etils import epath
+import fsspec
 import numpy as np
 
 from lmhp.errors import ConfigError
+from lmhp.errors.redaction import redact_url
 from lmhp.typing import JSON, PathLike
 
 MAX_JSON_BYTES = 1 << 28
@@ -48,6 +50,10 @@ NONFINITE_WORDS = ('nan', 'inf', '-inf')
 _JSON_TYPES = {str, int, bool, type(None)}
 
 
+OBJECT_STORES = ('gs', 's3', 'az')
+"""Schemes of the paths in object stores."""
+
+
 # --- paths --------------------------------------------------------------------------
 
 
@@ -60,8 +66,25 @@ def is_remote(path: PathLike) -> bool:
 
 
 def as_path(path: PathLike) -> epath.Path:
-  """Returns a path object. A local path has `~` expanded, a remote one is unchanged."""
-  return epath.Path(path) if is_remote(path) else epath.Path(path).expanduser()
+  """Returns a path object. A local path has `~` expanded, a remote one is unchanged.
+
+  Raises:
+    ConfigError: If no installed package can read the object store of a remote path.
+  """
+  if not is_remote(path):
+    return epath.Path(path).expanduser()
+  scheme = str(path).partition('://')[0]
+  if scheme not in OBJECT_STORES:
+    expected = ', '.join(f'{store}://' for store in OBJECT_STORES)
+    raise ConfigError(
+      f'{redact_url(str(path))}: got a URL, expected a local path, or a path in an object store '
+      f'({expected})'
+    )
+  try:
+    fsspec.get_filesystem_class(scheme)
+  except ImportError as error:
+    raise ConfigError(f'{path}: {error}') from None
+  return epath.Path(path)
 
 
 def cache_directory() -> str:

@@ -8,6 +8,7 @@ import os
 import signal
 import types
 
+from etils import epath
 import numpy as np
 import pytest
 
@@ -23,6 +24,21 @@ def parse_strictly(text):
     raise ValueError(word)
 
   return json.loads(text, parse_constant=refuse)
+
+
+@pytest.mark.parametrize('path', ['https://a.b/c', 'hf://a/b', 'file:///a'])
+def test_a_url_is_no_path(path):
+  with pytest.raises(ConfigError, match=f'^{path}: got a URL'):
+    files.as_path(path)
+
+
+def test_a_missing_package_of_an_object_store_is_named(monkeypatch):
+  def fail(scheme):
+    raise ImportError('Please install gcsfs')
+
+  monkeypatch.setattr('fsspec.get_filesystem_class', fail)
+  with pytest.raises(ConfigError, match='^gs://bucket/run: Please install gcsfs'):
+    files.as_path('gs://bucket/run')
 
 
 def test_write_json_makes_directories_and_leaves_one_file(tmp_path):
@@ -43,6 +59,7 @@ def test_a_value_that_json_cannot_hold_leaves_the_old_file(tmp_path):
 
 def test_an_object_store_gets_the_file_in_one_write(tmp_path, monkeypatch):
   monkeypatch.setattr(files, 'is_remote', lambda path: True)
+  monkeypatch.setattr(files, 'as_path', epath.Path)
   write_json(tmp_path / 'result.json', {'x': 1})
   assert parse_strictly((tmp_path / 'result.json').read_text()) == {'x': 1}
 

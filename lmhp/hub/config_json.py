@@ -15,6 +15,7 @@ import re
 from etils import epath
 
 from lmhp.errors import ConfigError, suggest
+from lmhp.files import as_path
 from lmhp.hub.families import FAMILIES
 from lmhp.hub.families.converters import (
   MAX_PRINTED,
@@ -22,6 +23,7 @@ from lmhp.hub.families.converters import (
   ModelFields,
   OutOfRange,
 )
+from lmhp.hub.families.experts import without_unused_experts
 from lmhp.hub.families.family import model_types
 from lmhp.model.config import ModelConfig
 from lmhp.typing import JSON, PathLike
@@ -56,7 +58,7 @@ def read_config(path: PathLike) -> ModelConfig:
     ConfigError: If there is no file, if it is not a JSON object, or if `ModelConfig` cannot
       express the model.
   """
-  file = epath.Path(path)
+  file = as_path(path)
   if file.is_dir():
     file = file / 'config.json'
   return model_config(read_json(file), str(file))
@@ -249,6 +251,7 @@ def _build_config(fields: ModelFields) -> ModelConfig:
       raise ConfigError(f'model.{name}: got {number}, expected at most {MAX_LAYERS}')
 
   # `ModelConfig` checks the type of each value, which comes from a file.
+  fields = without_unused_experts(fields)
   cfg = ModelConfig(**fields)  # pyright: ignore[reportArgumentType]
   if cfg.vocab_size is None:
     raise ConfigError('model.vocab_size: got None, expected a whole number')

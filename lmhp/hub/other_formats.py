@@ -40,6 +40,7 @@ def other_format(path: epath.Path) -> str | None:
     names = sorted(file.name for file in path.iterdir())
   for ending, description in _FORMATS.items():
     for name in names:
-      if name.lower().endswith(ending):
+      # A suffix begins with a dot. Other endings are whole names.
+      if name.lower() == ending or name.lower().endswith(ending) and ending[0] == '.':
         return f'{name} is {description}; {_READABLE}'
   return None

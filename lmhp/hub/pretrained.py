@@ -18,9 +18,11 @@ import numpy as np
 
 from lmhp.data.tokenizer import FILE as TOKENIZER_FILE, Tokenizer, load_tokenizer
 from lmhp.errors import ConfigError
+from lmhp.files import as_path
 from lmhp.hub.config_json import model_config, read_json
 from lmhp.hub.conversion import params_from_tensors, tensors_from_params
 from lmhp.hub.families import FAMILIES
+from lmhp.hub.families.common_keys import QUANTIZATION_KEYS
 from lmhp.hub.other_formats import other_format
 from lmhp.hub.tensor_file import SHARD_BYTES, read_directory, write_directory
 from lmhp.hub.tensor_names import checkpoint_tensors, has_head, tied_names
@@ -48,7 +50,7 @@ def load_pretrained(
 
   Source: huggingface.co/docs/safetensors.
   """
-  directory = epath.Path(path)
+  directory = as_path(path)
   if not (directory / 'config.json').exists():
     described = other_format(directory)
     if described:
@@ -62,9 +64,11 @@ def load_pretrained(
   config = read_json(directory / 'config.json')
   source = str(directory / 'config.json')
   cfg = model_config(config, source)
-  if config.get('quantization_config'):
+  for key in QUANTIZATION_KEYS:
+    if not config.get(key):
+      continue
     raise ConfigError(
-      f'{source}: quantization_config: got the weights of a quantized model, which are not '
+      f'{source}: {key}: got the weights of a quantized model, which are not '
       'read, expected float32, float16 or bfloat16 weights (lmhp count takes this file)'
     )
   family = FAMILIES[str(config['model_type'])]
@@ -148,16 +152,24 @@ def save_pretrained(
 
 
 def is_pretrained(directory: PathLike) -> bool:
-  """Returns True if a directory has safetensors files, and is not the directory of a run.
+  """Returns True if a directory has a model of another library, and False if it has a run.
 
-  The directory of a run contains a directory `checkpoints`.
+  The directory of a run contains a directory `checkpoints`. `load_pretrained` names what it
+  cannot read.
 
   Args:
     directory: Path of a directory.
   """
-  directory = epath.Path(directory)
+  directory = as_path(directory)
+  if (directory / 'checkpoints').exists() or not directory.is_dir():
+    return False
   has_tensors = any(True for _ in directory.glob('*.safetensors*'))
-  return has_tensors and not (directory / 'checkpoints').exists()
+  if has_tensors or other_format(directory):
+    return True
+  try:
+    return 'model_type' in read_json(directory / 'config.json')
+  except ConfigError:
+    return False
 
 
 def _check_shapes(model: Model, params: PyTree) -> None:

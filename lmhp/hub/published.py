@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from etils import epath
-
 from lmhp.counting.counted_model import CountedModel
 from lmhp.errors import ConfigError
+from lmhp.files import as_path
 from lmhp.hub.config_json import model_config, read_json
 from lmhp.hub.families import FAMILIES
+from lmhp.hub.families.common_keys import QUANTIZATION_KEYS
 from lmhp.hub.families.family import model_types
 from lmhp.hub.other_formats import other_format
 from lmhp.hub.other_heads import other_head
@@ -34,11 +34,15 @@ def read_published(path: PathLike) -> CountedModel:
   Raises:
     ConfigError: If there is no config.json, or if lmhp cannot express the model.
   """
-  file = epath.Path(path)
+  file = as_path(path)
   if file.is_dir():
     file = file / 'config.json'
+  if file.suffix == '.safetensors':
+    raise ConfigError(
+      f'{path}: got a file of tensors, expected a config.json or a directory with one'
+    )
   # A file of another format is named, whether its name ends in .json or not.
-  if not file.exists() or file.name == 'adapter_config.json':
+  if not file.exists() or file.name != 'config.json':
     described = other_format(file.parent if file.name == 'config.json' else file)
     if described:
       raise ConfigError(f'{path}: {described}')
@@ -78,9 +82,10 @@ def published_model(
       'or audio part'
     )
 
-  if config.get('quantization_config'):
+  quantization_keys = [key for key in QUANTIZATION_KEYS if config.get(key)]
+  if quantization_keys:
     notes.append(
-      'quantization_config: parameters are counted as before quantization, and bytes are '
+      f'{quantization_keys[0]}: parameters are counted as before quantization, and bytes are '
       'those of unquantized numbers'
     )
   if unknown:

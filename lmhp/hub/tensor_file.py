@@ -37,6 +37,7 @@ import safetensors.numpy
 from lmhp.errors import ConfigError
 from lmhp.files import as_path, check_is_regular, is_remote, read_bytes
 from lmhp.hub.config_json import parse
+from lmhp.hub.other_formats import other_format
 from lmhp.typing import JSON, PathLike
 
 DTYPES: dict[str, npt.DTypeLike] = {
@@ -58,7 +59,7 @@ DTYPES: dict[str, npt.DTypeLike] = {
 
 WEIGHTS = 'model.safetensors'
 INDEX = 'model.safetensors.index.json'
-PICKLES = ('pytorch_model.bin', 'pytorch_model.bin.index.json')
+_LFS_POINTER = b'version https://git-lfs'
 
 MAX_INDEX_BYTES = 50_000_000
 """Largest accepted file `INDEX`, in bytes."""
@@ -123,9 +124,10 @@ def _map_tensors(file: str, source: str) -> dict[str, np.ndarray]:
       pass
     data = np.memmap(file, np.uint8, mode='r')
   except (OSError, ValueError, safetensors.SafetensorError) as error:
-    raise ConfigError(
-      f'{source}: not a valid safetensors file: {_one_line(error)}'
-    ) from None
+    with open(file, 'rb') as content:
+      is_pointer = content.read(len(_LFS_POINTER)) == _LFS_POINTER
+    reason = 'a pointer of Git LFS (git lfs pull)' if is_pointer else _one_line(error)
+    raise ConfigError(f'{source}: not a valid safetensors file: {reason}') from None
 
   # Read the header again, since the package does not return the offsets of the tensors.
   header_start = _HEADER_LENGTH_BYTES
@@ -220,9 +222,8 @@ def read_directory(directory: epath.Path) -> dict[str, np.ndarray]:
     return read_tensors(directory / WEIGHTS)
   if not (directory / INDEX).exists():
     message = f'{directory}: no {WEIGHTS} and no {INDEX}, expected one of them'
-    if any((directory / name).exists() for name in PICKLES):
-      message += '. pytorch_model.bin is not read, because it is a pickle, which can run any code'
-    raise ConfigError(message)
+    described = other_format(directory)
+    raise ConfigError(f'{message}: {described}' if described else message)
 
   # Each tensor has to be in the shard that the index lists for it, and in no other.
   shard_of = _read_index(directory / INDEX)

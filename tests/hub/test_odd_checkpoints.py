@@ -29,6 +29,10 @@ CASES = [
   ('modernbert', UNTIED),
   ('deepseek_v2', {'n_shared_experts': 0}),
   ('deepseek_v3', {'n_shared_experts': 0, 'n_group': 3, 'topk_group': 2}),
+  ('deepseek_v2', {'first_k_dense_replace': 9}),
+  ('deepseek_v3', {'first_k_dense_replace': 3}),
+  ('qwen3_moe', {'mlp_only_layers': [0, 1, 2]}),
+  ('llama4_text', {'moe_layers': []}),
   ('gpt_neox', {'rope_theta': 500.0}),
   ('gpt_oss', {'experts_per_token': 1}),
   ('cohere2', {'use_qk_norm': False, 'use_parallel_embedding': True}),
@@ -36,7 +40,9 @@ CASES = [
   ('gemma3_text', {'attn_logit_softcapping': 0.5}),
   ('mpt', {'attn_config': {'clip_qkv': 0.2}}),
   ('olmoe', {'clip_qkv': 0.2}),
+  ('llama4_text', {'no_rope_layers': [], 'for_llm_compressor': True}),
   ('smollm3', WINDOWS),
+  ('smollm3', {'no_rope_layers': [1, 0, 1, 0, 1]}),
   (
     'smollm3',
     WINDOWS | {'layer_types': ['sliding_attention'] * 2 + ['full_attention']},
@@ -166,10 +172,13 @@ def test_layers_that_predict_further_tokens_are_ignored_by_their_number(
     load_pretrained(path)
 
 
-def test_weights_of_a_quantized_model_are_refused(saved):
-  config = saved.config | {'quantization_config': {'quant_method': 'gptq', 'bits': 4}}
+@pytest.mark.parametrize(
+  'key', ['quantization_config', 'quantization', 'compression_config']
+)
+def test_weights_of_a_quantized_model_are_refused(saved, key):
+  config = saved.config | {key: {'quant_method': 'gptq', 'bits': 4}}
   (saved.path / 'config.json').write_text(json.dumps(config))
-  with pytest.raises(ConfigError, match='quantization_config: .*lmhp count'):
+  with pytest.raises(ConfigError, match=f'{key}: .*lmhp count'):
     load_pretrained(saved.path)
 
 

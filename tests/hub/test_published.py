@@ -264,12 +264,40 @@ OTHER_FORMATS = {
 @pytest.mark.parametrize('name', OTHER_FORMATS)
 def test_other_formats_are_named(tmp_path, name, capsys):
   (tmp_path / name).write_text('{}')
-  for command in (['count', str(tmp_path)], ['import', str(tmp_path)]):
+  path = str(tmp_path)
+  commands = [['count', path], ['import', path], ['generate', path]]
+  for command in (*commands, ['count', str(tmp_path / name)]):
     assert cli.main(command) == 2
     error = capsys.readouterr().err
     assert OTHER_FORMATS[name] in error
     assert name in error
     assert error.count('\n') == 1
+
+
+@pytest.mark.parametrize('name', ['pytorch_model.bin', 'tf_model.h5', 'model.q8.gguf'])
+def test_weights_in_other_formats_are_named_beside_a_config(tmp_path, name, capsys):
+  (tmp_path / 'config.json').write_text(json.dumps(LLAMA))
+  (tmp_path / name).write_text('x')
+  for command in ('import', 'generate'):
+    assert cli.main([command, str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert f': {name} is a' in error
+    assert error.count('\n') == 1
+
+
+def test_a_file_of_tensors_is_no_target(tmp_path, capsys):
+  (tmp_path / 'model.safetensors').write_bytes(b'x')
+  assert cli.main(['count', str(tmp_path / 'model.safetensors')]) == 2
+  assert 'expected a config.json' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('command', ['count', 'import', 'generate'])
+@pytest.mark.parametrize('url', ['https://huggingface.co/a/b', 'hf://a/b'])
+def test_an_address_in_the_internet_is_an_error_of_one_line(command, url, capsys):
+  assert cli.main([command, url]) == 2
+  error = capsys.readouterr().err
+  assert error.startswith(f'lmhp: {url}: got a URL')
+  assert error.count('\n') == 1
 
 
 def test_a_gguf_file_is_no_preset(capsys):

@@ -64,6 +64,13 @@ def test_tensors_are_mapped_and_read_only(tmp_path):
   assert not read.flags.writeable
 
 
+@pytest.fixture
+def object_store(monkeypatch):
+  """The package of an object store, which may not be installed."""
+  monkeypatch.setattr('fsspec.get_filesystem_class', lambda scheme: None)
+
+
+@pytest.mark.usefixtures('object_store')
 def test_a_file_in_an_object_store_is_read(file):
   local = file.read_bytes()
   opened = []
@@ -79,6 +86,7 @@ def test_a_file_in_an_object_store_is_read(file):
   assert file.read_bytes() == local
 
 
+@pytest.mark.usefixtures('object_store')
 def test_a_remote_file_that_cannot_be_read_is_an_error():
   def fail(original, path, mode):
     raise OSError(5, 'Input/output error')
@@ -163,6 +171,7 @@ WRONG_CONTENTS = {
   'added bytes': lambda content: content + b'1234',
   'a huge header': lambda content: (2**62).to_bytes(8, 'little') + content[8:],
   'a pickle': lambda content: b'\x80\x04\x95' + content,
+  'a pointer of Git LFS': lambda content: b'version https://git-lfs.github.com/spec/v1',
 }
 
 
@@ -173,6 +182,7 @@ def test_wrong_bytes_are_an_error_of_one_line(file, case):
     read_tensors(file)
   assert str(caught.value).startswith(f'{file}: ')
   assert '\n' not in str(caught.value)
+  assert ('git lfs pull' in str(caught.value)) == (case == 'a pointer of Git LFS')
 
 
 @pytest.mark.parametrize('name', ['missing', '.'])

@@ -117,6 +117,7 @@ def test_relative_home_and_remote_paths(tmp_path, monkeypatch):
   assert Checkpoints(tmp_path / 'relative').latest() == 1
   monkeypatch.setenv('HOME', str(tmp_path))
   assert Checkpoints('~/relative').steps() == [1]
+  monkeypatch.setattr('fsspec.get_filesystem_class', lambda scheme: None)
   assert str(Checkpoints('gs://bucket/run').directory) == 'gs://bucket/run'
 
 

@@ -18,7 +18,7 @@ IGNORED_KEYS = frozenset(
   _attn_implementation _attn_implementation_autoset _attn_implementation_internal
   _experts_implementation_internal _flash_attn_2_enabled pretraining_tp
   tie_last_hidden_states unsloth_fixed unsloth_version
-  transformers.js_config quantization_config compression_config
+  transformers.js_config quantization_config quantization compression_config
   attention_probs_dropout_prob hidden_dropout_prob summary_dropout
   use_flash_attention use_flash_attention_2 use_flash_attn use_return_dict
   tokenizer_name max_sequence_length model_max_length is_llama_config
@@ -30,6 +30,9 @@ Classes of transformers that do not list such a key do not read it. A family tha
 as the dropout rate of BERT, reads it before this list is used. quantization_config describes how
 the weights are stored, which `lmhp.hub.pretrained` refuses.
 """
+
+QUANTIZATION_KEYS = ('quantization_config', 'quantization', 'compression_config')
+"""Keys of quantized weights: of transformers, of MLX and of compressed-tensors."""
 
 ACCEPTED_VALUES = {
   'is_encoder_decoder': (False,),

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from lmhp.hub.families.converters import ConfigReader, ModelFields
+from lmhp.model.config.read_rules import EXPERT_KEYS
 
 EXPERT_NAMES = {
   'experts/router': '.mlp.gate',
@@ -36,3 +37,28 @@ def dense_layer_fields(layers: Sequence[int]) -> ModelFields:
   while n_first < len(ordered) and ordered[n_first] == n_first:
     n_first += 1
   return {'n_dense_layers': n_first, 'dense_layers': tuple(ordered[n_first:])}
+
+
+def without_unused_experts(fields: ModelFields) -> ModelFields:
+  """Returns the fields without those of experts if all layers are dense.
+
+  Some files have the keys of experts although no layer has experts, for example because
+  first_k_dense_replace is at least the number of layers.
+
+  >>> without_unused_experts({'n_layers': 2, 'n_experts': 4, 'n_dense_layers': 3})
+  {'n_layers': 2}
+  """
+  n_layers = fields.get('n_layers')
+  n_dense = fields.get('n_dense_layers', 0)
+  period = fields.get('experts_every', 1)
+  listed = fields.get('dense_layers', ())
+  # `ModelConfig` refuses values of another type later.
+  if not (isinstance(n_layers, int) and isinstance(n_dense, int)):
+    return fields
+  if not (isinstance(period, int) and isinstance(listed, tuple)) or period < 1:
+    return fields
+  for layer in range(n_dense, n_layers):
+    if (layer + 1) % period == 0 and layer not in listed:
+      return fields
+  unused = {'n_experts', *EXPERT_KEYS.split()}
+  return {name: value for name, value in fields.items() if name not in unused}

@@ -30,6 +30,13 @@ from lmhp.model.config import ModelConfig
 _LAYER_TYPES = {'full_attention': 'global', 'chunked_attention': 'local'}
 
 
+def _read_period(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
+  """Returns the period of the layers without positions. An empty list counts as absent."""
+  if reader.copy().take('no_rope_layers', None) == []:
+    reader.ignore(['no_rope_layers'])
+  return LAYERS_WITHOUT_POSITIONS.read(reader, cfg)
+
+
 def _read_expert_layers(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   """Returns the fields of the layers with experts.
 
@@ -124,17 +131,18 @@ LLAMA4_TEXT = register_family(
       'num_experts_per_tok': ('experts_per_token', 1),
       'router_aux_loss_coef': ('load_balance_loss', 0.001),
     },
-    accepted_values={'router_jitter_noise': (0.0,), 'for_llm_compressor': (False,)},
+    accepted_values={'router_jitter_noise': (0.0,)},
     converters=(
       FunctionConverter(_read_expert_layers, _write_expert_layers),
-      LAYERS_WITHOUT_POSITIONS,
+      FunctionConverter(_read_period, LAYERS_WITHOUT_POSITIONS.write),
       FunctionConverter(_read_chunks, _write_chunks),
       FlagConverter(
         key='use_qk_norm', default=True, field='qk_norm', if_true='l2', if_false='none'
       ),
       Rotary(500_000.0),
     ),
-    ignored_keys=('output_router_logits',),
+    # for_llm_compressor is a key of files for a quantizer, and no class reads it.
+    ignored_keys=('output_router_logits', 'for_llm_compressor'),
     tensor_names={
       'feed_forward/gate': '.feed_forward.gate_proj',
       'feed_forward/up': '.feed_forward.up_proj',

@@ -212,13 +212,14 @@ def _read_period(reader: ConfigReader, cfg: ModelConfig) -> ModelFields:
   """Returns the period of the layers without positions.
 
   no_rope_layer_interval is the period. no_rope_layers, if present, lists all layers instead: 0 for
-  a layer without positions, and 1 for any other layer.
+  a layer without positions, and 1 for any other layer. Items beyond the last layer are not used.
   """
   period = reader.take('no_rope_layer_interval', 4, int)
   listed = reader.take('no_rope_layers', None, list, None)
   accepted = 'a whole number of at least 0'
   reader.require(period >= 0, 'no_rope_layer_interval', period, accepted)
   if listed is not None:
+    listed = listed[: cfg.n_layers]
     # The first layer without positions gives the period. Layers are numbered from 1.
     period = 1 + listed.index(0) if 0 in listed else 0
 

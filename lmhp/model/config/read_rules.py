@@ -10,7 +10,7 @@ def _has_local(pattern: tuple[str, ...]) -> bool:
   return 'local' in pattern
 
 
-_EXPERT_KEYS = (
+EXPERT_KEYS = (
   'experts_per_token d_ff_expert n_shared_experts n_dense_layers dense_layers '
   'experts_every router_score router_normalize router_scale router_bias router_groups '
   'router_groups_per_token router_group_score router_correction expert_input_scaled '
@@ -26,7 +26,7 @@ _ROTARY_KEYS = (
 _SCALING_KEYS = 'rotary_scaling_factor rotary_scaling_local rotary_original_max_seq_len'
 
 READ_RULES = (
-  read_if('model', _EXPERT_KEYS, 'n_experts', is_none_of(0), 'a number above 0'),
+  read_if('model', EXPERT_KEYS, 'n_experts', is_none_of(0), 'a number above 0'),
   read_if(
     'model',
     'router_correction_rate',
