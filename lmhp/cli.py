@@ -63,9 +63,9 @@ def run() -> NoReturn:
   warnings.filterwarnings('ignore', 'coroutine .* was never awaited', RuntimeWarning)
   logging.basicConfig()
   logging.root.handlers[0].setFormatter(_LogFormatter('lmhp: %(message)s'))
-  # Hide the log lines of Orbax, which uses absl and asyncio. lmhp prints the important ones
-  # itself.
-  hidden = ('absl', 'asyncio')
+  # Hide the log lines of Orbax, which uses absl and asyncio, and of MLflow, which uses urllib3.
+  # lmhp prints the important ones itself.
+  hidden = ('absl', 'asyncio', 'urllib3.connectionpool')
   logging.root.handlers[0].addFilter(lambda record: record.name not in hidden)
 
   try:
@@ -158,6 +158,11 @@ def main(arguments: Sequence[str]) -> int:
     return 0
   except ConfigError as error:
     print(f'lmhp: {error}', file=sys.stderr)
+  except ValueError as error:
+    # The import of jax fails if a variable of the environment has a value that it refuses.
+    if 'jax' in sys.modules or 'JAX' not in str(error):
+      raise
+    print(f'lmhp: {redact(str(error))}', file=sys.stderr)
   except BrokenPipeError:
     # BrokenPipeError is an OSError, but `run` handles it.
     raise

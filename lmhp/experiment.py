@@ -19,13 +19,12 @@ import traceback
 import types
 from typing import Any, TypeAlias
 
-from etils import epath
-
 from lmhp.config import ConfigDict, resolve, to_config_dict
 from lmhp.config_keys import suggest_key
 from lmhp.counting.counted_model import CountedModel
 from lmhp.data import dataset as datasets
 from lmhp.errors import ConfigError, suggest
+from lmhp.files import as_path
 from lmhp.hub.other_formats import other_format
 from lmhp.hub.published import read_published
 from lmhp.model.config import ModelConfig
@@ -279,7 +278,7 @@ def model_of(target: BaseConfig | ModelConfig) -> CountedModel:
   if name.partition(':')[0].endswith('.py'):
     cfg = resolve(base_config(name))
     return CountedModel(name, _with_vocab_size(cfg))
-  path = epath.Path(name)
+  path = as_path(name)
   if name.endswith('.json') or path.is_dir() or other_format(path):
     return read_published(name)
   # `preset` raises the error for an unknown name.

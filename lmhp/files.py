@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import gzip
 import hashlib
+import importlib.util
 import io
 import json
 import lzma
@@ -44,6 +45,9 @@ DECOMPRESSORS: Mapping[str, Callable[[IO[bytes]], IO[bytes]]] = {
 CHECKSUM = 'checksum'
 """Key of the checksum in a JSON object."""
 
+STORE_LIBRARIES = {'gs': 'gcsfs', 's3': 's3fs', 'az': 'adlfs'}
+"""{scheme of an object store: library that reads it}."""
+
 NONFINITE_WORDS = ('nan', 'inf', '-inf')
 _JSON_TYPES = {str, int, bool, type(None)}
 
@@ -60,8 +64,35 @@ def is_remote(path: PathLike) -> bool:
 
 
 def as_path(path: PathLike) -> epath.Path:
-  """Returns a path object. A local path has `~` expanded, a remote one is unchanged."""
-  return epath.Path(path) if is_remote(path) else epath.Path(path).expanduser()
+  """Returns a path object. A local path has `~` expanded, a remote one is unchanged.
+
+  Raises:
+    ConfigError: If the path is a URL that is not of an object store, or the library of the store
+      is not installed.
+  """
+  if not is_remote(path):
+    return epath.Path(path).expanduser()
+  _check_store(str(path))
+  return epath.Path(path)
+
+
+def _check_store(path: str) -> None:
+  scheme, separator, _ = path.partition('://')
+  if not separator:
+    return
+  if scheme not in STORE_LIBRARIES:
+    stores = ', '.join(f'{name}://' for name in STORE_LIBRARIES)
+    raise ConfigError(
+      f'{path}: got a URL that begins with {scheme}://, expected a path on this machine or in '
+      f'an object store ({stores})'
+    )
+  # TensorFlow reads all of these stores.
+  library = STORE_LIBRARIES[scheme]
+  if not any(importlib.util.find_spec(name) for name in (library, 'tensorflow')):
+    raise ConfigError(
+      f'{path}: lmhp needs the library {library} for paths that begin with {scheme}:// '
+      f'(pip install {library})'
+    )
 
 
 def cache_directory() -> str:

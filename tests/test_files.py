@@ -13,7 +13,7 @@ import pytest
 
 from lmhp import files
 from lmhp.errors import ConfigError
-from lmhp.files import from_jsonable, to_jsonable, write_json
+from lmhp.files import as_path, from_jsonable, to_jsonable, write_json
 
 
 def parse_strictly(text):
@@ -170,3 +170,16 @@ def test_a_docstring_holds_whatever_a_text_contains(text):
   tree = ast.parse(source.encode())
   assert ast.get_docstring(tree, clean=False) == text
   assert len(tree.body) == 2
+
+
+@pytest.mark.parametrize('path', ['https://a.org/x.txt', 'hdfs://a/x', 'file:///tmp/x'])
+def test_url_of_no_object_store_is_one_line(path):
+  with pytest.raises(ConfigError, match=f'^{path}: got a URL .*gs://, s3://'):
+    as_path(path)
+
+
+@pytest.mark.parametrize('scheme, library', files.STORE_LIBRARIES.items())
+def test_missing_library_of_an_object_store_is_named(monkeypatch, scheme, library):
+  monkeypatch.setattr(files.importlib.util, 'find_spec', lambda name: None)
+  with pytest.raises(ConfigError, match=f'^{scheme}://b/x: .*pip install {library}'):
+    as_path(f'{scheme}://b/x')

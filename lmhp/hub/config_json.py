@@ -15,6 +15,7 @@ import re
 from etils import epath
 
 from lmhp.errors import ConfigError, suggest
+from lmhp.files import as_path
 from lmhp.hub.families import FAMILIES
 from lmhp.hub.families.converters import (
   MAX_PRINTED,
@@ -56,7 +57,7 @@ def read_config(path: PathLike) -> ModelConfig:
     ConfigError: If there is no file, if it is not a JSON object, or if `ModelConfig` cannot
       express the model.
   """
-  file = epath.Path(path)
+  file = as_path(path)
   if file.is_dir():
     file = file / 'config.json'
   return model_config(read_json(file), str(file))

@@ -6,7 +6,7 @@ import os
 
 from lmhp import hypers
 from lmhp.errors import ConfigError
-from lmhp.files import python_docstring
+from lmhp.files import is_remote, python_docstring
 from lmhp.hub.pretrained import load_pretrained
 from lmhp.model.config import ModelConfig
 from lmhp.typing import PathLike
@@ -86,7 +86,9 @@ def import_pretrained(path: PathLike, output: PathLike | None = None) -> str:
   Raises:
     ConfigError: If the model cannot be loaded exactly, or if the experiment file exists.
   """
-  path = os.path.abspath(os.fspath(path))
+  if not is_remote(path):
+    path = os.path.abspath(os.fspath(path))
+  path = os.fspath(path)
   name = os.path.basename(path)
   output = f'{name}.py' if output is None else os.fspath(output)
   if os.path.lexists(output):

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from etils import epath
-
 from lmhp.counting.counted_model import CountedModel
 from lmhp.errors import ConfigError
+from lmhp.files import as_path
 from lmhp.hub.config_json import model_config, read_json
 from lmhp.hub.families import FAMILIES
 from lmhp.hub.families.family import model_types
@@ -34,7 +33,7 @@ def read_published(path: PathLike) -> CountedModel:
   Raises:
     ConfigError: If there is no config.json, or if lmhp cannot express the model.
   """
-  file = epath.Path(path)
+  file = as_path(path)
   if file.is_dir():
     file = file / 'config.json'
   # A file of another format is named, whether its name ends in .json or not.

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import safetensors.numpy
 
+from lmhp import files
 from lmhp.errors import ConfigError
 from lmhp.hub.tensor_file import DTYPES, read_tensors, write_tensors
 
@@ -64,7 +65,9 @@ def test_tensors_are_mapped_and_read_only(tmp_path):
   assert not read.flags.writeable
 
 
-def test_a_file_in_an_object_store_is_read(file):
+def test_a_file_in_an_object_store_is_read(file, monkeypatch):
+  # An installed library stands for that of the object store.
+  monkeypatch.setitem(files.STORE_LIBRARIES, 'gs', 'numpy')
   local = file.read_bytes()
   opened = []
 

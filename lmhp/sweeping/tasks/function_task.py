@@ -53,8 +53,8 @@ from lmhp.sweeping.tasks.task import (
   Task,
   TaskRecipe,
 )
-from lmhp.training.manifest import numeric_jax_options
 from lmhp.training.population import Population
+from lmhp.training.resumption.jax_settings import numeric_jax_options
 from lmhp.typing import Number, PyTree
 
 STRUCTURE = 'function'
