@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 import dataclasses
 import functools
+import logging
 import os
 import tempfile
 from typing import TYPE_CHECKING, Any
@@ -38,8 +39,9 @@ from lmhp.training.manifest import (
   not_a_manifest,
   read_manifest,
 )
-from lmhp.training.precision import fastest_dtype
+from lmhp.training.precision import fastest_dtype, missing_bfloat16
 from lmhp.training.programs import Programs, pretrained_config
+from lmhp.training.progress.heartbeat import announced
 from lmhp.training.resumption.comparison import StoredRun, check_same
 from lmhp.training.resumption.jax_settings import (
   check_can_train,
@@ -113,8 +115,12 @@ def train(
     check_is_free(workdir)
 
   # The data decide the vocabulary and the length of an epoch.
-  dataset = datasets.load(cfg.data)
+  with announced('reading and tokenizing the data', display):
+    dataset = datasets.load(cfg.data)
   cfg = _complete(cfg, dataset, stored)
+  line = missing_bfloat16(cfg.model.dtype)
+  if line is not None:
+    logging.getLogger('lmhp').warning(line)
   config_lib.check_multipliers_are_read(cfg)
   if workdir is None:
     workdir = tempfile.mkdtemp(prefix='lmhp-')
@@ -204,7 +210,8 @@ def sweep(
 
   use_compile_cache()
   check_can_train()
-  request = build_request(config, sweep, overrides, workdir, storage)
+  with announced('reading and tokenizing the data', display):
+    request = build_request(config, sweep, overrides, workdir, storage)
   if workdir is None:
     workdir = tempfile.mkdtemp(prefix='lmhp-')
   options = StudyOptions(

@@ -45,7 +45,8 @@ def _read_txt(file: epath.Path, text_field: str) -> Iterator[str]:
     data = content.read().removeprefix(BYTE_ORDER_MARK)
   # ASCII text in UTF-16 is also valid UTF-8, with a NUL after or before each character.
   beginning = data[:4096]
-  if beginning.count(0) > MAX_NUL_FRACTION * len(beginning):
+  has_mark = beginning.startswith(tuple(OTHER_MARKS))
+  if not has_mark and beginning.count(0) > MAX_NUL_FRACTION * len(beginning):
     raise _other_encoding(str(file), 'UTF-16LE' if beginning[0] else 'UTF-16BE')
   try:
     yield data.decode()
