@@ -372,3 +372,16 @@ def test_tasks_with_other_functions_numbers_or_lengths_have_other_descriptions()
   descriptions = [description(task) for task in tasks]
   assert len(set(descriptions)) == 4
   assert descriptions[0] == description(make())
+
+
+@pytest.mark.parametrize('value', [None, '0.5', (1.0, 2.0)])
+def test_a_swept_value_that_is_no_number_is_refused(value):
+  def step(state, h, i):
+    return state, {'loss': h['rate']}
+
+  task = lmhp.FunctionTask(lambda h: h['rate'], step, {'rate': 0.1}, steps=2)
+  space = {'rate': lmhp.Choice(value, 0.1)}
+  with pytest.raises(
+    lmhp.ConfigError, match=r'^hypers\.rate: got .*, expected a number'
+  ):
+    task.check(lmhp.SweepConfig(space=space, objective='loss', search='grid'))
