@@ -14,7 +14,7 @@ from lmhp.errors import ConfigError
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.execution.pack_states import PackStateStore
 from lmhp.sweeping.execution.packs import JobTable, Pack, Stopped
-from lmhp.sweeping.space import Float
+from lmhp.sweeping.space import Choice, Float
 from lmhp.sweeping.store import curves
 from lmhp.sweeping.store.json_records import to_json
 from lmhp.sweeping.tasks.function_task import FunctionTask
@@ -379,9 +379,7 @@ def test_a_swept_value_that_is_no_number_is_refused(value):
   def step(state, h, i):
     return state, {'loss': h['rate']}
 
-  task = lmhp.FunctionTask(lambda h: h['rate'], step, {'rate': 0.1}, steps=2)
-  space = {'rate': lmhp.Choice(value, 0.1)}
-  with pytest.raises(
-    lmhp.ConfigError, match=r'^hypers\.rate: got .*, expected a number'
-  ):
-    task.check(lmhp.SweepConfig(space=space, objective='loss', search='grid'))
+  task = FunctionTask(lambda h: h['rate'], step, {'rate': 0.1}, steps=2)
+  space = {'rate': Choice(value, 0.1)}
+  with pytest.raises(ConfigError, match=r'^hypers\.rate: got .*, expected a number'):
+    task.check(SweepConfig(space=space, objective='loss', search='grid'))
