@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 import dataclasses
 import functools
+import logging
 import os
 import tempfile
 from typing import TYPE_CHECKING, Any
@@ -35,12 +36,17 @@ from lmhp.training.manifest import (
   check_is_free,
   collect_provenance,
   not_a_manifest,
-  numeric_jax_options,
   read_manifest,
 )
-from lmhp.training.precision import fastest_dtype
+from lmhp.training.precision import fastest_dtype, missing_bfloat16
 from lmhp.training.programs import Programs, pretrained_config
+from lmhp.training.progress.heartbeat import announced
 from lmhp.training.resumption.comparison import StoredRun, check_same
+from lmhp.training.resumption.jax_settings import (
+  check_can_train,
+  check_device,
+  numeric_jax_options,
+)
 from lmhp.training.run import Run, RunResult
 from lmhp.typing import PathLike, PyTree
 
@@ -96,6 +102,7 @@ def train(
       one line that begins with the dotted path of the value.
   """
   use_compile_cache()
+  check_can_train()
   # Read and check the config before anything slow.
   config = experiment.base_config(config)
   cfg = config_lib.resolve(config_lib.override(config, overrides or {}))
@@ -107,8 +114,12 @@ def train(
     check_is_free(workdir)
 
   # The data decide the vocabulary and the length of an epoch.
-  dataset = datasets.load(cfg.data)
+  with announced('reading and tokenizing the data', display):
+    dataset = datasets.load(cfg.data)
   cfg = _complete(cfg, dataset, stored)
+  line = missing_bfloat16(cfg.model.dtype)
+  if line is not None:
+    logging.getLogger('lmhp').warning(line)
   config_lib.check_multipliers_are_read(cfg)
   if workdir is None:
     workdir = tempfile.mkdtemp(prefix='lmhp-')
@@ -197,7 +208,9 @@ def sweep(
   from lmhp.sweeping.study_run import StudyOptions, StudyRun
 
   use_compile_cache()
-  request = build_request(config, sweep, overrides, workdir, storage)
+  check_can_train()
+  with announced('reading and tokenizing the data', display):
+    request = build_request(config, sweep, overrides, workdir, storage)
   if workdir is None:
     workdir = tempfile.mkdtemp(prefix='lmhp-')
   options = StudyOptions(
@@ -231,6 +244,7 @@ def plan_sweep(
   from lmhp.sweeping.request import build_request
 
   use_compile_cache()
+  check_can_train()
   request = build_request(config, sweep, overrides)
   return estimate_sweep(request.task, request.sweep)
 
@@ -280,6 +294,7 @@ def load_run(workdir: PathLike) -> tuple[Model, PyTree, Tokenizer]:
 
 def _load_text_model(workdir: PathLike) -> TextModel:
   """Returns a run's newest model, tokenizer and traced hyperparameters (such as dropout rates)."""
+  check_device()
   workdir = as_path(workdir)
   stored = _stored_run(workdir)
   if stored is None:
@@ -317,6 +332,7 @@ def generate(workdir: PathLike, prompt: str, **options: Any) -> str:
   Raises:
     ConfigError: If there is no model, or no tokenizer.
   """
+  check_device()
   if not is_pretrained(workdir):
     return sampling.generate(_load_text_model(workdir), prompt, **options)
   model, params, tokenizer = load_pretrained(workdir)

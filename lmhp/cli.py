@@ -15,6 +15,7 @@ import signal
 import sys
 import threading
 import time
+from types import FrameType
 from typing import NoReturn
 import warnings
 
@@ -52,10 +53,11 @@ def run() -> NoReturn:
   Python's handler is not used, because a KeyboardInterrupt during an import can be lost.
   """
   _open_closed_streams()
+  continues = sys.argv[1:2] in (['train'], ['sweep'])
   # Only Python's own handler is replaced. If the parent process ignores Ctrl-C (as for a
   # background job), it stays ignored.
   if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, _end if continues else signal.SIG_DFL)
   if isinstance(sys.stdout, io.TextIOWrapper):
     # A terminal that cannot print ± prints ? instead.
     sys.stdout.reconfigure(errors='replace')
@@ -63,15 +65,18 @@ def run() -> NoReturn:
   warnings.filterwarnings('ignore', 'coroutine .* was never awaited', RuntimeWarning)
   logging.basicConfig()
   logging.root.handlers[0].setFormatter(_LogFormatter('lmhp: %(message)s'))
-  # Hide the log lines of Orbax, which uses absl and asyncio. lmhp prints the important ones
-  # itself.
-  hidden = ('absl', 'asyncio')
+  # Hide the log lines of Orbax, which uses absl and asyncio, and of MLflow, which uses urllib3.
+  # lmhp prints the important ones itself.
+  hidden = ('absl', 'asyncio', 'urllib3.connectionpool')
   logging.root.handlers[0].addFilter(lambda record: record.name not in hidden)
 
   try:
     status = main(sys.argv[1:])
     sys.stdout.flush()
   except KeyboardInterrupt:
+    # A second Ctrl-C ends a run that has not saved its state yet.
+    if continues:
+      _say_stopped()
     status = 128 + signal.SIGINT
   except BrokenPipeError:
     # The program that reads the output (such as `head`) has exited. Without this line, Python
@@ -81,6 +86,19 @@ def run() -> NoReturn:
   if status:
     _exit_despite_threads(status)
   sys.exit(status)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+  """Ends the process by a signal, before a run has its own handler of signals."""
+  del frame
+  _say_stopped()
+  signal.signal(number, signal.SIG_DFL)
+  os.kill(os.getpid(), number)
+
+
+def _say_stopped() -> None:
+  # The signal may have come during another write to the stream.
+  os.write(2, b'lmhp: stopped; the same command goes on\n')
 
 
 def _exit_despite_threads(status: int) -> None:
@@ -158,6 +176,11 @@ def main(arguments: Sequence[str]) -> int:
     return 0
   except ConfigError as error:
     print(f'lmhp: {error}', file=sys.stderr)
+  except ValueError as error:
+    # The import of jax fails if a variable of the environment has a value that it refuses.
+    if 'jax' in sys.modules or 'JAX' not in str(error):
+      raise
+    print(f'lmhp: {redact(str(error))}', file=sys.stderr)
   except BrokenPipeError:
     # BrokenPipeError is an OSError, but `run` handles it.
     raise

@@ -152,7 +152,11 @@ def check_value(
   try:
     converted = _convert(value, value_type)
     if not _matches(converted, value_type):
-      raise wrong_value(path, converted, _describe_type(value_type))
+      accepted = _describe_type(value_type)
+      # In other libraries, None or False may switch off what a number switches off here.
+      if converted is None or converted is False:
+        accepted += _switch_off(declaration)
+      raise wrong_value(path, converted, accepted)
     items = converted if isinstance(converted, tuple) else (converted,)
     for item in items:
       _check_item(path, converted, item, declaration)
@@ -177,10 +181,13 @@ def _check_item(
   if isinstance(item, (int, float)) and not isinstance(item, bool):
     # Raises OverflowError for an int that no float can hold.
     if not is_within_bounds(float(item), declaration):
-      neutral = declaration.neutral
-      switch = '' if neutral is None else f' ({neutral} switches it off)'
       bounds = declaration.bounds or 'a finite number'
-      raise wrong_value(path, value, f'{bounds}{switch}')
+      raise wrong_value(path, value, f'{bounds}{_switch_off(declaration)}')
+
+
+def _switch_off(declaration: Declaration) -> str:
+  neutral = declaration.neutral
+  return '' if neutral is None else f' ({neutral} switches it off)'
 
 
 def _wrong_choice(

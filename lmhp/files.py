@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 import contextlib
 import gzip
 import hashlib
+import importlib.util
 import io
 import json
 import lzma
@@ -20,7 +21,6 @@ import stat
 from typing import IO, Any, cast
 
 from etils import epath
-import fsspec
 import numpy as np
 
 from lmhp.errors import ConfigError
@@ -46,12 +46,11 @@ DECOMPRESSORS: Mapping[str, Callable[[IO[bytes]], IO[bytes]]] = {
 CHECKSUM = 'checksum'
 """Key of the checksum in a JSON object."""
 
+STORE_LIBRARIES = {'gs': 'gcsfs', 's3': 's3fs', 'az': 'adlfs'}
+"""{scheme of an object store: library that reads it}."""
+
 NONFINITE_WORDS = ('nan', 'inf', '-inf')
 _JSON_TYPES = {str, int, bool, type(None)}
-
-
-OBJECT_STORES = ('gs', 's3', 'az')
-"""Schemes of the paths in object stores."""
 
 
 # --- paths --------------------------------------------------------------------------
@@ -69,22 +68,32 @@ def as_path(path: PathLike) -> epath.Path:
   """Returns a path object. A local path has `~` expanded, a remote one is unchanged.
 
   Raises:
-    ConfigError: If no installed package can read the object store of a remote path.
+    ConfigError: If the path is a URL that is not of an object store, or the library of the store
+      is not installed.
   """
   if not is_remote(path):
     return epath.Path(path).expanduser()
-  scheme = str(path).partition('://')[0]
-  if scheme not in OBJECT_STORES:
-    expected = ', '.join(f'{store}://' for store in OBJECT_STORES)
-    raise ConfigError(
-      f'{redact_url(str(path))}: got a URL, expected a local path, or a path in an object store '
-      f'({expected})'
-    )
-  try:
-    fsspec.get_filesystem_class(scheme)
-  except ImportError as error:
-    raise ConfigError(f'{path}: {error}') from None
+  _check_store(str(path))
   return epath.Path(path)
+
+
+def _check_store(path: str) -> None:
+  scheme, separator, _ = path.partition('://')
+  if not separator:
+    return
+  if scheme not in STORE_LIBRARIES:
+    stores = ', '.join(f'{name}://' for name in STORE_LIBRARIES)
+    raise ConfigError(
+      f'{redact_url(path)}: got a URL that begins with {scheme}://, expected a path on this '
+      f'machine or in an object store ({stores})'
+    )
+  # TensorFlow reads all of these stores.
+  library = STORE_LIBRARIES[scheme]
+  if not any(importlib.util.find_spec(name) for name in (library, 'tensorflow')):
+    raise ConfigError(
+      f'{path}: lmhp needs the library {library} for paths that begin with {scheme}:// '
+      f'(pip install {library})'
+    )
 
 
 def cache_directory() -> str:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 import pathlib
+import time
 
 from compilations import compilations
 import jax
@@ -14,8 +15,10 @@ from small_runs import bits, rows
 
 import lmhp
 from lmhp import config as config_lib
+from lmhp.data import dataset as datasets
 from lmhp.errors import ConfigError
 from lmhp.training.checkpoint import Checkpoints
+from lmhp.training.progress import heartbeat
 
 METRICS = {
   'step',
@@ -406,3 +409,25 @@ def test_compile_cache_follows_the_environment(monkeypatch, tmp_path):
     jax.config.update('jax_compilation_cache_dir', before)
     jax.config.update('jax_persistent_cache_min_compile_time_secs', 1.0)
     jax.config.update('jax_persistent_cache_min_entry_size_bytes', 0)
+
+
+@pytest.mark.parametrize('mode', ['plain', 'terminal'])
+@pytest.mark.parametrize('command', ['train', 'sweep'])
+def test_slow_reading_of_data_is_not_silent(monkeypatch, capsys, mode, command):
+  monkeypatch.setattr(heartbeat, 'SILENT_SECONDS', 0.1)
+
+  def load_slowly(cfg):
+    del cfg
+    time.sleep(0.5)
+    raise ConfigError('data.path: read')
+
+  monkeypatch.setattr(datasets, 'load', load_slowly)
+  with pytest.raises(ConfigError, match='read'):
+    if command == 'train':
+      lmhp.train(lmhp.default_config(), display=mode)
+    else:
+      space = {'optimizer.learning_rate': lmhp.Float(1e-3, 1e-1, log=True)}
+      lmhp.sweep(
+        lmhp.default_config(), lmhp.SweepConfig(space=space, trials=2), display=mode
+      )
+  assert capsys.readouterr().out.count('tokenizing the data') >= 2

@@ -621,3 +621,31 @@ def test_closed_output_pipe_is_no_error():
     process.stdout.close()
     assert process.stderr.read() == ''
   assert process.returncode == 128 + signal.SIGPIPE
+
+
+@pytest.mark.parametrize(
+  'name, has_line', [('train', True), ('sweep', True), ('count', False)]
+)
+@pytest.mark.parametrize('is_second', [False, True])
+def test_early_or_second_interrupt_says_that_the_same_command_goes_on(
+  name, has_line, is_second
+):
+  # A run turns its second Ctrl-C into a KeyboardInterrupt.
+  body = (
+    'raise KeyboardInterrupt' if is_second else 'os.kill(os.getpid(), signal.SIGINT)'
+  )
+  code = (
+    'import os, signal, sys, time\n'
+    'from lmhp import cli\n'
+    'def main(words):\n'
+    f'  {body}\n'
+    '  time.sleep(30)\n'
+    'cli.main = main\n'
+    f'sys.argv = ["lmhp", {name!r}]\n'
+    'signal.signal(signal.SIGINT, signal.default_int_handler)\n'
+    'cli.run()\n'
+  )
+  process = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)
+  assert process.returncode in (-signal.SIGINT, 128 + signal.SIGINT)
+  line = 'lmhp: stopped; the same command goes on\n'
+  assert process.stderr == (line if has_line else '')

@@ -14,7 +14,7 @@ import pytest
 
 from lmhp import files
 from lmhp.errors import ConfigError
-from lmhp.files import from_jsonable, to_jsonable, write_json
+from lmhp.files import as_path, from_jsonable, to_jsonable, write_json
 
 
 def parse_strictly(text):
@@ -24,21 +24,6 @@ def parse_strictly(text):
     raise ValueError(word)
 
   return json.loads(text, parse_constant=refuse)
-
-
-@pytest.mark.parametrize('path', ['https://a.b/c', 'hf://a/b', 'file:///a'])
-def test_a_url_is_no_path(path):
-  with pytest.raises(ConfigError, match=f'^{path}: got a URL'):
-    files.as_path(path)
-
-
-def test_a_missing_package_of_an_object_store_is_named(monkeypatch):
-  def fail(scheme):
-    raise ImportError('Please install gcsfs')
-
-  monkeypatch.setattr('fsspec.get_filesystem_class', fail)
-  with pytest.raises(ConfigError, match='^gs://bucket/run: Please install gcsfs'):
-    files.as_path('gs://bucket/run')
 
 
 def test_write_json_makes_directories_and_leaves_one_file(tmp_path):
@@ -187,3 +172,24 @@ def test_a_docstring_holds_whatever_a_text_contains(text):
   tree = ast.parse(source.encode())
   assert ast.get_docstring(tree, clean=False) == text
   assert len(tree.body) == 2
+
+
+@pytest.mark.parametrize(
+  'path', ['https://a.org/x.txt', 'hf://a/b', 'hdfs://a/x', 'file:///tmp/x']
+)
+def test_url_of_no_object_store_is_one_line(path):
+  with pytest.raises(ConfigError, match=f'^{path}: got a URL .*gs://, s3://'):
+    as_path(path)
+
+
+def test_password_of_a_url_is_hidden():
+  with pytest.raises(ConfigError, match='got a URL') as caught:
+    as_path('https://me:secret@a.org/x')
+  assert 'secret' not in str(caught.value)
+
+
+@pytest.mark.parametrize('scheme, library', files.STORE_LIBRARIES.items())
+def test_missing_library_of_an_object_store_is_named(monkeypatch, scheme, library):
+  monkeypatch.setattr(files.importlib.util, 'find_spec', lambda name: None)
+  with pytest.raises(ConfigError, match=f'^{scheme}://b/x: .*pip install {library}'):
+    as_path(f'{scheme}://b/x')

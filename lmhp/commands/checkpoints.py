@@ -77,7 +77,9 @@ def import_(arguments: list[str]) -> int:
     )
 
   from lmhp.hub.experiment_file import import_pretrained
+  from lmhp.training.resumption.jax_settings import check_device
 
+  check_device()
   output = import_pretrained(values.path[0], values.output)
   print(f'{output}: fine-tunes {values.path[0]}; set config.data.path in it, then')
   print(f'  lmhp train --config={output}')

@@ -105,8 +105,10 @@ def diagnose() -> Diagnosis:
   from lmhp.training.compile_cache import compile_cache_directory, use_compile_cache
   from lmhp.training.manifest import collect_provenance
   from lmhp.training.precision import fastest_dtype
+  from lmhp.training.resumption.jax_settings import check_can_train
 
   use_compile_cache()
+  check_can_train()
   provenance = collect_provenance(os.curdir)
   return Diagnosis(
     versions=dict(provenance.versions),

@@ -28,7 +28,7 @@ from lmhp.data.special_tokens import (
   read_special_tokens,
 )
 from lmhp.errors import ConfigError
-from lmhp.files import read_bytes
+from lmhp.files import as_path, read_bytes
 from lmhp.typing import JSON
 
 FILE = 'tokenizer.json'
@@ -357,7 +357,7 @@ def load_tokenizer(path: epath.PathLike) -> Tokenizer:
   Raises:
     ConfigError: If there is no such file, or it cannot be read.
   """
-  path = epath.Path(path)
+  path = as_path(path)
   file = path / FILE if path.is_dir() else path
   if not file.exists():
     raise ConfigError(f'data.tokenizer: no file {file}')

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from etils import epath
-
 from lmhp.errors import ConfigError
+from lmhp.files import as_path
 from lmhp.hub.config_json import read_json
 from lmhp.typing import JSON, PathLike
 
@@ -39,7 +38,7 @@ def read_generation_ids(directory: PathLike) -> GenerationIds:
   keys: dict[str, JSON] = {}
   source = str(directory)
   for name in ('config.json', 'generation_config.json'):
-    file = epath.Path(directory) / name
+    file = as_path(directory) / name
     if file.exists():
       source = str(file)
       keys |= {key: x for key, x in read_json(file).items() if x is not None}

@@ -18,7 +18,7 @@ import numpy as np
 
 from lmhp.data.tokenizer import FILE as TOKENIZER_FILE, Tokenizer, load_tokenizer
 from lmhp.errors import ConfigError
-from lmhp.files import as_path
+from lmhp.files import as_path, is_remote
 from lmhp.hub.config_json import model_config, read_json
 from lmhp.hub.conversion import params_from_tensors, tensors_from_params
 from lmhp.hub.families import FAMILIES
@@ -116,6 +116,8 @@ def save_pretrained(
     ConfigError: If lmhp cannot read `config`, if the parameters belong to another model, or
       if the directory exists and is not empty.
   """
+  if is_remote(path):
+    raise ConfigError(f'{path}: got a URL, expected a directory on this machine')
   target = os.path.abspath(os.fspath(path))
   # An empty directory may be replaced.
   is_empty = os.path.isdir(target) and not os.listdir(target)

@@ -24,6 +24,7 @@ from lmhp.statistics.seed_noise import pooled_standard_deviation
 from lmhp.statistics.sequential_pairs import looks, power
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.engine import Engine
+from lmhp.sweeping.search.new_points import identity_of_job, identity_of_point
 from lmhp.sweeping.store.trial import Trial, trials_by_point
 
 FIRST_REPLICATE = 1000
@@ -86,13 +87,22 @@ def confirm(
 
   Returns:
     The points, the best of the search first, then the base config. Empty if there are no
-    points to confirm.
+    points to confirm, or if the best point is the base config itself.
   """
   ranked = ranked_points(list(engine.trials.values()), sweep.signs[0])
   best = ranked[: sweep.confirm_points]
   # A task without seeds would repeat the same trial.
   if not best or not engine.task.seed_paths:
     return []
+
+  # A point that is the same as the base config would be trained twice.
+  same = _same_as_base(engine, best)
+  if best[0] in same:
+    engine.progress.message(
+      'no confirmation: the search found nothing better than the base config'
+    )
+    return []
+  best = [point for point in best if point not in same]
 
   max_pairs = _max_pairs(engine, sweep, best)
   sign = sweep.signs[0]
@@ -118,6 +128,18 @@ def confirm(
   base = _results(engine, BASE, max_pairs)
   compared[BASE] = _Compared(base, _comparison(base, base, sign, max_pairs))
   return [_confirmed_point(point, compared[point], sign) for point in [*best, BASE]]
+
+
+def _same_as_base(engine: Engine, points: Sequence[int]) -> set[int]:
+  """Returns the points whose trials would be the same as those of the base config."""
+  base = identity_of_job(engine.task.job({}))
+  searched = [t for t in engine.trials.values() if t.cohort.startswith('search-')]
+  trials_of_point = trials_by_point(searched)
+  return {
+    point
+    for point in points
+    if identity_of_point(engine.task, trials_of_point[point][0]) == base
+  }
 
 
 def max_seeds(sweep: SweepConfig, search_cost: float, pair_cost: float) -> int:

@@ -194,6 +194,10 @@ class StudyRun:
     study.set_manifest(extended)
     for change in extended.changes[len(stored.changes) :]:
       progress.message(change)
+    if study.n_foreign:
+      progress.message(
+        f'{study.n_foreign} trials of another program (added through Optuna) are left out'
+      )
 
   def _plan(self, study: Study, autotuner: Autotuner) -> budget.SearchPlan:
     """Returns the number of points, the rungs and the steps of the search.

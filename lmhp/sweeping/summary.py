@@ -82,6 +82,8 @@ def format_study(summary: StudySummary, base: Mapping[str, object]) -> list[str]
   width = max(map(len, changed), default=0)
   for path, value in changed.items():
     lines.append(f'  {path:{width}}  {_short(value)}   (base {_short(base[path])})')
+  if changed and all(base[path] == value for path, value in changed.items()):
+    lines.append('the search found nothing better than the base config')
   # The last entry of `confirmed` is the base config. The others are compared with it.
   points = summary.confirmed
   lines += [_format_confirmed(point, points[-1]) for point in points[:-1]]

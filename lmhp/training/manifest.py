@@ -23,16 +23,6 @@ from lmhp.typing import JSON, PathLike
 
 MANIFEST_FILE = 'config.json'
 
-NUMERIC_JAX_OPTIONS = (
-  'jax_enable_x64',
-  'jax_default_matmul_precision',
-  'jax_default_prng_impl',
-  'jax_threefry_partitionable',
-  'jax_random_seed_offset',
-  'jax_numpy_dtype_promotion',
-)
-"""Options of jax that change the numbers of a run. They may be set in the environment."""
-
 PACKAGES = ('lmhp', 'jax', 'jaxlib', 'flax', 'optax', 'orbax-checkpoint', 'numpy')
 """Packages whose versions a manifest contains."""
 
@@ -238,13 +228,6 @@ def describe_device() -> DeviceDescription:
     processor=processor_name(),
     processor_cores=cores,
   )
-
-
-def numeric_jax_options() -> dict[str, JSON]:
-  """Returns the values of `NUMERIC_JAX_OPTIONS` in this process."""
-  import jax
-
-  return {name: jax.config.values[name] for name in NUMERIC_JAX_OPTIONS}
 
 
 # --- the manifest -------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 
 from lmhp.counting.cpu import processor_fact
@@ -27,6 +29,29 @@ def fastest_dtype() -> str:
     return 'bfloat16' if is_fast else 'float32'
   if device.platform != 'gpu':
     return 'bfloat16'
+  return 'float32' if _is_before_ampere(device) else 'bfloat16'
+
+
+def missing_bfloat16(dtype: str) -> str | None:
+  """Returns a line on the precision that is used if the default device has no bfloat16.
+
+  Args:
+    dtype: The completed `model.dtype`.
+
+  Returns:
+    The line, or None if the device has bfloat16.
+  """
+  device = jax.devices()[0]
+  if device.platform != 'gpu' or not _is_before_ampere(device):
+    return None
+  name = f'{device.device_kind} (compute capability {device.compute_capability})'
+  used = 'products are made in float32'
+  if dtype == 'bfloat16':
+    used = "values are rounded to bfloat16 and products made in float32, slower than 'float32'"
+  return f'model.dtype: {name} has no bfloat16 and lmhp uses no float16, so with {dtype!r} {used}'
+
+
+def _is_before_ampere(gpu: Any) -> bool:
   # The capability of an NVIDIA GPU is a number such as 7.5, that of an AMD GPU is not.
-  major = str(device.compute_capability).partition('.')[0]
-  return 'float32' if major.isdecimal() and int(major) < AMPERE else 'bfloat16'
+  major = str(gpu.compute_capability).partition('.')[0]
+  return major.isdecimal() and int(major) < AMPERE

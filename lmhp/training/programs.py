@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Iterator
 import functools
 
-from etils import epath
 import jax
 import numpy as np
 
 from lmhp.data.stream import TrainStream
 from lmhp.errors import ConfigError
+from lmhp.files import as_path
 from lmhp.hub.config_json import read_json
 from lmhp.hub.pretrained import load_pretrained
 from lmhp.hypers import split
@@ -275,6 +275,6 @@ def pretrained_config(path: str) -> dict[str, JSON]:
     ConfigError: If the file cannot be read.
   """
   try:
-    return read_json(epath.Path(path) / 'config.json')
+    return read_json(as_path(path) / 'config.json')
   except ConfigError as error:
     raise ConfigError(f'train.init_from: {error}') from None

@@ -227,10 +227,9 @@ class Run:
         loop.save(state, step, wait=True)
 
       if not self._is_last(step):
-        is_saved = bool(checkpoints.steps())
-        hint = (
-          'the same command resumes the run' if is_saved else 'nothing is saved yet'
-        )
+        hint = 'the same command resumes the run'
+        if not checkpoints.steps():
+          hint = 'nothing is saved yet, and the same command begins again'
         progress.message(f'stopped at step {step:,}; {hint}')
       # The result is written only if the rows are still beside it.
       writers.history.sync()

@@ -426,3 +426,30 @@ def test_missing_library_names_the_extra(monkeypatch):
   monkeypatch.setitem(sys.modules, 'datasets', None)
   with pytest.raises(ConfigError, match=r'lmhp\[datasets\]'):
     documents('hf:owner/name')
+
+
+@pytest.mark.parametrize(
+  'mark, encoding, name',
+  [
+    (b'\xff\xfe', 'utf-16-le', 'UTF-16'),
+    (b'\xfe\xff', 'utf-16-be', 'UTF-16'),
+    (b'\xff\xfe\x00\x00', 'utf-32-le', 'UTF-32'),
+    (b'', 'utf-16-le', 'UTF-16LE'),
+    (b'', 'utf-16-be', 'UTF-16BE'),
+  ],
+)
+def test_text_in_another_encoding_is_named(tmp_path, mark, encoding, name):
+  file = tmp_path / 'a.txt'
+  file.write_bytes(mark + ('plain text ' * 50).encode(encoding))
+  with pytest.raises(
+    ConfigError, match=f'in {name}, expected UTF-8; .*iconv -f {name} '
+  ):
+    list(readers.open_text(str(file), 'text', tmp_path).documents())
+
+
+@pytest.mark.parametrize('suffix', ['.jsonl', '.csv'])
+def test_rows_in_another_encoding_are_named(tmp_path, suffix):
+  file = tmp_path / f'a{suffix}'
+  file.write_bytes(b'\xff\xfe' + 'text\n'.encode('utf-16-le'))
+  with pytest.raises(ConfigError, match='in UTF-16, expected UTF-8'):
+    list(readers.open_text(str(file), 'text', tmp_path).documents())

@@ -128,3 +128,10 @@ def test_a_name_of_another_library_belongs_to_one_key(section):
   for declaration in declarations.values():
     names += [*declaration.aliases, *declaration.converted_aliases]
   assert len(names) == len(set(names))
+
+
+def test_none_names_the_value_that_switches_a_key_off():
+  with pytest.raises(
+    ConfigError, match=r'got None, expected a number \(inf switches it off\)'
+  ):
+    OptimizerConfig(clip_norm=None)

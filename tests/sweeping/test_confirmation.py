@@ -7,6 +7,7 @@ import pytest
 import lmhp
 from lmhp import Choice, analysis
 from lmhp.sweeping.store.study import read_manifest
+from lmhp.sweeping.summary import format_result
 
 
 def noisy_task(noise, base_rate=0.01):
@@ -95,3 +96,11 @@ def test_a_study_with_more_seeds_keeps_those_that_it_has(run):
   assert [t.values for t in more.trials[:n_first]] == [t.values for t in first.trials]
   assert len(more.confirmed[0].values) >= 6
   assert jnp.isfinite(jnp.array(more.confirmed[0].difference_interval)).all()
+
+
+def test_a_winner_that_is_the_base_config_is_not_trained_again(run):
+  # The rate of the base config is the best of the space.
+  result = run(noisy_task(0.0, base_rate=0.02), confirm_seeds=4)
+  assert result.confirmed == ()
+  assert n_confirming(result) == 0
+  assert 'nothing better than the base config' in format_result(result)

@@ -1,10 +1,13 @@
 """Small real studies from end to end: rungs, stops, extensions, confirmations and budgets."""
 
+import dataclasses
+import functools
 import json
 import math
 import pathlib
 
 import numpy as np
+import optuna
 import pytest
 
 import lmhp
@@ -541,3 +544,37 @@ def test_the_next_pack_is_compiled_while_one_trains(sweep, monkeypatch):
   monkeypatch.setattr(pack_run.PackRun, 'compile_ahead', noted_compile_ahead)
   sweep({'model.n_layers': Choice(1, 2, 3)}, search='grid', match_budget='steps')
   assert len(compiled_ahead) == 2
+
+
+def test_trials_of_another_program_are_left_out_and_counted(tmp_path, capsys):
+  def step(state, h, i):
+    return state, {'loss': h['rate']}
+
+  task = lmhp.FunctionTask(lambda h: h['rate'], step, {'rate': 0.1, 'seed': 0}, steps=2)
+  sweep = functools.partial(
+    lmhp.sweep, task, workdir=tmp_path / 'study', display='plain', report=False
+  )
+  config = lmhp.SweepConfig(
+    space={'rate': lmhp.Float(0.1, 1.0)}, objective='loss', trials=3, confirm_points=0
+  )
+  first = sweep(config)
+  capsys.readouterr()
+  # One trial is enqueued, one is added with a result, and one is asked for.
+  backend = optuna.storages.journal.JournalFileBackend(
+    str(tmp_path / 'study' / 'study.journal')
+  )
+  study = optuna.load_study(
+    study_name='study', storage=optuna.storages.JournalStorage(backend)
+  )
+  study.enqueue_trial({'rate': 0.2})
+  distribution = optuna.distributions.FloatDistribution(0.1, 1.0)
+  study.add_trial(
+    optuna.create_trial(
+      params={'rate': 0.15}, distributions={'rate': distribution}, value=0.0
+    )
+  )
+  study.ask()
+  again = sweep(dataclasses.replace(config, trials=4))
+  assert again.trials[:3] == first.trials
+  assert len(again.trials) == 4
+  assert '2 trials of another program' in capsys.readouterr().out

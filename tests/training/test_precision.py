@@ -45,3 +45,26 @@ def test_gpus(monkeypatch, capability, dtype):
 
 def test_tpus(monkeypatch):
   assert dtype_on(monkeypatch, platform='tpu') == 'bfloat16'
+
+
+@pytest.mark.parametrize(
+  'platform, capability, named',
+  [
+    ('gpu', '7.5', True),
+    ('gpu', '8.0', False),
+    ('gpu', 'gfx90a', False),
+    ('cpu', '', False),
+  ],
+)
+def test_gpus_without_bfloat16_are_named_with_what_is_used(
+  monkeypatch, platform, capability, named
+):
+  device = types.SimpleNamespace(
+    platform=platform, compute_capability=capability, device_kind='Tesla T4'
+  )
+  monkeypatch.setattr(precision.jax, 'devices', lambda: [device])
+  for dtype in ('float32', 'bfloat16'):
+    line = precision.missing_bfloat16(dtype)
+    assert (line is not None) == named
+    if line is not None:
+      assert 'Tesla T4' in line and '7.5' in line and repr(dtype) in line

@@ -18,6 +18,17 @@ from lmhp.errors import ConfigError, suggest
 BYTE_ORDER_MARK = b'\xef\xbb\xbf'
 """Bytes that some editors write before UTF-8 text. They are not part of the text."""
 
+OTHER_MARKS = {
+  b'\xff\xfe\x00\x00': 'UTF-32',
+  b'\x00\x00\xfe\xff': 'UTF-32',
+  b'\xff\xfe': 'UTF-16',
+  b'\xfe\xff': 'UTF-16',
+}
+"""{first bytes of a text: its encoding}. The longer marks stand first."""
+
+MAX_NUL_FRACTION = 0.2
+"""Fraction of NUL bytes above which a text is taken as UTF-16 without a mark."""
+
 MAX_FIELDS = 12
 """Largest number of fields that an error message names."""
 
@@ -32,11 +43,18 @@ def _read_txt(file: epath.Path, text_field: str) -> Iterator[str]:
   del text_field  # Only other formats have fields.
   with open_binary(file) as content:
     data = content.read().removeprefix(BYTE_ORDER_MARK)
+  # ASCII text in UTF-16 is also valid UTF-8, with a NUL after or before each character.
+  beginning = data[:4096]
+  has_mark = beginning.startswith(tuple(OTHER_MARKS))
+  if not has_mark and beginning.count(0) > MAX_NUL_FRACTION * len(beginning):
+    raise _other_encoding(str(file), 'UTF-16LE' if beginning[0] else 'UTF-16BE')
   try:
     yield data.decode()
   except UnicodeDecodeError as error:
     line = data.count(b'\n', 0, error.start) + 1
-    raise _not_utf8(f'{file}:{line}', f'byte 0x{data[error.start]:02x}') from error
+    raise _not_utf8(
+      f'{file}:{line}', f'byte 0x{data[error.start]:02x}', data
+    ) from error
 
 
 def _read_jsonl(file: epath.Path, text_field: str) -> Iterator[str]:
@@ -56,7 +74,7 @@ def _documents_of_lines(
       try:
         row = json.loads(line)
       except UnicodeDecodeError as error:
-        raise _not_utf8(place, f'byte 0x{line[error.start]:02x}') from error
+        raise _not_utf8(place, f'byte 0x{line[error.start]:02x}', line) from error
       except (ValueError, RecursionError) as error:
         raise ConfigError(f'data.path: {place}: not JSON: {error}') from error
       yield text_of_row(row, text_field, place)
@@ -72,7 +90,7 @@ def _read_json(file: epath.Path, text_field: str) -> Iterator[str]:
   try:
     value = json.loads(data)
   except UnicodeDecodeError as error:
-    raise _not_utf8(str(file), f'byte 0x{data[error.start]:02x}') from error
+    raise _not_utf8(str(file), f'byte 0x{data[error.start]:02x}', data) from error
   except json.JSONDecodeError as error:
     if error.msg == 'Extra data':
       yield from _documents_of_lines(io.BytesIO(data), text_field, file)
@@ -119,7 +137,7 @@ def _read_separated(file: epath.Path, text_field: str, delimiter: str) -> Iterat
         yield document
   except UnicodeDecodeError as error:
     problem = f'byte 0x{error.object[error.start]:02x}'
-    raise _not_utf8(f'{file} after row {number}', problem) from error
+    raise _not_utf8(f'{file} after row {number}', problem, error.object) from error
   except csv.Error as error:
     raise ConfigError(f'data.path: {file} row {number + 1}: {error}') from error
 
@@ -254,5 +272,16 @@ def _checked_text(value: object, place: str) -> str:
   return value
 
 
-def _not_utf8(place: str, problem: str) -> ConfigError:
+def _not_utf8(place: str, problem: str, data: bytes = b'') -> ConfigError:
+  """Builds the error for a text in another encoding, and names an encoding that has a mark."""
+  for mark, encoding in OTHER_MARKS.items():
+    if data.startswith(mark):
+      return _other_encoding(place, encoding)
   return ConfigError(f'data.path: {place}: not UTF-8 text ({problem})')
+
+
+def _other_encoding(place: str, encoding: str) -> ConfigError:
+  return ConfigError(
+    f'data.path: {place}: got text in {encoding}, expected UTF-8; convert it with '
+    f'`iconv -f {encoding} -t UTF-8 FILE > NEW_FILE`'
+  )

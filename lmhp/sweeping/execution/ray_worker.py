@@ -39,7 +39,7 @@ from lmhp.sweeping.execution.packs import (
 from lmhp.sweeping.execution.ray_attempts import claim
 from lmhp.sweeping.execution.ray_cluster import Actor
 from lmhp.sweeping.tasks.task import Job, Overrides, Task, TaskRecipe
-from lmhp.training.manifest import NUMERIC_JAX_OPTIONS
+from lmhp.training.resumption.jax_settings import NUMERIC_JAX_OPTIONS
 
 JAX_OPTIONS = (
   *NUMERIC_JAX_OPTIONS,

@@ -29,6 +29,33 @@ MAX_LISTED = 10_000
 """Largest number of values of an `Int` that are listed. More are described by a `Range`."""
 
 
+MAX_SHOWN = 12
+"""Largest number of values of a `Choice` that an error message lists."""
+
+
+def _choice_of_steps(
+  low: object = None, high: object = None, *rest: object, **options: object
+) -> str:
+  """Returns the Choice that has the values of an interval with a step, as Python code."""
+  del rest
+  step = options['step']
+  low = options.get('low', low)
+  high = options.get('high', high)
+  unknown = 'lmhp.Choice(LOW, LOW + STEP, ...)'
+  if not (is_number(low) and is_number(high) and is_number(step)):
+    return unknown
+  if not 0 < step <= high - low < math.inf:
+    return unknown
+  # As in Optuna, the last value is the largest that is at most `high`.
+  n_steps = math.floor(round_to_significant((high - low) / step))
+  if n_steps >= MAX_SHOWN:
+    return f'lmhp.Choice(*({low!r} + {step!r} * i for i in range({n_steps + 1})))'
+  values = [round_to_significant(low + step * i) for i in range(n_steps + 1)]
+  if isinstance(low, int) and isinstance(step, int):
+    values = [int(value) for value in values]
+  return f'lmhp.Choice({", ".join(map(repr, values))})'
+
+
 @dataclasses.dataclass(frozen=True, repr=False)
 class _Interval(Domain):
   """An interval of numbers, both ends included.
@@ -49,8 +76,8 @@ class _Interval(Domain):
     """Names the alternative to `step`, an argument of other libraries."""
     if 'step' in options:
       raise ConfigError(
-        f'{cls.__name__}: got step={options["step"]!r}, expected no step; a list of values is '
-        'lmhp.Choice(*range(LOW, HIGH + 1, STEP))'
+        f'{cls.__name__}: got step={options["step"]!r}, expected no step; write '
+        f'{_choice_of_steps(*values, **options)}'
       )
     return super().__new__(cls)
 

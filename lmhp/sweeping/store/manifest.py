@@ -279,8 +279,14 @@ def _check_task(stored: StudyManifest, new: StudyManifest, workdir: object) -> N
   # The data have their own message below, so they are left out of this comparison.
   old_facts = _facts(old_task)
   new_facts = _facts(new_task)
-  # A study of an older version lacks the options of jax.
-  if 'jax_options' not in old_facts:
+  # A study of an older version lacks some options of jax, or all.
+  old_options = old_task.identity.get('jax_options')
+  if isinstance(old_options, Mapping):
+    new_options = new_task.identity.get('jax_options')
+    if isinstance(new_options, Mapping):
+      stored_options = {k: v for k, v in new_options.items() if k in old_options}
+      new_facts['jax_options'] = stored_options
+  else:
     new_facts.pop('jax_options', None)
   if old_facts != new_facts:
     difference = first_difference(old_facts, new_facts)

@@ -17,7 +17,7 @@ before they were written, they are corrected when the study is opened. Trials th
 together are first listed in the study's attribute `lmhp_adding`. So after a kill either all of
 them exist or none.
 
-A trial without these attributes was added by another program, and is ignored.
+A trial without these attributes was added by another program. It is left out, and counted.
 """
 
 from __future__ import annotations
@@ -95,6 +95,8 @@ class OptunaRecords:
     }
     # {name of a parameter in Optuna: the first distribution that was stored for it}.
     self._stored_distributions: dict[str, BaseDistribution] = {}
+    # Number of trials that another program has added.
+    self.n_foreign = 0
     # Optuna's id of each trial, at the index of the trial's number in lmhp.
     self._ids: list[int] = []
 
@@ -141,6 +143,8 @@ class OptunaRecords:
       if has_all and isinstance(frozen.user_attrs[NUMBER], int):
         # Another program may have added a copy of a trial. The original comes first.
         frozen_by_number.setdefault(frozen.user_attrs[NUMBER], frozen)
+      else:
+        self.n_foreign += 1
 
     # Trials of lmhp are numbered without gaps. Optuna's numbers also count other trials.
     trials = []

@@ -90,6 +90,11 @@ class Study:
     self._lines = [line_of(trial) for trial in self._trials]
     self._export = TrialsFile(workdir)
 
+  @property
+  def n_foreign(self) -> int:
+    """Number of trials in the storage that another program has added. They are left out."""
+    return self._records.n_foreign
+
   @classmethod
   def open(
     cls,

@@ -53,8 +53,8 @@ from lmhp.sweeping.tasks.task import (
   Task,
   TaskRecipe,
 )
-from lmhp.training.manifest import numeric_jax_options
 from lmhp.training.population import Population
+from lmhp.training.resumption.jax_settings import numeric_jax_options
 from lmhp.typing import Number, PyTree
 
 STRUCTURE = 'function'
@@ -146,6 +146,9 @@ class FunctionTask(Task):
           f'{path}: got a parameter that neither init nor step nor evaluate reads, expected '
           f'some of {", ".join(sorted(read)) or "the numbers that they read"}'
         )
+      # NumPy would convert None to NaN, and a text of digits to a number.
+      for value in spaces.values_of(sweep.space, path):
+        checked_numbers({path: value})
     scores = score_metrics(
       lambda h: programs.score(programs.init(h), h, ()),
       self._traced(self.base),

@@ -39,10 +39,10 @@ from lmhp.training.evaluation import (
   summarize,
   validation_batches,
 )
-from lmhp.training.manifest import numeric_jax_options
 from lmhp.training.population import Population
 from lmhp.training.precision import fastest_dtype
 from lmhp.training.programs import Programs
+from lmhp.training.resumption.jax_settings import numeric_jax_options
 from lmhp.training.step import metric_names
 from lmhp.typing import PyTree
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 import contextlib
 import threading
 from time import monotonic
+
+from lmhp.training.progress.formats import timestamped
+from lmhp.training.progress.live import resolve_mode
 
 SILENT_SECONDS = 15.0
 """Time without a line after which a line is printed."""
@@ -52,3 +55,27 @@ class Heartbeat:
         self.note_line()
         with contextlib.suppress(Exception):
           self._print_line()
+
+
+@contextlib.contextmanager
+def announced(activity: str, mode: str) -> Iterator[None]:
+  """Prints a line on what happens before a display begins, after each `SILENT_SECONDS`.
+
+  Args:
+    activity: What happens in the `with` block, such as "reading the data".
+    mode: Mode of the display, one of `lmhp.training.progress.live.MODES`.
+  """
+  if resolve_mode(mode) == 'none':
+    yield
+    return
+  start = monotonic()
+
+  def print_line() -> None:
+    print(timestamped(f'{activity}, {monotonic() - start:.0f} s'), flush=True)
+
+  heartbeat = Heartbeat(print_line)
+  heartbeat.start()
+  try:
+    yield
+  finally:
+    heartbeat.stop()

@@ -276,3 +276,20 @@ def test_a_step_is_answered_with_a_choice(domain):
   with pytest.raises(ConfigError, match='step=2.*lmhp.Choice'):
     domain(2, 8, step=2)
   assert pickle.loads(pickle.dumps(domain(2, 8))) == domain(2, 8)
+
+
+@pytest.mark.parametrize(
+  'make, choice',
+  [
+    (lambda: Int(64, 256, step=64), r'Choice\(64, 128, 192, 256\)'),
+    (lambda: Int(1, 9, step=3), r'Choice\(1, 4, 7\)'),
+    (lambda: Float(0.0, 0.3, step=0.1), r'Choice\(0\.0, 0\.1, 0\.2, 0\.3\)'),
+    (lambda: Float(0.0, high=1.0, step=0.01), r'Choice\(\*.* range\(101\)\)\)'),
+    (lambda: Int(1, 2, step='a'), r'Choice\(LOW, .*\)'),
+  ],
+)
+def test_an_interval_with_a_step_is_answered_with_the_choice_of_its_values(
+  make, choice
+):
+  with pytest.raises(ConfigError, match=f'expected no step; write lmhp.{choice}$'):
+    make()

@@ -51,6 +51,17 @@ def test_options_of_jax_are_compared_if_the_study_stored_them():
   extend(task, stored=dataclasses.replace(TASK, identity={}))
 
 
+def test_options_that_an_older_study_lacks_are_not_compared():
+  options = {**OPTIONS, 'XLA_FLAGS': '--xla_cpu_enable_fast_math=true'}
+  task = dataclasses.replace(TASK, identity={'jax_options': options})
+  extend(task)
+  with pytest.raises(ConfigError, match='XLA_FLAGS'):
+    extend(
+      dataclasses.replace(TASK, identity={'jax_options': OPTIONS | {'XLA_FLAGS': ''}}),
+      task,
+    )
+
+
 def test_best_file_has_absolute_paths(tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
   (tmp_path / 'a.txt').write_text('x')

@@ -14,7 +14,7 @@ from lmhp.errors import ConfigError
 from lmhp.sweeping.config import SweepConfig
 from lmhp.sweeping.execution.pack_states import PackStateStore
 from lmhp.sweeping.execution.packs import JobTable, Pack, Stopped
-from lmhp.sweeping.space import Float
+from lmhp.sweeping.space import Choice, Float
 from lmhp.sweeping.store import curves
 from lmhp.sweeping.store.json_records import to_json
 from lmhp.sweeping.tasks.function_task import FunctionTask
@@ -372,3 +372,14 @@ def test_tasks_with_other_functions_numbers_or_lengths_have_other_descriptions()
   descriptions = [description(task) for task in tasks]
   assert len(set(descriptions)) == 4
   assert descriptions[0] == description(make())
+
+
+@pytest.mark.parametrize('value', [None, '0.5', (1.0, 2.0)])
+def test_a_swept_value_that_is_no_number_is_refused(value):
+  def step(state, h, i):
+    return state, {'loss': h['rate']}
+
+  task = FunctionTask(lambda h: h['rate'], step, {'rate': 0.1}, steps=2)
+  space = {'rate': Choice(value, 0.1)}
+  with pytest.raises(ConfigError, match=r'rate: got .*expected'):
+    task.check(SweepConfig(space=space, objective='loss', search='grid'))

@@ -131,3 +131,12 @@ def test_plain_prints_a_line_while_nothing_happens(monkeypatch, capsys):
   capsys.readouterr()
   time.sleep(0.3)
   assert capsys.readouterr().out == ''
+
+
+@pytest.mark.parametrize('mode', ['plain', 'terminal', 'none'])
+def test_what_comes_before_a_display_is_not_silent(monkeypatch, capsys, mode):
+  monkeypatch.setattr(heartbeat, 'SILENT_SECONDS', 0.1)
+  with heartbeat.announced('reading the data', mode):
+    time.sleep(0.5)
+  n_lines = capsys.readouterr().out.count('reading the data')
+  assert n_lines == 0 if mode == 'none' else n_lines >= 2

@@ -9,7 +9,8 @@ from small_runs import bits, rows
 
 import lmhp
 from lmhp.errors import ConfigError
-from lmhp.training.manifest import NUMERIC_JAX_OPTIONS, read_manifest
+from lmhp.training.manifest import read_manifest
+from lmhp.training.resumption.jax_settings import FLAG_VARIABLES, NUMERIC_JAX_OPTIONS
 
 CONSTANT = {'schedule.name': 'constant', 'schedule.warmup_steps': 3}
 
@@ -106,7 +107,7 @@ def test_another_number_is_still_refused(small, tmp_path):
 def test_options_of_jax_that_change_numbers_are_stored_and_compared(small, tmp_path):
   train(small(), tmp_path / 'run')
   stored = read_manifest(tmp_path / 'run').jax_options
-  assert set(stored) == set(NUMERIC_JAX_OPTIONS)
+  assert set(stored) == {*NUMERIC_JAX_OPTIONS, *FLAG_VARIABLES}
   with jax.default_prng_impl('rbg'):
     with pytest.raises(ConfigError, match="jax_default_prng_impl: .*'rbg'.*threefry"):
       train(small(), tmp_path / 'run')
@@ -123,3 +124,14 @@ def test_run_of_an_older_version_has_no_options_of_jax(small, tmp_path):
   del values['jax_options'], values['checksum']
   path.write_text(json.dumps(values))
   assert train(small(), tmp_path / 'run').result == first.result
+
+
+def test_flags_of_xla_that_change_numbers_are_compared(small, tmp_path, monkeypatch):
+  monkeypatch.setenv('XLA_FLAGS', '--xla_force_host_platform_device_count=4')
+  train(small(), tmp_path / 'run')
+  # Flags about devices and logs may change, and the others may not.
+  monkeypatch.setenv('XLA_FLAGS', '--xla_dump_to=x')
+  train(small(), tmp_path / 'run')
+  monkeypatch.setenv('XLA_FLAGS', '--xla_cpu_enable_fast_math=true')
+  with pytest.raises(ConfigError, match='^XLA_FLAGS: .*fast_math'):
+    train(small(), tmp_path / 'run')
