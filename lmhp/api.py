@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from lmhp import config as config_lib, experiment
 from lmhp.config_keys import check_set_keys_are_read
-from lmhp.counting.description import describe
 from lmhp.data import dataset as datasets
 from lmhp.data.dataset import Dataset
 from lmhp.data.stream import TrainStream
 from lmhp.data.tokenizer import Tokenizer
 from lmhp.errors import ConfigError
-from lmhp.experiment import BaseConfig, model_of
+from lmhp.experiment import BaseConfig, describe_target
 from lmhp.files import as_path
 from lmhp.generation import sampling
 from lmhp.generation.sampling import TextModel
@@ -60,8 +59,8 @@ def count(target: BaseConfig | ModelConfig, **options: Any) -> dict[str, Any]:
   Args:
     target: Name or Hugging Face id of a preset, path of an experiment file, path of a Hugging
       Face `config.json` or of its directory, a `ModelConfig`, or a config as in `train`.
-    **options: `seq_len`, `batch_size`, `device`, `utilization` and `tokens`, as in
-      `lmhp.counting.description.describe`.
+    **options: `seq_len`, `batch_size`, `compiled`, `device`, `utilization` and `tokens`, as in
+      `lmhp.experiment.describe_target`.
 
   Returns:
     The counts as a dict. `lmhp count --json` prints such a dict for each model.
@@ -69,7 +68,7 @@ def count(target: BaseConfig | ModelConfig, **options: Any) -> dict[str, Any]:
   Raises:
     ConfigError: If the target is unknown, or cannot be read.
   """
-  return describe(model_of(target), **options).to_json()
+  return describe_target(target, **options).to_json()
 
 
 def train(

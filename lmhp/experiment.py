@@ -24,6 +24,7 @@ from etils import epath
 from lmhp.config import ConfigDict, resolve, to_config_dict
 from lmhp.config_keys import suggest_key
 from lmhp.counting.counted_model import CountedModel
+from lmhp.counting.description import ModelDescription, describe
 from lmhp.data import dataset as datasets
 from lmhp.errors import ConfigError, suggest
 from lmhp.hub.other_formats import other_format
@@ -32,6 +33,7 @@ from lmhp.model.config import ModelConfig
 from lmhp.model.presets import PRESETS, preset
 from lmhp.registry import EXPERIMENT_MODULE, LOCAL_MODULES
 from lmhp.training.config import RunConfig
+from lmhp.training.memory import training_memory
 from lmhp.typing import PathLike
 
 _import_folders: list[str] = []
@@ -284,6 +286,53 @@ def model_of(target: BaseConfig | ModelConfig) -> CountedModel:
     return read_published(name)
   # `preset` raises the error for an unknown name.
   return CountedModel(name, preset(name))
+
+
+def describe_target(
+  target: BaseConfig | ModelConfig,
+  *,
+  batch_size: int | None = None,
+  compiled: bool = False,
+  **options: Any,
+) -> ModelDescription:
+  """Counts the parameters, FLOPs and bytes of a target of `count`.
+
+  Args:
+    target: As in `lmhp.count`.
+    batch_size: Number of sequences in a training step. If it is given, the memory of training is
+      estimated. The optimizer and the section `train` are those of the config, or the defaults
+      if the target is only a model.
+    compiled: If True, one update is compiled for this machine, and its memory is read.
+    **options: `seq_len`, `device`, `utilization` and `tokens`, as in
+      `lmhp.counting.description.describe`.
+
+  Raises:
+    ConfigError: If the target cannot be read, or if `compiled` is True without a batch size.
+  """
+  model = model_of(target)
+  if batch_size is None:
+    if compiled:
+      raise ConfigError('compiled: got no batch_size, expected a number of sequences')
+    return describe(model, **options)
+  # Check the other options first, because the memory takes longer.
+  seq_len = describe(model, **options).seq_len
+  cfg = _training_config(target, model.cfg, batch_size, seq_len)
+  memory = training_memory(cfg, compiled)
+  return describe(model, batch_size=batch_size, memory=memory, **options)
+
+
+def _training_config(
+  target: BaseConfig | ModelConfig, model: ModelConfig, batch_size: int, seq_len: int
+) -> RunConfig:
+  """Returns the config of a run that trains the model of a target with a batch size."""
+  cfg = RunConfig()
+  is_file = isinstance(target, (str, os.PathLike))
+  if not isinstance(target, ModelConfig) and (
+    not is_file or os.fspath(target).partition(':')[0].endswith('.py')
+  ):
+    cfg = resolve(base_config(target))
+  train = dataclasses.replace(cfg.train, batch_size=batch_size, seq_len=seq_len)
+  return dataclasses.replace(cfg, model=model, train=train)
 
 
 def _with_vocab_size(cfg: RunConfig) -> ModelConfig:

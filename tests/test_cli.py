@@ -122,6 +122,7 @@ def fails(capsys, tmp_path, monkeypatch):
     (['count', 'gpt2', '--seq_len=1e3'], ['--seq_len']),
     (['count', 'gpt2', '--device=h1000'], ['h1000', "did you mean 'h100'?"]),
     (['count', 'gpt2', '--device=h100', '--utilization=0'], ['utilization']),
+    (['count', 'gpt2', '--compiled'], ['compiled', 'batch_size']),
     (['count', 'nowhere.py'], ["'nowhere.py' does not exist"]),
     (['count', 'nowhere.json'], ['nowhere.json']),
     (['sweep'], ['--config: got none']),

@@ -36,7 +36,13 @@ def count(arguments: list[str]) -> int:
   parser.add_argument(
     '--batch_size',
     type=number(1, kind=int),
-    help='sequences in a step; adds the memory of the activations to the output',
+    help='sequences in a step; adds the memory of training to the output, as an estimate',
+  )
+  parser.add_switch(
+    'compiled',
+    False,
+    'compile one update for this machine, and read its memory from the program; needs '
+    '--batch_size',
   )
   parser.add_argument(
     '--device',
@@ -61,8 +67,8 @@ def count(arguments: list[str]) -> int:
 
   # The imports load JAX, which is slow, so they follow the checks of the flags.
   from lmhp.counting.console import print_table
-  from lmhp.counting.description import ModelDescription, describe
-  from lmhp.experiment import model_of
+  from lmhp.counting.description import ModelDescription
+  from lmhp.experiment import describe_target
 
   # A target that cannot be counted does not end the table of the others.
   descriptions: list[ModelDescription] = []
@@ -70,10 +76,11 @@ def count(arguments: list[str]) -> int:
   errors: list[str] = []
   for target in values.target:
     try:
-      description = describe(
-        model_of(target),
+      description = describe_target(
+        target,
         seq_len=values.seq_len,
         batch_size=values.batch_size,
+        compiled=values.compiled,
         device=values.device,
         utilization=values.utilization,
         tokens=values.tokens,

@@ -173,4 +173,25 @@ def _flops_and_memory_rows(descriptions: Sequence[ModelDescription]) -> list[Row
   for policy in by_model[0]:
     cells = [format_bytes(by_policy[policy]) for by_policy in by_model]
     rows.append(Row(f'activations, remat {policy}', cells))
+  return rows + _training_memory_rows(descriptions)
+
+
+def _training_memory_rows(descriptions: Sequence[ModelDescription]) -> list[Row]:
+  memories = [d.memory for d in descriptions if d.memory is not None]
+  if not memories:
+    return []
+  rows = [
+    Row(
+      f'training, remat {policy}, estimate',
+      [format_bytes(memory.estimated[policy]) for memory in memories],
+    )
+    for policy in memories[0].estimated
+  ]
+  if memories[0].compiled is not None:
+    cells = [
+      f'{format_bytes(memory.compiled or 0)} (remat {memory.remat})'
+      for memory in memories
+    ]
+    name = f'training, compiled on {memories[0].platform}'
+    rows.append(Row(name, cells))
   return rows

@@ -10,6 +10,7 @@ from lmhp.counting.counted_model import CountedModel
 from lmhp.counting.flops import TorchtitanFlops, torchtitan_flops
 from lmhp.counting.hardware import cost_usd, find_device, time_seconds
 from lmhp.counting.memory import (
+  TrainingMemory,
   activation_bytes_by_policy,
   cache_bytes_per_token,
   optimizer_bytes,
@@ -42,9 +43,10 @@ class TrainingCost:
     device_seconds: Time of the whole training on one device.
     cost_usd: Price in US dollars.
     memory_bytes: Memory of the device. 0 if it is unknown.
-    needed_bytes: Estimated memory of training on one device: parameters, gradients and AdamW's
-      state in float32, and the activations of the thriftiest rematerialization policy if a batch
-      size is given. Buffers of the compiled program come on top.
+    needed_bytes: Memory of training on one device. With a batch size, it is that of
+      `TrainingMemory`: of the compiled program, or else the estimate for the thriftiest
+      rematerialization policy. Without one, it is that of parameters, gradients and AdamW's
+      state in float32, and activations come on top.
   """
 
   device: str
@@ -72,6 +74,7 @@ class ModelDescription:
     batch_size: Number of sequences in a training step. None if it is not given.
     activation_bytes: {rematerialization policy: bytes of the activations of a training step}.
       None if `batch_size` is None.
+    memory: Memory of one update. None if `batch_size` is None.
     training: Time and price of training. None if no device is given.
     notes: Sentences about what the counts include or leave out.
   """
@@ -85,6 +88,7 @@ class ModelDescription:
   torchtitan: TorchtitanFlops | None = None
   batch_size: int | None = None
   activation_bytes: Mapping[str, int] | None = None
+  memory: TrainingMemory | None = None
   training: TrainingCost | None = None
   notes: tuple[str, ...] = ()
 
@@ -113,6 +117,8 @@ class ModelDescription:
     if self.activation_bytes is not None:
       fields['batch_size'] = self.batch_size
       fields['activation_bytes'] = self.activation_bytes
+    if self.memory is not None:
+      fields['training_memory'] = dataclasses.asdict(self.memory)
     if self.training is not None:
       fields['training'] = dataclasses.asdict(self.training)
     if self.notes:
@@ -125,6 +131,7 @@ def describe(
   *,
   seq_len: int | None = None,
   batch_size: int | None = None,
+  memory: TrainingMemory | None = None,
   device: str | None = None,
   utilization: float = 0.4,
   tokens: float | None = None,
@@ -136,6 +143,8 @@ def describe(
     seq_len: Number of tokens in a sequence. None stands for the model's context.
     batch_size: Number of sequences in a training step. If it is given, the bytes of the
       activations are counted too.
+    memory: Memory of one update with this batch size. It decides if training fits on the
+      device.
     device: Name of a device (see `lmhp.counting.hardware.find_device`). If it is given, time
       and price of training are estimated too.
     utilization: Fraction of the device's peak FLOPs per second that training reaches.
@@ -170,7 +179,8 @@ def describe(
   if device is not None:
     n_tokens = TOKENS_PER_PARAMETER * counts.total if tokens is None else tokens
     needed_bytes = 2 * parameter_bytes(counts) + optimizer_bytes(counts)
-    needed_bytes += min((activation_bytes or {}).values(), default=0)
+    if memory is not None:
+      needed_bytes = memory.compiled or min(memory.estimated.values())
     flops = causal.train * n_tokens
     training = _training_cost(flops, n_tokens, needed_bytes, device, utilization)
 
@@ -184,6 +194,7 @@ def describe(
     kv_cache_bytes_per_token=cache_bytes_per_token(cfg, seq_len),
     batch_size=batch_size,
     activation_bytes=activation_bytes,
+    memory=memory,
     training=training,
     notes=model.notes,
   )

@@ -7,6 +7,7 @@ every architecture. No array is allocated.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 import dataclasses
 import math
 
@@ -19,6 +20,27 @@ from lmhp.model.config import REMAT_POLICIES, ModelConfig
 from lmhp.model.mixers.registry import mixer_spec
 from lmhp.model.transformer import build
 from lmhp.typing import Number, PyTree
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingMemory:
+  """Memory of one update on one device: state, gradients, activations and buffers, in bytes.
+
+  Attributes:
+    estimated: {rematerialization policy: estimate}. See `lmhp.counting.liveness`.
+    optimizer: Name of the optimizer.
+    dtype: Data type of the activations.
+    remat: Rematerialization policy of the compiled program.
+    compiled: Memory that XLA plans for the compiled program. None if it was not compiled.
+    platform: Platform of the compiled program, such as `cpu`.
+  """
+
+  estimated: Mapping[str, int]
+  optimizer: str
+  dtype: str
+  remat: str
+  compiled: int | None
+  platform: str
 
 
 def tree_bytes(tree: PyTree) -> int:

@@ -103,6 +103,8 @@ def format_with_unit(
 
   >>> format_with_unit(1_720_576), format_with_unit(999)
   ('1.72 M', '999')
+  >>> format_with_unit(1010 * 1024, 1024, BINARY_UNITS)
+  '1,010 KiB'
   """
   position = 0
   while abs(value) >= base and position + 1 < len(units):
@@ -110,7 +112,9 @@ def format_with_unit(
     position += 1
   if position == 0 and value == int(value):
     return f'{int(value):,}'
-  return f'{value:.3g} {units[position]}'.rstrip()
+  # Numbers from 1,000 to 1,023 of a binary unit have four digits.
+  text = f'{value:.3g}' if abs(value) < 999.5 else f'{value:,.0f}'
+  return f'{text} {units[position]}'.rstrip()
 
 
 def format_bytes(n_bytes: float) -> str:
