@@ -115,6 +115,21 @@ class Checkpoints(contextlib.AbstractContextManager['Checkpoints']):
     """Returns the newest complete step, or None."""
     return max(self.steps(), default=None)
 
+  def check_markers(self) -> None:
+    """Checks that the checkpoints of a complete run, if it has any, have their markers.
+
+    Raises:
+      ConfigError: If a step has lost its marker. It would count as never saved.
+    """
+    if not self.directory.exists():
+      return
+    for path in self.directory.iterdir():
+      if path.name.isdecimal() and not (path / COMMIT_MARKER).exists():
+        raise ConfigError(
+          f'{path}: has no {COMMIT_MARKER}, expected a complete checkpoint; restore the file, '
+          f'or delete {self.directory} if only the results are needed'
+        )
+
   def due(self, step: int) -> bool:
     """Returns True if a save is due at a step.
 

@@ -154,6 +154,7 @@ class Run:
       has_result = read_result(self.workdir) is not None
       latest = checkpoints.latest()
       if has_result and latest is None:
+        checkpoints.check_markers()
         return self._already_complete(None)
 
       state, resumed = self._first_state(checkpoints, latest)

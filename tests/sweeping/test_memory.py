@@ -237,6 +237,20 @@ def test_an_estimate_says_what_does_not_fit(sizes, caplog):
 # --- kills ------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def kernel(tmp_path, monkeypatch):
+  """A function that sets what the kernel counts. None: the system has no counter."""
+
+  def set_counter(boot, memory_kills):
+    line = '' if memory_kills is None else f'oom_kill {memory_kills}\n'
+    (tmp_path / 'vmstat').write_text(f'pgfault 5\n{line}')
+    (tmp_path / 'boot_id').write_text(f'{boot}\n')
+
+  monkeypatch.setattr(pack_starts, 'VMSTAT', tmp_path / 'vmstat')
+  monkeypatch.setattr(pack_starts, 'BOOT_ID', tmp_path / 'boot_id')
+  return set_counter
+
+
 def starts_of(tmp_path, *events):
   starts = PackStarts(as_path(tmp_path), 'pack')
   for event in events:
@@ -261,7 +275,8 @@ def starts_of(tmp_path, *events):
     ('start stuck step end', False),
   ],
 )
-def test_the_starts_of_a_pack_decide(tmp_path, events, fails):
+def test_the_starts_of_a_pack_decide(tmp_path, kernel, events, fails):
+  kernel('boot', None)
   events = [event.replace('_', ' ') for event in events.split()]
   starts = starts_of(tmp_path, *events)
   assert (starts.failure() is not None) == fails
@@ -271,17 +286,64 @@ def test_the_starts_of_a_pack_decide(tmp_path, events, fails):
   assert (starts.failure() is not None) == fails
 
 
+@pytest.mark.parametrize(
+  'counters,fails',
+  [
+    # (start of the machine, its counter) at the first start, the second start and now
+    ([('a', 4), ('a', 4), ('a', 4)], False),
+    ([('a', 4), ('a', 5), ('a', 5)], False),  # one of two deaths may be for memory
+    ([('a', 4), ('a', 5), ('a', 6)], True),
+    ([('a', 4), ('b', 4), ('c', 4)], True),  # counters of two machines have no relation
+    ([('a', 4), ('a', 4), ('b', 4)], False),
+    ([('a', None), ('a', None), ('a', None)], True),
+    ([('a', None), ('a', 4), ('a', 4)], False),
+  ],
+)
+def test_a_death_counts_unless_the_kernel_killed_no_process(
+  tmp_path, kernel, counters, fails
+):
+  starts = PackStarts(as_path(tmp_path), 'pack')
+  for counter in counters[:-1]:
+    kernel(*counter)
+    starts.note('start')
+  kernel(*counters[-1])
+  assert (starts.failure() is not None) == fails
+
+
+def test_a_program_that_crashes_without_end_is_run_narrower(tmp_path, kernel):
+  kernel('a', 4)
+  starts = starts_of(tmp_path, *['start'] * (pack_starts.MAX_DEATHS - 1))
+  assert starts.failure() is None
+  starts.note('start')
+  assert starts.failure() is not None
+
+
+def test_a_line_that_was_cut_off_does_not_damage_the_next(tmp_path, kernel):
+  kernel('a', None)
+  starts = starts_of(tmp_path, 'start')
+  with open(starts.path, 'ab') as file:
+    file.write(b'{"event": "st\xff')
+  starts.note('start')
+  assert starts.failure() is not None
+  starts.note('step')
+  assert starts.failure() is None
+
+
 KILLED = """
-import os, signal, sys
+import os, pathlib, signal, sys
 sys.path.insert(0, {tests!r})
 import lmhp
-from lmhp.sweeping.execution import pack_run
+from lmhp.sweeping.execution import pack_run, pack_starts
 from test_memory import bowl
 
 run = pack_run.PackRun.run
+counter = pathlib.Path({counter!r})
+pack_starts.VMSTAT = counter
 
 def killed(self, again=False):
   if len(self.jobs) > {limit}:
+    memory_kills = int(counter.read_text().split()[1])
+    counter.write_text(f'oom_kill {{memory_kills + {counted}}}')
     os.kill(os.getpid(), signal.SIGKILL)
   return run(self, again)
 
@@ -295,26 +357,48 @@ print('STATUSES', [trial.status for trial in result.trials])
 """
 
 
+def run_until_it_ends(tmp_path, limit, counted, max_runs):
+  """Returns the exit statuses of the runs of one study, and the output of the last one."""
+  counter = tmp_path / 'vmstat'
+  counter.write_text('oom_kill 3')
+  code = KILLED.format(
+    tests=os.path.dirname(__file__),
+    limit=limit,
+    counted=counted,
+    counter=str(counter),
+    workdir=str(tmp_path / 'study'),
+  )
+  codes = []
+  output = ''
+  while len(codes) < max_runs and codes[-1:] != [0]:
+    process = subprocess.run(
+      [sys.executable, '-c', code], capture_output=True, text=True, check=False
+    )
+    codes.append(process.returncode)
+    output = process.stdout + process.stderr
+  return codes, output
+
+
 @pytest.mark.parametrize(
   'limit,n_kills,status', [(1, 4, 'complete'), (0, 10, 'failed')]
 )
 def test_a_pack_that_kills_its_process_twice_runs_narrower(
   tmp_path, limit, n_kills, status
 ):
-  code = KILLED.format(
-    tests=os.path.dirname(__file__), limit=limit, workdir=str(tmp_path / 'study')
-  )
-  codes = []
-  while len(codes) <= n_kills:
-    process = subprocess.run(
-      [sys.executable, '-c', code], capture_output=True, text=True, check=False
-    )
-    codes.append(process.returncode)
-    if process.returncode != -signal.SIGKILL:
-      break
+  codes, output = run_until_it_ends(tmp_path, limit, counted=1, max_runs=n_kills + 1)
   # Three trials, then two and one, then one and one.
-  assert codes == [-signal.SIGKILL] * n_kills + [0], process.stderr
-  assert f'STATUSES {[status] * 3}' in process.stdout
+  assert codes == [-signal.SIGKILL] * n_kills + [0], output
+  assert f'STATUSES {[status] * 3}' in output
+
+
+def test_kills_by_a_person_leave_a_study_as_it_is(tmp_path):
+  codes, output = run_until_it_ends(tmp_path, limit=0, counted=0, max_runs=3)
+  assert codes == [-signal.SIGKILL] * 3
+  # Nobody kills the next process.
+  codes, output = run_until_it_ends(tmp_path, limit=3, counted=0, max_runs=1)
+  assert codes == [0], output
+  assert 'narrower' not in output
+  assert f'STATUSES {["complete"] * 3}' in output
 
 
 def test_a_pack_without_a_step_is_stuck(run, monkeypatch, tmp_path):

@@ -131,6 +131,18 @@ def test_rows_of_a_complete_run_are_compared_with_its_result(half_run):
     assert str(path) in one_line(functools.partial(call, workdir))
 
 
+def test_a_complete_run_whose_checkpoints_lost_their_markers_says_so(half_run):
+  workdir = half_run()
+  half_run.train(workdir)
+  for marker in (workdir / 'checkpoints').glob('*/commit_success.txt'):
+    marker.unlink()
+  assert 'commit_success.txt' in one_line(lambda: half_run.train(workdir))
+
+  # A user may delete all checkpoints, for the space.
+  shutil.rmtree(workdir / 'checkpoints')
+  assert half_run.train(workdir).params is None
+
+
 def test_a_checkpoint_with_a_changed_name_is_skipped(half_run, caplog):
   """A bit of the metadata changes the name of a leaf. The step before it is whole."""
   whole = half_run.train(half_run('whole'))
