@@ -241,7 +241,7 @@ def programs_of(name: str):
   """Returns lmhp's programs of a model, for random characters."""
   from lmhp import config as config_lib, experiment
   from lmhp.data.stream import TrainStream
-  from lmhp.training.precision import fastest_dtype
+  from lmhp.counting.precision import fastest_dtype
   from lmhp.training.programs import Programs
 
   config = experiment.load(EXPERIMENT)[0]

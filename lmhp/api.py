@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lmhp import config as config_lib, experiment
 from lmhp.config_keys import check_set_keys_are_read
+from lmhp.counting.precision import fastest_dtype, missing_bfloat16
 from lmhp.data import dataset as datasets
 from lmhp.data.dataset import Dataset
 from lmhp.data.stream import TrainStream
@@ -38,7 +39,6 @@ from lmhp.training.manifest import (
   not_a_manifest,
   read_manifest,
 )
-from lmhp.training.precision import fastest_dtype, missing_bfloat16
 from lmhp.training.programs import Programs, pretrained_config
 from lmhp.training.progress.heartbeat import announced
 from lmhp.training.resumption.comparison import StoredRun, check_same

@@ -57,7 +57,7 @@ def test_an_encoder_has_as_many_parameters_as_counted(run):
 @pytest.mark.slow
 def test_a_packed_encoder_has_the_loss_of_a_single_run(tmp_path):
   values = {
-    'data.mask_fraction': (0.15, 0.4),
+    'train.label_smoothing': (0.1, 0.4),
     'optimizer.learning_rate': (1e-3, 3e-3),
   }
   space = {key: lmhp.Choice(*choices) for key, choices in values.items()}

@@ -100,11 +100,11 @@ def doctor(arguments: list[str]) -> int:
 
 def diagnose() -> Diagnosis:
   """Describes the installation, and runs the self-test."""
+  from lmhp.counting.precision import fastest_dtype
   from lmhp.data.cache import cache_dir
   from lmhp.data.config import DataConfig
   from lmhp.training.compile_cache import compile_cache_directory, use_compile_cache
   from lmhp.training.manifest import collect_provenance
-  from lmhp.training.precision import fastest_dtype
   from lmhp.training.resumption.jax_settings import check_can_train
 
   use_compile_cache()

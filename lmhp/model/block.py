@@ -8,6 +8,12 @@ import flax.linen as nn
 import jax
 
 from lmhp.model.attention.multi_head import CrossAttention
+from lmhp.model.attention.windowed_caches import (
+  CachePlace,
+  WindowedCaches,
+  read_layer,
+  write_layer,
+)
 from lmhp.model.config import LayerSpec, ModelConfig
 from lmhp.model.experts.layer import Experts
 from lmhp.model.feed_forward import FeedForward
@@ -87,7 +93,7 @@ class BlockCache(NamedTuple):
   cross_attention: PyTree = None
 
 
-class Block(nn.Module):
+class Layer(nn.Module):
   """One layer: a token mixer, attention to an encoder if there is one, and feed-forward.
 
   Each of these parts, f, has a normalization n, or two in a sandwich. `model.norm_placement`
@@ -117,31 +123,22 @@ class Block(nn.Module):
   spec: LayerSpec = LayerSpec(attention_norm=True, experts=False, mixer='attention')
 
   @nn.compact
-  def __call__(
-    self,
-    x_BLD: jax.Array,
-    flags_and_cache: tuple[VaryingFlags, BlockCache],
-    inputs: LayerInputs,
-  ) -> tuple[jax.Array, tuple[BlockCache, dict[str, jax.Array]]]:
-    """Applies the layer, as the body of a scan over layers.
+  def apply_layer(
+    self, x_BLD: jax.Array, flags: LayerFlags, cache: BlockCache, inputs: LayerInputs
+  ) -> tuple[jax.Array, BlockCache, dict[str, jax.Array]]:
+    """Applies the layer.
 
     Args:
       x_BLD: (B, L, D) float32, residual stream.
-      flags_and_cache: Flags of this layer, without the axis N, and its cache. If no cache is
-        used, the fields of the cache are None.
+      flags: Flags of this layer.
+      cache: Cache of this layer. If no cache is used, its fields are None.
       inputs: Inputs that all layers share, such as masks.
 
     Returns:
-      The residual stream after the layer, (B, L, D) float32, and a pair: the cache with the new
-      tokens, and the routing statistics of the experts, which are empty without experts.
+      The residual stream after the layer, (B, L, D) float32, the cache with the new tokens, and
+      the routing statistics of the experts, which are empty without experts.
     """
     cfg = self.cfg
-    varying, cache = flags_and_cache
-    local = self.local if varying.local is None else varying.local
-    uses_positions = self.uses_positions
-    if varying.uses_positions is not None:
-      uses_positions = varying.uses_positions
-    flags = LayerFlags(varying.number, local, uses_positions)
 
     # Token mixer. The names of its normalizations start with 'attention' for any mixer.
     h_BLD = x_BLD
@@ -172,7 +169,19 @@ class Block(nn.Module):
     hidden_BLD, aux = self._feed_forward(h_BLD)
     x_BLD = x_BLD + self._branch_output('feed_forward', hidden_BLD, flags, inputs)
     x_BLD = self._norm('feed_forward_residual_norm', x_BLD, 'post')
-    return x_BLD, (BlockCache(mixer_cache, cross_cache), aux)
+    return x_BLD, BlockCache(mixer_cache, cross_cache), aux
+
+  def flags(self, varying: VaryingFlags) -> LayerFlags:
+    """Returns the flags of this layer.
+
+    Args:
+      varying: Flags of this layer that differ between the layers of its scan, without the axis N.
+    """
+    local = self.local if varying.local is None else varying.local
+    uses_positions = self.uses_positions
+    if varying.uses_positions is not None:
+      uses_positions = varying.uses_positions
+    return LayerFlags(varying.number, local, uses_positions)
 
   def _feed_forward(self, h_BLD: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
     """Returns the output of the feed-forward part or experts, and routing statistics."""
@@ -201,3 +210,61 @@ class Block(nn.Module):
     if cfg.residual_scale != 1.0:
       x_BLD = x_BLD * cfg.residual_scale
     return x_BLD
+
+
+class Block(Layer):
+  """A layer as the body of a scan. Each layer of the scan has a cache of its own."""
+
+  def __call__(
+    self,
+    x_BLD: jax.Array,
+    flags_and_cache: tuple[VaryingFlags, BlockCache],
+    inputs: LayerInputs,
+  ) -> tuple[jax.Array, tuple[BlockCache, dict[str, jax.Array]]]:
+    """Applies the layer.
+
+    Args:
+      x_BLD: (B, L, D) float32, residual stream.
+      flags_and_cache: Flags of this layer, without the axis N, and its cache.
+      inputs: Inputs that all layers share, such as masks.
+
+    Returns:
+      The residual stream after the layer, and a pair: the cache with the new tokens, and the
+      routing statistics of the experts.
+    """
+    varying, cache = flags_and_cache
+    x_BLD, cache, aux = self.apply_layer(x_BLD, self.flags(varying), cache, inputs)
+    return x_BLD, (cache, aux)
+
+
+class WindowedBlock(Layer):
+  """A layer as the body of a scan, whose caches are `WindowedCaches`."""
+
+  def __call__(
+    self,
+    x_and_caches: tuple[jax.Array, WindowedCaches],
+    flags_and_place: tuple[VaryingFlags, CachePlace],
+    inputs: LayerInputs,
+  ) -> tuple[tuple[jax.Array, WindowedCaches], dict[str, jax.Array]]:
+    """Applies the layer.
+
+    Args:
+      x_and_caches: Residual stream, (B, L, D) float32, and the caches of the segment.
+      flags_and_place: Flags of this layer, without the axis N, and the place of its cache.
+      inputs: Inputs that all layers share, such as masks.
+
+    Returns:
+      The residual stream after the layer, with the caches that have the new tokens, and the
+      routing statistics of the experts.
+    """
+    x_BLD, caches = x_and_caches
+    varying, place = flags_and_place
+    flags = self.flags(varying)
+
+    # Give the layer a cache with space for all tokens, and keep the new ones.
+    n_tokens = inputs.masks.global_BLM.shape[-1]
+    cache = BlockCache(read_layer(caches, place, flags.local, n_tokens))
+    x_BLD, cache, aux = self.apply_layer(x_BLD, flags, cache, inputs)
+    n_new = x_BLD.shape[1]
+    caches = write_layer(caches, place, flags.local, cache.mixer, inputs.start, n_new)
+    return (x_BLD, caches), aux

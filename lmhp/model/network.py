@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -19,7 +20,9 @@ from lmhp.model.rng import dropout, named_key
 from lmhp.model.stack import RoutingStatistics, SegmentCaches, Stack
 
 
-class Cache(NamedTuple):
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Cache:
   """Arrays that the model keeps between tokens while it decodes.
 
   Attributes:
@@ -28,11 +31,13 @@ class Cache(NamedTuple):
     length: Number of tokens in the cache, int32.
     encoder_mask_BM: (B, M) bool, True for tokens of the encoder, False for its padding. None
       without an encoder.
+    max_length: Number of tokens for which the cache has space.
   """
 
   segments: SegmentCaches
   length: jax.Array
-  encoder_mask_BM: jax.Array | None = None
+  encoder_mask_BM: jax.Array | None
+  max_length: int = dataclasses.field(metadata={'static': True})
 
 
 class Features(NamedTuple):
@@ -103,7 +108,7 @@ class Network(nn.Module):
     # Embedding of the new tokens, whose positions follow those in the cache.
     start = 0 if cache is None else cache.length
     length = batch.tokens.shape[1]
-    n_keys = length if cache is None else _cache_length(cfg, cache, length)
+    n_keys = length if cache is None else cache.max_length
     positions = _token_positions(batch, start, n_keys)
     x_BLD = self._embed(batch, positions.in_document_BL, hypers, key)
 
@@ -117,7 +122,8 @@ class Network(nn.Module):
     new_cache = None
     if cache is not None and output.caches is not None:
       encoder_mask_BM = None if encoder is None else encoder.mask_BM
-      new_cache = Cache(output.caches, cache.length + length, encoder_mask_BM)
+      new_length = cache.length + length
+      new_cache = Cache(output.caches, new_length, encoder_mask_BM, cache.max_length)
     return Features(x_BLD, encoder_aux | output.aux, new_cache)
 
   def _encoder_output(
@@ -209,16 +215,3 @@ def _token_positions(
   if positions_BL is None:
     positions_BL = (start + jnp.arange(batch.tokens.shape[1]))[None]
   return TokenPositions(positions_BL, start, n_keys)
-
-
-def _cache_length(cfg: ModelConfig, cache: Cache, length: int) -> int:
-  """Returns the number of tokens for which a cache has space.
-
-  Only the cache of an attention has an axis of tokens. Without attention layers, the result
-  is `length`, the number of new tokens.
-  """
-  for i, (first, _) in enumerate(cfg.segments):
-    if cfg.mixers[first] == 'attention':
-      # The axes of an array of this cache are N, B, M and further ones.
-      return cache.segments[f'segment_{i}'].mixer[0].shape[2]
-  return length

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from lmhp.model.attention.position_biases import RelativeBias
-from lmhp.model.block import Block, BlockCache, VaryingFlags
+from lmhp.model.attention.windowed_caches import WindowedCaches, cache_places
+from lmhp.model.block import Block, BlockCache, VaryingFlags, WindowedBlock
 from lmhp.model.config import ModelConfig
 from lmhp.model.layer_inputs import StackInputs, compute_layer_inputs
 
@@ -23,8 +24,11 @@ CHECKPOINT_POLICIES = {
 The value 'full' has no policy, so no arrays inside a layer are kept.
 """
 
-SegmentCaches: TypeAlias = dict[str, BlockCache]
-"""{name of a segment, such as 'segment_0': caches of its N layers, with a first axis N}.
+SegmentCaches: TypeAlias = dict[str, BlockCache | WindowedCaches]
+"""{name of a segment, such as 'segment_0': caches of its N layers}.
+
+The arrays of a `BlockCache` have a first axis N. The layers of a segment with windows have
+`WindowedCaches`.
 
 A segment is a run of neighbouring layers whose parameters have the same names and shapes.
 """
@@ -92,27 +96,37 @@ class Stack(nn.Module):
     aux: RoutingStatistics = {}
     for i, (first, n_layers) in enumerate(cfg.segments):
       name = f'segment_{i}'
-      segment = self._segment(name, first, n_layers)
       flags = varying_flags(cfg, first, n_layers)
       cache = BlockCache() if caches is None else caches[name]
-      x_BLD, (new_caches[name], layer_aux) = segment(
-        x_BLD, (flags, cache), layer_inputs
-      )
+      if isinstance(cache, WindowedCaches):
+        segment = self._segment(WindowedBlock, name, first, n_layers)
+        is_local = [
+          window is not None for window in cfg.windows[first : first + n_layers]
+        ]
+        (x_BLD, new_caches[name]), layer_aux = segment(
+          (x_BLD, cache), (flags, cache_places(is_local)), layer_inputs
+        )
+      else:
+        segment = self._segment(Block, name, first, n_layers)
+        x_BLD, (new_caches[name], layer_aux) = segment(
+          x_BLD, (flags, cache), layer_inputs
+        )
       if layer_aux:
         aux[f'{self.name}/{name}'] = layer_aux
     return StackOutput(x_BLD, None if caches is None else new_caches, aux)
 
-  def _segment(self, name: str, first: int, n_layers: int) -> nn.Module:
+  def _segment(
+    self, block: type[Block | WindowedBlock], name: str, first: int, n_layers: int
+  ) -> nn.Module:
     """Returns a module that applies layers `first` to `first + n_layers - 1` in turn."""
     cfg = self.cfg
-    block = Block
     if cfg.remat != 'none':
       policy = CHECKPOINT_POLICIES.get(cfg.remat)
       # Outside a scan, `prevent_cse` keeps XLA from merging the recomputed arrays with those of
       # the forward pass. In a scan over several layers, XLA cannot merge them. It removes the
       # loop of a single layer.
       is_loop = cfg.scan_layers and n_layers > 1
-      block = nn.remat(Block, policy=policy, prevent_cse=not is_loop)
+      block = nn.remat(block, policy=policy, prevent_cse=not is_loop)
     scan = nn.scan(
       block,
       variable_axes={} if cfg.share_layers else {'params': 0},

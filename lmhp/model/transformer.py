@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from lmhp.errors import ConfigError
 from lmhp.hypers import split
+from lmhp.model.attention.windowed_caches import WindowedCaches
 from lmhp.model.batch import Array, Batch
 from lmhp.model.block import BlockCache
 from lmhp.model.config import ModelConfig
@@ -111,6 +112,9 @@ class Model:
   def init_cache(self, batch_size: int, length: int, encoder_length: int = 0) -> Cache:
     """Returns an empty cache.
 
+    A layer with a window has space for the tokens of its window alone. The decoder of an
+    encoder-decoder has space for all tokens.
+
     Args:
       batch_size: Number of sequences, B.
       length: Largest number of tokens of one sequence.
@@ -119,6 +123,12 @@ class Model:
     cfg = self.cfg
     segments: SegmentCaches = {}
     for i, (first, n_layers) in enumerate(cfg.segments):
+      windows = [w for w in cfg.windows[first : first + n_layers] if w and w < length]
+      if windows and cfg.mixers[first] == 'attention' and not cfg.is_encoder_decoder:
+        segments[f'segment_{i}'] = _windowed_caches(
+          cfg, n_layers, windows, batch_size, length
+        )
+        continue
       mixer_arrays: list[jax.Array] = []
       encoder_arrays: list[jax.Array] = []
       for array in mixer_spec(cfg, cfg.mixers[first]).cache_arrays(cfg):
@@ -131,7 +141,7 @@ class Model:
     encoder_mask_BM = None
     if cfg.is_encoder_decoder:
       encoder_mask_BM = jnp.zeros((batch_size, encoder_length), bool)
-    return Cache(segments, jnp.int32(0), encoder_mask_BM)
+    return Cache(segments, jnp.int32(0), encoder_mask_BM, length)
 
   def apply(
     self,
@@ -162,6 +172,31 @@ class Model:
       )
     batch = Batch(tokens_BL, encoder_tokens=encoder_tokens_BM)
     return self._apply(params, '__call__', batch, hypers or {})
+
+
+def _windowed_caches(
+  cfg: ModelConfig, n_layers: int, windows: list[int], batch_size: int, length: int
+) -> WindowedCaches:
+  """Returns the empty caches of a segment of attention layers, of which some have windows.
+
+  Args:
+    cfg: Config of the model.
+    n_layers: Number of layers of the segment.
+    windows: Window of each layer that has one. All are equal.
+    batch_size: Number of sequences, B.
+    length: Number of tokens that a layer without a window keeps.
+  """
+
+  def empty(n_layers: int, length: int) -> tuple[jax.Array, ...]:
+    arrays = mixer_spec(cfg, 'attention').cache_arrays(cfg)
+    shapes = [(n_layers, batch_size, *array.full_shape(length, 0)) for array in arrays]
+    return tuple(jnp.zeros(s, a.dtype) for s, a in zip(shapes, arrays))
+
+  n_global = n_layers - len(windows)
+  return WindowedCaches(
+    global_arrays=empty(n_global, length) if n_global else (),
+    local_arrays=empty(len(windows), windows[0]),
+  )
 
 
 def _read_in_float32(param: Param, array: Array) -> Array:

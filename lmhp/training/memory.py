@@ -14,13 +14,13 @@ import jax.numpy as jnp
 
 from lmhp.counting.liveness import peak_bytes
 from lmhp.counting.memory import TrainingMemory, tree_bytes
+from lmhp.counting.precision import fastest_dtype
 from lmhp.errors import ConfigError, is_out_of_memory
 from lmhp.hypers import split
 from lmhp.model.batch import Batch
 from lmhp.model.config import REMAT_POLICIES
 from lmhp.model.transformer import build
 from lmhp.training.config import RunConfig
-from lmhp.training.precision import fastest_dtype
 from lmhp.training.step import make_init, make_update
 from lmhp.typing import PyTree
 

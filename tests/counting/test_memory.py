@@ -106,6 +106,29 @@ def test_cache_has_the_bytes_of_init_cache(tiny):
   assert cache_bytes_per_token(tiny(), 9) == cache_bytes(tiny(), 9) / 9
 
 
+@pytest.mark.parametrize('length', [1, 2, 3, 9])
+@pytest.mark.parametrize(
+  'fields',
+  [
+    {'attention_pattern': ('local',)},
+    {'attention_pattern': ('local', 'global')},
+    {
+      'attention_pattern': ('local', 'global'),
+      'kv_latent_dim': 11,
+      'rotary_head_dim': 2,
+      'n_kv_heads': None,
+    },
+    {'attention_pattern': ('global', 'local'), 'first_attention_norm': False},
+  ],
+  ids=str,
+)
+def test_windowed_cache_has_the_bytes_of_init_cache(tiny, fields, length):
+  fields = {'n_layers': 5, 'sliding_window': 3} | fields
+  cfg = tiny(dtype='bfloat16', **fields)
+  cache = build(cfg).init_cache(1, length)
+  assert cache_bytes(cfg, length) == tree_bytes(cache.segments)
+
+
 def test_layers_with_a_window_cache_the_window_alone(tiny):
   cfg = tiny(n_layers=3, attention_pattern=('local', 'global'), sliding_window=2)
   per_token_and_layer = 2 * 4 * 6 * 2  # key and value, heads, size, two bytes

@@ -90,6 +90,70 @@ def test_decoder(jit, tiny, fill, name):
   assert_decodes(jit, model, params, Batch(TOKENS[:, :2]), whole, tolerance)
 
 
+WINDOWED = {
+  'all layers': {'attention_pattern': ('local',), 'sliding_window': 2},
+  'long window': {'attention_pattern': ('local', 'global'), 'sliding_window': 4},
+  'pattern': {
+    'attention_pattern': ('local', 'local', 'global'),
+    'sliding_window': 3,
+    'position': 't5',
+    'relative_buckets': 8,
+    'relative_max_distance': 9,
+  },
+  'chunks': {'attention_pattern': ('local', 'global'), 'attention_chunk': 3},
+  'latent': {
+    'attention_pattern': ('global', 'local'),
+    'sliding_window': 2,
+    'kv_latent_dim': 11,
+    'rotary_head_dim': 2,
+    'n_kv_heads': None,
+  },
+  'shared': {
+    'attention_pattern': ('local', 'global'),
+    'sliding_window': 2,
+    'share_layers': True,
+  },
+  'two segments': {
+    'attention_pattern': ('local', 'global'),
+    'sliding_window': 2,
+    'first_attention_norm': False,
+  },
+  'beside a recurrence': {
+    'attention_pattern': ('local',),
+    'sliding_window': 2,
+    'mixer_pattern': ('mingru', 'attention'),
+  },
+}
+
+
+@pytest.mark.parametrize('n_first', [1, 2, 4])
+@pytest.mark.parametrize('name', WINDOWED)
+def test_windowed_caches(jit, tiny, fill, name, n_first):
+  model = build(tiny(n_layers=5, **WINDOWED[name]))
+  params = fill(model.shapes)
+  whole = jit(lambda params: model.features(params, {}, Batch(TOKENS)).x_BLD)(params)
+  tolerance = 2e-6 * float(jnp.max(jnp.abs(whole)))
+  assert_decodes(jit, model, params, Batch(TOKENS[:, :n_first]), whole, tolerance)
+
+
+def test_several_tokens_follow_those_in_windowed_caches(jit, tiny, fill):
+  model = build(tiny(n_layers=3, **WINDOWED['pattern']))
+  params = fill(model.shapes)
+  whole = jit(lambda params: model.features(params, {}, Batch(TOKENS)).x_BLD)(params)
+
+  @jit
+  def decode(params):
+    cache = model.init_cache(B, L)
+    parts = []
+    for part in (TOKENS[:, :1], TOKENS[:, 1:3], TOKENS[:, 3:]):
+      features = model.features(params, {}, Batch(part), cache=cache)
+      cache = features.cache
+      parts.append(features.x_BLD)
+    return jnp.concatenate(parts, axis=1)
+
+  np.testing.assert_allclose(decode(params), whole, rtol=0, atol=2e-5)
+
+
 def test_decoder_with_a_prefix(jit, tiny, fill):
   model = build(tiny(prefix_lm=True))
   params = fill(model.shapes)

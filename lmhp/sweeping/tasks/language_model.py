@@ -16,6 +16,7 @@ from typing import cast
 import jax
 import numpy as np
 
+from lmhp.counting.precision import fastest_dtype
 from lmhp.data.stream import TrainStream
 from lmhp.errors import ConfigError, is_out_of_memory
 from lmhp.hypers import flatten, split
@@ -40,7 +41,6 @@ from lmhp.training.evaluation import (
   validation_batches,
 )
 from lmhp.training.population import Population
-from lmhp.training.precision import fastest_dtype
 from lmhp.training.programs import Programs
 from lmhp.training.resumption.jax_settings import numeric_jax_options
 from lmhp.training.step import metric_names

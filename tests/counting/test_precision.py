@@ -4,7 +4,7 @@ import types
 
 import pytest
 
-from lmhp.training import precision
+from lmhp.counting import precision
 
 
 def dtype_on(monkeypatch, **device):
