@@ -11,6 +11,7 @@ import os
 from lmhp import config as config_lib, experiment
 from lmhp.config import ConfigDict
 from lmhp.config_keys import parse
+from lmhp.counting.precision import missing_bfloat16
 from lmhp.errors import ConfigError
 from lmhp.experiment import BaseConfig
 from lmhp.registry import importable_plugin_modules, load_plugin_modules
@@ -105,6 +106,9 @@ def build_request(
     # A study that exists keeps its precision.
     dtype = stored.task.base_values.get('model.dtype') if stored else None
     task = checked_language_model(base, checked_sweep, str(dtype) if dtype else None)
+    line = missing_bfloat16(str(task.base_values()['model.dtype']))
+    if line is not None:
+      _log.warning('%s', line)
     for path in set_keys_of_train(config_lib.resolve(base)):
       _log.warning('%s: only lmhp train reads it, a sweep does not', path)
   else:

@@ -5,6 +5,7 @@ import pytest
 import lmhp
 from lmhp import Choice, Float, When
 from lmhp.errors import ConfigError
+from lmhp.sweeping import request
 from lmhp.sweeping.language_model_checks import checked_language_model
 from lmhp.sweeping.request import build_request
 from lmhp.sweeping.space import Zip
@@ -157,3 +158,10 @@ def test_a_key_that_only_train_reads_is_said(small, caplog):
     'checkpoint.keep_last',
     'log.tensorboard',
   ]
+
+
+def test_a_gpu_without_bfloat16_is_named(small, caplog, monkeypatch):
+  monkeypatch.setattr(request, 'missing_bfloat16', lambda dtype: f'T4, {dtype}')
+  sweep = lmhp.SweepConfig(space={'optimizer.learning_rate': Float(0.1, 0.2)}, trials=2)
+  build_request(small(**{'model.dtype': 'float32'}), sweep, {})
+  assert 'T4, float32' in [record.message for record in caplog.records]
