@@ -22,6 +22,9 @@ def fastest_dtype() -> str:
   With both, sums are float32. These devices multiply bfloat16 faster: TPUs, NVIDIA GPUs from
   Ampere on, all other GPUs, and CPUs with one of the features `FAST_BFLOAT16`. The choice is a
   fixed rule, not a measurement, so that all processes of a run agree.
+
+  >>> fastest_dtype() in ('float32', 'bfloat16')
+  True
   """
   device = jax.devices()[0]
   if device.platform == 'cpu':
@@ -40,6 +43,10 @@ def missing_bfloat16(dtype: str) -> str | None:
 
   Returns:
     The line, or None if the device has bfloat16.
+
+  >>> line = missing_bfloat16('float32')
+  >>> line is None or line.startswith('model.dtype: ')
+  True
   """
   device = jax.devices()[0]
   if device.platform != 'gpu' or not _is_before_ampere(device):
