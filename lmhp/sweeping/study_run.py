@@ -123,7 +123,11 @@ class StudyRun:
         return bool(stop) or budget_left.is_spent()
 
       self._extend(study, progress)
-      budget_left = TimeBudget(self.sweep, study.manifest.seconds)
+      budget_left = TimeBudget(
+        self.sweep,
+        study.manifest.seconds,
+        lambda: any(trial.status == 'complete' for trial in study.trials),
+      )
       autotuner = runner.autotuner(
         self.task,
         self.workdir,
@@ -241,8 +245,8 @@ class StudyRun:
       stopped = {**study.manifest.stopped, phase: seconds}
       study.set_manifest(dataclasses.replace(study.manifest, stopped=stopped))
       progress.message(
-        f'the {phase} ends, because sweep.seconds={seconds:g} are spent; more seconds '
-        'continue it'
+        f'the {phase} ends, because its part of sweep.seconds={seconds:g} is spent; more '
+        'seconds continue it'
       )
 
   def _search(self, engine: Engine, plan: budget.SearchPlan) -> dict[int, float]:

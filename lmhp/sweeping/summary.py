@@ -31,7 +31,7 @@ def format_result(result: StudyResult) -> str:
 
   statuses = ', '.join(f'{n} {s}' for s, n in summary.trials_by_status.items() if n)
   lines.append(
-    f'trials: {statuses}. Tokens: {summary.tokens:,} for the search, '
+    f'trials: {statuses or "none"}. Tokens: {summary.tokens:,} for the search, '
     f'{summary.confirmation_tokens:,} for the confirmation. Time: {summary.seconds:,.0f} s'
   )
   if summary.unaffordable_calibration is not None:

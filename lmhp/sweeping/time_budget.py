@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import time
 
 from lmhp.sweeping.config import SweepConfig
@@ -10,7 +11,9 @@ SEARCH = 'search'
 CONFIRMATION = 'confirmation'
 
 SEARCH_FRACTION = 0.5
-"""Fraction of the seconds after which the search ends if a confirmation follows."""
+"""Fraction of the seconds after which the search ends if a confirmation follows.
+
+A search without a complete trial has nothing to confirm, so it may use all seconds."""
 
 
 def search_seconds(sweep: SweepConfig) -> float | None:
@@ -26,10 +29,14 @@ class TimeBudget:
   Args:
     sweep: Config of the sweep.
     spent: Seconds of earlier runs of the study.
+    has_result: Function that returns True if a trial is complete.
   """
 
-  def __init__(self, sweep: SweepConfig, spent: float):
+  def __init__(
+    self, sweep: SweepConfig, spent: float, has_result: Callable[[], bool]
+  ) -> None:
     self._sweep = sweep
+    self._has_result = has_result
     self._start = time.perf_counter() - spent
     self._phase = SEARCH
 
@@ -39,7 +46,10 @@ class TimeBudget:
 
   def is_spent(self) -> bool:
     """Returns True if the present phase has no time left."""
-    limit = self._sweep.seconds
-    if self._phase == SEARCH:
-      limit = search_seconds(self._sweep)
-    return limit is not None and time.perf_counter() - self._start >= limit
+    if self._sweep.seconds is None:
+      return False
+    spent = time.perf_counter() - self._start
+    share = search_seconds(self._sweep)
+    if self._phase == SEARCH and share is not None and spent >= share:
+      return spent >= self._sweep.seconds or self._has_result()
+    return spent >= self._sweep.seconds

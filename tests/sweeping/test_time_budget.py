@@ -46,13 +46,18 @@ def run(tmp_path):
     return w - h['rate'] * grad, {'loss': loss}
 
   def sweep(**fields):
-    fields = {'search': 'halton', 'confirm_points': 0, 'max_pack_width': 1, **fields}
+    fields = {
+      'search': 'halton',
+      'confirm_points': 0,
+      'max_pack_width': 1,
+      'execution': 'loop',
+      **fields,
+    }
     return lmhp.sweep(
       lmhp.FunctionTask(init, step, {'rate': 0.01, 'seed': 0}, steps=9),
       lmhp.SweepConfig(
         space={'rate': Float(1e-3, 0.5, log=True)},
         objective='loss',
-        execution='loop',
         **fields,
       ),
       workdir=tmp_path / 'study',
@@ -74,6 +79,13 @@ def test_a_search_ends_with_its_seconds(run, clock, search):
   assert 1 <= n_complete(result) <= 7
   assert result.signal is None and result.summary.best_trial is not None
   assert read_manifest(result.workdir).stopped == {'search': 6.0}
+
+
+def test_a_search_without_a_result_uses_the_time_of_the_confirmation(run, clock):
+  # All trials train side by side, so none is complete after the half of the search.
+  result = run(seconds=4.0, confirm_points=1, execution='map', max_pack_width=32)
+  assert n_complete(result) >= 8
+  assert 2.0 < clock.seconds <= 4.0 + 1.0
 
 
 def test_the_same_command_adds_nothing_and_more_seconds_continue(run, clock):
