@@ -240,8 +240,8 @@ def alone(name: str, seconds: float) -> float:
 def programs_of(name: str):
   """Returns lmhp's programs of a model, for random characters."""
   from lmhp import config as config_lib, experiment
-  from lmhp.data.stream import TrainStream
   from lmhp.counting.precision import fastest_dtype
+  from lmhp.data.stream import TrainStream
   from lmhp.training.programs import Programs
 
   config = experiment.load(EXPERIMENT)[0]
