@@ -223,3 +223,20 @@ def test_bfloat16_rounds_the_logits(jit, tiny, fill):
   assert rounded.dtype == jnp.float32
   largest_error = float(jnp.max(jnp.abs(rounded - exact)) / jnp.max(jnp.abs(exact)))
   assert 1e-4 < largest_error < 0.03
+
+
+@pytest.mark.parametrize(
+  'fields, prevents',
+  [
+    # XLA cannot merge what a loop computes again. It removes the loop of a single layer.
+    ({'n_layers': 3}, False),
+    ({'n_layers': 1}, True),
+    ({'n_layers': 2, 'mixer_pattern': ('mingru', 'attention')}, True),
+    ({'n_layers': 3, 'scan_layers': False}, True),
+  ],
+  ids=str,
+)
+def test_what_is_computed_again_is_not_merged(tiny, fields, prevents):
+  model = build(tiny(remat='full', **fields))
+  text = str(jax.make_jaxpr(lambda params: model.apply(params, TOKENS))(model.shapes))
+  assert ('prevent_cse=True' in text) == prevents
