@@ -121,17 +121,18 @@ def train(
   if line is not None:
     logging.getLogger('lmhp').warning(line)
   config_lib.check_multipliers_are_read(cfg)
+  jax_options = numeric_jax_options()
   if workdir is None:
     workdir = tempfile.mkdtemp(prefix='lmhp-')
   elif stored is not None:
-    check_same(workdir, stored, cfg, dataset, numeric_jax_options())
+    check_same(workdir, stored, cfg, dataset, jax_options)
 
   init_from = cfg.train.init_from
   manifest = RunManifest(
     config=config_lib.to_json(cfg),
     overrides=dict(overrides or {}),
     data_sha256=dataset.sha256,
-    jax_options=numeric_jax_options(),
+    jax_options=jax_options,
     provenance=collect_provenance(os.curdir),
     pretrained_config=None if init_from is None else pretrained_config(init_from),
   )

@@ -265,26 +265,36 @@ def _missing_key(error: BaseException) -> str | None:
 
 def model_of(target: BaseConfig | ModelConfig) -> CountedModel:
   """Returns the model of a target of `count`, with a name to print."""
+  return _model_and_config(target)[0]
+
+
+def _model_and_config(
+  target: BaseConfig | ModelConfig,
+) -> tuple[CountedModel, RunConfig]:
+  """Returns the model of a target of `count`, and the config of a run that trains it.
+
+  The config is the default one if the target is only a model.
+  """
   if isinstance(target, ModelConfig):
-    return CountedModel('model', target)
+    return CountedModel('model', target), RunConfig()
   if not isinstance(target, (str, os.PathLike)):
     cfg = resolve(base_config(target))
-    return CountedModel('config', _with_vocab_size(cfg))
+    return CountedModel('config', _with_vocab_size(cfg)), cfg
 
   # A string is the name of a preset, or else the path of an experiment file, or else of a
   # config.json, or else the Hugging Face id of a preset. FILE.py:TEXT passes TEXT to
   # `get_config` of the experiment file.
   name = os.fspath(target)
   if name.lower() in PRESETS:
-    return CountedModel(name.lower(), preset(name))
+    return CountedModel(name.lower(), preset(name)), RunConfig()
   if name.partition(':')[0].endswith('.py'):
     cfg = resolve(base_config(name))
-    return CountedModel(name, _with_vocab_size(cfg))
+    return CountedModel(name, _with_vocab_size(cfg)), cfg
   path = as_path(name)
   if name.endswith('.json') or path.exists() or other_format(path):
-    return read_published(name)
+    return read_published(name), RunConfig()
   # `preset` raises the error for an unknown name.
-  return CountedModel(name, preset(name))
+  return CountedModel(name, preset(name)), RunConfig()
 
 
 def describe_target(
@@ -308,30 +318,17 @@ def describe_target(
   Raises:
     ConfigError: If the target cannot be read, or if `compiled` is True without a batch size.
   """
-  model = model_of(target)
+  model, cfg = _model_and_config(target)
   if batch_size is None:
     if compiled:
       raise ConfigError('compiled: got no batch_size, expected a number of sequences')
     return describe(model, **options)
   # Check the other options first, because the memory takes longer.
   seq_len = describe(model, **options).seq_len
-  cfg = _training_config(target, model.cfg, batch_size, seq_len)
+  train = dataclasses.replace(cfg.train, batch_size=batch_size, seq_len=seq_len)
+  cfg = dataclasses.replace(cfg, model=model.cfg, train=train)
   memory = training_memory(cfg, compiled)
   return describe(model, batch_size=batch_size, memory=memory, **options)
-
-
-def _training_config(
-  target: BaseConfig | ModelConfig, model: ModelConfig, batch_size: int, seq_len: int
-) -> RunConfig:
-  """Returns the config of a run that trains the model of a target with a batch size."""
-  cfg = RunConfig()
-  is_file = isinstance(target, (str, os.PathLike))
-  if not isinstance(target, ModelConfig) and (
-    not is_file or os.fspath(target).partition(':')[0].endswith('.py')
-  ):
-    cfg = resolve(base_config(target))
-  train = dataclasses.replace(cfg.train, batch_size=batch_size, seq_len=seq_len)
-  return dataclasses.replace(cfg, model=model, train=train)
 
 
 def _with_vocab_size(cfg: RunConfig) -> ModelConfig:

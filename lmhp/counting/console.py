@@ -180,13 +180,10 @@ def _training_memory_rows(descriptions: Sequence[ModelDescription]) -> list[Row]
   memories = [d.memory for d in descriptions if d.memory is not None]
   if not memories:
     return []
-  rows = [
-    Row(
-      f'training, remat {policy}, estimate',
-      [format_bytes(memory.estimated[policy]) for memory in memories],
-    )
-    for policy in memories[0].estimated
-  ]
+  rows = []
+  for policy in memories[0].estimated:
+    cells = [format_bytes(memory.estimated[policy]) for memory in memories]
+    rows.append(Row(f'training, remat {policy}, estimate', cells))
   if memories[0].compiled is not None:
     cells = [
       f'{format_bytes(memory.compiled or 0)} (remat {memory.remat})'

@@ -281,22 +281,19 @@ def _overwritten_bytes(
     sizes: {array: bytes of memory}.
     made: Bytes of the results.
   """
+  params = operation.equation.params
   if operation.name in _CHEAP:
-    replaced = ended
+    candidates = ended
   elif operation.name == 'scan':
-    params = operation.equation.params
     first = params['num_consts']
-    carried = operation.inputs[first : first + params['num_carry']]
-    replaced = [array for array in carried if array in ended]
+    candidates = operation.inputs[first : first + params['num_carry']]
   elif operation.name == 'while':
-    params = operation.equation.params
-    carried = operation.inputs[params['cond_nconsts'] + params['body_nconsts'] :]
-    replaced = [array for array in carried if array in ended]
+    candidates = operation.inputs[params['cond_nconsts'] + params['body_nconsts'] :]
   elif operation.name in _IN_PLACE:
-    replaced = [array for array in operation.inputs[:1] if array in ended]
+    candidates = operation.inputs[:1]
   else:
-    replaced = []
-  return min(made, sum(sizes[array] for array in replaced if array is not None))
+    candidates = []
+  return min(made, sum(sizes[a] for a in candidates if a is not None and a in ended))
 
 
 def _temporary_bytes(operation: _Operation, on_cpu: bool) -> int:

@@ -32,7 +32,7 @@ class TrainingMemory:
     dtype: Data type of the activations.
     remat: Rematerialization policy of the compiled program.
     compiled: Memory that XLA plans for the compiled program. None if it was not compiled.
-    platform: Platform of the compiled program, such as `cpu`.
+    platform: Platform of the compiled program, such as `cpu`. None if it was not compiled.
   """
 
   estimated: Mapping[str, int]
@@ -40,7 +40,7 @@ class TrainingMemory:
   dtype: str
   remat: str
   compiled: int | None
-  platform: str
+  platform: str | None
 
 
 def tree_bytes(tree: PyTree) -> int:

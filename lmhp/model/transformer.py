@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 import dataclasses
 import functools
 
@@ -16,7 +17,12 @@ from lmhp.model.block import BlockCache
 from lmhp.model.config import ModelConfig
 from lmhp.model.experts.routing import routing_loss, update_corrections
 from lmhp.model.layer_inputs import ModelHypers
-from lmhp.model.mixers.registry import custom_init, mixer_spec, uses_fan_in_init
+from lmhp.model.mixers.registry import (
+  CacheArray,
+  custom_init,
+  mixer_spec,
+  uses_fan_in_init,
+)
 from lmhp.model.network import Cache, Features, Network
 from lmhp.model.rng import named_key
 from lmhp.model.stack import RoutingStatistics, SegmentCaches
@@ -121,23 +127,35 @@ class Model:
       encoder_length: Number of tokens of the encoder. 0 without an encoder.
     """
     cfg = self.cfg
+
+    def empty(
+      specs: Sequence[CacheArray], n_layers: int, length: int
+    ) -> tuple[jax.Array, ...]:
+      shapes = [spec.full_shape(length, encoder_length) for spec in specs]
+      return tuple(
+        jnp.zeros((n_layers, batch_size, *shape), spec.dtype)
+        for spec, shape in zip(specs, shapes, strict=True)
+      )
+
     segments: SegmentCaches = {}
     for i, (first, n_layers) in enumerate(cfg.segments):
+      name = f'segment_{i}'
+      specs = mixer_spec(cfg, cfg.mixers[first]).cache_arrays(cfg)
+      in_encoder = [spec for spec in specs if spec.tokens == 'encoder']
+      in_mixer = [spec for spec in specs if spec.tokens != 'encoder']
+
       windows = [w for w in cfg.windows[first : first + n_layers] if w and w < length]
       if windows and cfg.mixers[first] == 'attention' and not cfg.is_encoder_decoder:
-        segments[f'segment_{i}'] = _windowed_caches(
-          cfg, n_layers, windows, batch_size, length
+        n_global = n_layers - len(windows)
+        segments[name] = WindowedCaches(
+          global_arrays=empty(in_mixer, n_global, length) if n_global else (),
+          local_arrays=empty(in_mixer, len(windows), windows[0]),
         )
-        continue
-      mixer_arrays: list[jax.Array] = []
-      encoder_arrays: list[jax.Array] = []
-      for array in mixer_spec(cfg, cfg.mixers[first]).cache_arrays(cfg):
-        shape = (n_layers, batch_size, *array.full_shape(length, encoder_length))
-        arrays = encoder_arrays if array.tokens == 'encoder' else mixer_arrays
-        arrays.append(jnp.zeros(shape, array.dtype))
-      segments[f'segment_{i}'] = BlockCache(
-        mixer=tuple(mixer_arrays), cross_attention=tuple(encoder_arrays) or None
-      )
+      else:
+        segments[name] = BlockCache(
+          mixer=empty(in_mixer, n_layers, length),
+          cross_attention=empty(in_encoder, n_layers, length) or None,
+        )
     encoder_mask_BM = None
     if cfg.is_encoder_decoder:
       encoder_mask_BM = jnp.zeros((batch_size, encoder_length), bool)
@@ -172,31 +190,6 @@ class Model:
       )
     batch = Batch(tokens_BL, encoder_tokens=encoder_tokens_BM)
     return self._apply(params, '__call__', batch, hypers or {})
-
-
-def _windowed_caches(
-  cfg: ModelConfig, n_layers: int, windows: list[int], batch_size: int, length: int
-) -> WindowedCaches:
-  """Returns the empty caches of a segment of attention layers, of which some have windows.
-
-  Args:
-    cfg: Config of the model.
-    n_layers: Number of layers of the segment.
-    windows: Window of each layer that has one. All are equal.
-    batch_size: Number of sequences, B.
-    length: Number of tokens that a layer without a window keeps.
-  """
-
-  def empty(n_layers: int, length: int) -> tuple[jax.Array, ...]:
-    arrays = mixer_spec(cfg, 'attention').cache_arrays(cfg)
-    shapes = [(n_layers, batch_size, *array.full_shape(length, 0)) for array in arrays]
-    return tuple(jnp.zeros(s, a.dtype) for s, a in zip(shapes, arrays))
-
-  n_global = n_layers - len(windows)
-  return WindowedCaches(
-    global_arrays=empty(n_global, length) if n_global else (),
-    local_arrays=empty(len(windows), windows[0]),
-  )
 
 
 def _read_in_float32(param: Param, array: Array) -> Array:

@@ -46,10 +46,10 @@ class TimeBudget:
 
   def is_spent(self) -> bool:
     """Returns True if the present phase has no time left."""
-    if self._sweep.seconds is None:
+    share = search_seconds(self._sweep)
+    if self._sweep.seconds is None or share is None:
       return False
     spent = time.perf_counter() - self._start
-    share = search_seconds(self._sweep)
-    if self._phase == SEARCH and share is not None and spent >= share:
-      return spent >= self._sweep.seconds or self._has_result()
-    return spent >= self._sweep.seconds
+    if spent >= self._sweep.seconds:
+      return True
+    return self._phase == SEARCH and spent >= share and self._has_result()

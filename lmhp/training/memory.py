@@ -21,6 +21,7 @@ from lmhp.model.batch import Batch
 from lmhp.model.config import REMAT_POLICIES
 from lmhp.model.transformer import build
 from lmhp.training.config import RunConfig
+from lmhp.training.resumption.jax_settings import check_device
 from lmhp.training.step import make_init, make_update
 from lmhp.typing import PyTree
 
@@ -35,13 +36,15 @@ def training_memory(cfg: RunConfig, compiled: bool = False) -> TrainingMemory:
       memory of the program is returned too.
 
   Raises:
-    ConfigError: If the compiler itself has too little memory.
+    ConfigError: If JAX finds no device, which it needs to trace the update, too, or if the
+      compiler itself has too little memory.
   """
+  check_device()
   if cfg.model.dtype == 'auto':
     dtype = fastest_dtype() if compiled else 'bfloat16'
     cfg = _with_model(cfg, dtype=dtype)
-  platform = jax.devices()[0].platform
-  on_cpu = compiled and platform == 'cpu'
+  platform = jax.devices()[0].platform if compiled else None
+  on_cpu = platform == 'cpu'
   estimated = {
     policy: estimated_bytes(_with_model(cfg, remat=policy), on_cpu)
     for policy in REMAT_POLICIES

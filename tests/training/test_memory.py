@@ -9,6 +9,7 @@ from lmhp.config import resolve
 from lmhp.counting.memory import tree_bytes
 from lmhp.counting.parameters import count
 from lmhp.errors import ConfigError
+from lmhp.experiment import describe_target
 from lmhp.training import memory
 from lmhp.training.memory import compiled_bytes, estimated_bytes, training_memory
 
@@ -98,3 +99,34 @@ def test_the_state_is_part_of_the_memory():
   assert tree_bytes(memory._update_and_arguments(cfg)[1]) == pytest.approx(
     state, rel=0.01
   )
+
+
+def test_without_a_device_there_is_one_line(monkeypatch):
+  def fail():
+    raise RuntimeError('no device')
+
+  monkeypatch.setattr(jax, 'devices', fail)
+  with pytest.raises(ConfigError, match='JAX_PLATFORMS: .* finds no device'):
+    training_memory(config())
+
+
+def test_an_experiment_file_is_executed_once(tmp_path):
+  path = tmp_path / 'experiment.py'
+  log = tmp_path / 'log'
+  path.write_text(
+    f"""
+import lmhp
+with open({str(log)!r}, 'a') as file:
+  file.write('x')
+
+
+def get_config():
+  config = lmhp.default_config()
+  config.model.update({MODEL!r})
+  config.optimizer.name = 'sgd'
+  return config
+"""
+  )
+  found = describe_target(path, batch_size=2, seq_len=8)
+  assert found.memory.optimizer == 'sgd'
+  assert log.read_text() == 'x'

@@ -21,7 +21,7 @@ from lmhp.analysis.runs.trackers import (
 from lmhp.analysis.runs.training_runs import has_runs, read_runs
 from lmhp.errors import ConfigError
 from lmhp.errors.redaction import redact_url
-from lmhp.files import as_path
+from lmhp.files import STORE_LIBRARIES, as_path, is_remote
 from lmhp.sweeping.store.study_header import HEADER
 from lmhp.typing import PathLike
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 TABLE_SUFFIXES = '.csv, .tsv, .txt, .json, .jsonl, .parquet'
 DATABASES = ('.db', '.sqlite', '.sqlite3')
 OPTUNA_SUFFIXES = ('.journal', '.log', *DATABASES)
-OBJECT_STORES = ('gs://', 's3://')
 
 
 class ReadOptions(TypedDict, total=False):
@@ -83,7 +82,7 @@ def read(path: PathLike | pd.DataFrame, **options: Unpack[ReadOptions]) -> Runs:
   # A URL is a server of MLflow, a path in an object store, or a database of Optuna.
   if text.startswith(('http://', 'https://')):
     return _read_table(read_mlflow(text), 'MLflow', redact_url(text), options)
-  if '://' in text and not text.startswith(OBJECT_STORES):
+  if is_remote(text) and text.partition('://')[0] not in STORE_LIBRARIES:
     return _read_optuna(text, options)
 
   file = as_path(text)
